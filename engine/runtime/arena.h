@@ -1,0 +1,49 @@
+// Static memory: one block a purpose, sized before step 1, handed out by counting.
+//
+// An Arena starts by planning: allocate() returns addresses that nothing stands behind and adds up
+// bytes. Whatever will live in the arena is built once like that, the plan is printed or checked,
+// and then the same construction runs again on an arena that owns the planned bytes. Constructors
+// that use arenas therefore only compute addresses; they never touch the memory.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "engine/runtime/context.h"
+#include "engine/runtime/tensor.h"
+
+namespace memengine {
+
+class Arena {
+ public:
+  // A planning arena.
+  Arena() = default;
+  // An arena of `bytes` on the device, zero-filled. Errors: input, when the memory is not there.
+  Arena(Device device, std::int64_t bytes);
+  ~Arena();
+  Arena(Arena&&) noexcept;
+  Arena& operator=(Arena&&) noexcept;
+
+  // A 256-byte aligned part; lives as long as the arena. `purpose` groups the printed plan:
+  // "parameters", "gradients", "optimizer", "activations", "memory layers", "scratch".
+  Tensor allocate(const std::string& purpose, DType dtype,
+                  std::initializer_list<std::int64_t> shape);
+
+  bool planning() const { return base_ == nullptr; }
+  std::int64_t used_bytes() const { return used_; }
+  const std::map<std::string, std::int64_t>& bytes_by_purpose() const { return by_purpose_; }
+
+ private:
+  void release() noexcept;
+
+  void* base_ = nullptr;
+  Device device_ = Device::cpu;
+  std::int64_t capacity_ = 0;
+  std::int64_t used_ = 0;
+  std::map<std::string, std::int64_t> by_purpose_;
+};
+
+}  // namespace memengine

@@ -1,0 +1,55 @@
+// Owner of what a Context refers to: the stream, the library handles, the scratch memory.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "engine/runtime/arena.h"
+#include "engine/runtime/communicator.h"
+#include "engine/runtime/context.h"
+
+namespace memengine {
+
+// "auto" -> cuda when this build and this machine have it, else cpu. "cpu", "cuda" as asked.
+// Errors: input, for another word, or for "cuda" where the build or the machine has none.
+Device choose_device(const std::string& wanted);
+
+// Bytes free for a new allocation: GPU memory on cuda; on the CPU the memory the kernel reports as
+// available, or less when a cgroup limits this process.
+std::int64_t free_memory_bytes(Device device);
+
+// One line for logs: "CPU, 16 threads" or "NVIDIA H100 80GB HBM3, 79.6 GiB, CUDA 13.0".
+std::string describe_device(Device device);
+
+class Runtime {
+ public:
+  explicit Runtime(Device device);
+  ~Runtime();
+  Runtime(const Runtime&) = delete;
+  Runtime& operator=(const Runtime&) = delete;
+
+  // The main stream's context. Stays valid as long as the Runtime.
+  Context& context() { return context_; }
+
+  // Gives the context scratch memory of this size (replaces what it had).
+  void reserve_scratch(std::int64_t bytes);
+
+  // Waits until everything enqueued on the context's stream is done.
+  void synchronize();
+
+ private:
+  Communicator communicator_;
+  Context context_;
+  Arena scratch_;
+  Arena gemm_workspace_;
+};
+
+// Copies `bytes` from one address to another, host or device, ordered on the context's stream. Host
+// memory that is not page-locked makes the copy synchronous.
+void copy_bytes(const Context& context, void* destination, const void* source, std::int64_t bytes);
+
+// Fills the tensor with zero bytes, ordered on the context's stream.
+void fill_zero(const Context& context, Tensor tensor);
+
+}  // namespace memengine

@@ -1,0 +1,23 @@
+// Rotary position embedding (Su et al. 2021), interleaved pairs (2i, 2i+1) as in Llama's original
+// code: each pair of a query or key head is turned by the angle position * theta^(-2i / head_dim).
+#pragma once
+
+#include "engine/runtime/context.h"
+
+namespace memengine {
+
+// In place on the first `rotated_heads` heads of qkv [N, all_heads, head_dim] (the query heads and
+// then the key heads; the value heads behind them are left alone). positions [N] i32.
+void rope_forward(const Context& context, Tensor qkv, Tensor positions, std::int64_t rotated_heads,
+                  double theta);
+
+// The inverse rotation, in place on the gradient: a rotation's transpose is its inverse.
+void rope_backward(const Context& context, Tensor dqkv, Tensor positions,
+                   std::int64_t rotated_heads, double theta);
+
+namespace cuda {
+decltype(memengine::rope_forward) rope_forward;
+decltype(memengine::rope_backward) rope_backward;
+}  // namespace cuda
+
+}  // namespace memengine

@@ -1,0 +1,38 @@
+// Adam on the touched rows of a value table (after PyTorch's SparseAdam), and the reference's dense
+// variant to compare with.
+//
+// Sparse: a row's moments and weights change only in steps whose batch picks it; bias correction
+// uses the global step. Weight decay is lazy but exact: a row carries the step of its last update,
+// and the decay of the steps it missed is applied when it is next read or updated (LazyDecay), so
+// that it equals decaying every row at every step.
+#pragma once
+
+#include "kernels/value_rows.h"
+#include "optim/adamw.h"
+
+namespace memengine {
+
+// For each u < unique.count, with g = row_gradients[u] * state.value_scale and t = state.step + 1:
+//   w = (hi + lo) * exp(log_decay[t] - log_decay[last_step])
+//   m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
+//   w -= value_lr (m / bc1) / (sqrt(v / bc2) + epsilon);  last_step = t
+// row_gradients [capacity, v_dim] f32 (or f64, CPU only; state is kept in f32 all the same). BF16
+// moments are rounded stochastically from (seed, row, t). rows_ever_used [1] i32 += rows whose
+// last_step was 0. A NaN scale leaves all as it is. hyperparameters.weight_decay is not used: the
+// decay is in state.log_decay.
+void sparse_adam(const Context& context, const ValueRows& table, const UniqueRows& unique,
+                 Tensor row_gradients, Tensor rows_ever_used, const UpdateState& state,
+                 const AdamHyperparameters& hyperparameters, std::uint64_t seed);
+
+// AdamW on every row of the table, with gradient 0 for rows outside `unique`: what the reference
+// does. Reads and writes the whole table. hyperparameters.weight_decay is applied at every step.
+void dense_adam_rows(const Context& context, const ValueRows& table, const UniqueRows& unique,
+                     Tensor row_gradients, Tensor rows_ever_used, const UpdateState& state,
+                     const AdamHyperparameters& hyperparameters);
+
+namespace cuda {
+decltype(memengine::sparse_adam) sparse_adam;
+decltype(memengine::dense_adam_rows) dense_adam_rows;
+}  // namespace cuda
+
+}  // namespace memengine
