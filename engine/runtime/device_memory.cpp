@@ -1,0 +1,101 @@
+// Memory of the CPU device, and large host blocks for value tables.
+#include "engine/runtime/device_memory.h"
+
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+#include "engine/runtime/runtime.h"
+
+namespace memengine {
+
+void* allocate_memory(Device device, std::int64_t bytes) {
+  if constexpr (cuda_build) {
+    if (device == Device::cuda) return cuda::allocate_memory(bytes);
+  }
+  void* address = mmap(nullptr, static_cast<std::size_t>(bytes), PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return address == MAP_FAILED ? nullptr : address;
+}
+
+void free_memory(Device device, void* address, std::int64_t bytes) noexcept {
+  if (address == nullptr) return;
+  if constexpr (cuda_build) {
+    if (device == Device::cuda) {
+      cuda::free_memory(address);
+      return;
+    }
+  }
+  munmap(address, static_cast<std::size_t>(bytes));
+}
+
+HostBlock::HostBlock(std::int64_t bytes, bool pinned, const std::string& purpose)
+    : bytes_(bytes), pinned_(pinned) {
+  const std::int64_t available = free_memory_bytes(Device::cpu);
+  if (bytes > available) {
+    fail_input(
+        "{} needs {:.1f} GiB of host memory, {:.1f} GiB are free: lower "
+        "model.productkey_args.mem_n_keys",
+        purpose, static_cast<double>(bytes) / (1 << 30),
+        static_cast<double>(available) / (1 << 30));
+  }
+  void* address = mmap(nullptr, static_cast<std::size_t>(bytes), PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (address == MAP_FAILED) {
+    fail_input(
+        "{} needs {:.1f} GiB of host memory and the system refuses it: lower "
+        "model.productkey_args.mem_n_keys",
+        purpose, static_cast<double>(bytes) / (1 << 30));
+  }
+  data_ = static_cast<std::byte*>(address);
+  madvise(address, static_cast<std::size_t>(bytes), MADV_HUGEPAGE);
+  constexpr std::int64_t page = 4096;
+#pragma omp parallel for schedule(static)
+  for (std::int64_t offset = 0; offset < bytes; offset += page) {
+    data_[offset] = std::byte{0};
+  }
+  if constexpr (cuda_build) {
+    if (pinned_) {
+      const std::string refusal = cuda::register_host_memory(data_, bytes);
+      if (!refusal.empty()) {
+        pinned_ = false;
+        release();
+        fail_input(
+            "{}: cannot page-lock {:.1f} GiB of host memory ({}): lower "
+            "model.productkey_args.mem_n_keys or raise `ulimit -l`",
+            purpose, static_cast<double>(bytes) / (1 << 30), refusal);
+      }
+    }
+  }
+}
+
+HostBlock::~HostBlock() {
+  release();
+}
+
+HostBlock::HostBlock(HostBlock&& other) noexcept {
+  *this = std::move(other);
+}
+
+HostBlock& HostBlock::operator=(HostBlock&& other) noexcept {
+  if (this != &other) {
+    release();
+    data_ = std::exchange(other.data_, nullptr);
+    bytes_ = std::exchange(other.bytes_, 0);
+    pinned_ = std::exchange(other.pinned_, false);
+  }
+  return *this;
+}
+
+void HostBlock::release() noexcept {
+  if (data_ == nullptr) return;
+  if constexpr (cuda_build) {
+    if (pinned_) cuda::unregister_host_memory(data_);
+  }
+  munmap(data_, static_cast<std::size_t>(bytes_));
+  data_ = nullptr;
+}
+
+}  // namespace memengine

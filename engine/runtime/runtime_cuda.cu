@@ -1,0 +1,63 @@
+// Streams, handles, copies and fills on a GPU.
+#include "engine/runtime/cuda_check.h"
+#include "engine/runtime/runtime_cuda.h"
+
+namespace memengine::cuda {
+
+std::string why_unusable() {
+  int devices = 0;
+  const cudaError_t status = cudaGetDeviceCount(&devices);
+  if (status != cudaSuccess) {
+    cudaGetLastError();
+    return fmt::format("CUDA says '{}'", cudaGetErrorString(status));
+  }
+  return devices > 0 ? "" : "this machine shows no GPU";
+}
+
+std::int64_t free_memory_bytes() {
+  std::size_t free = 0;
+  std::size_t total = 0;
+  MEMENGINE_CUDA_CHECK(cudaMemGetInfo(&free, &total));
+  return static_cast<std::int64_t>(free);
+}
+
+std::string describe_device() {
+  cudaDeviceProp properties{};
+  MEMENGINE_CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
+  int version = 0;
+  MEMENGINE_CUDA_CHECK(cudaRuntimeGetVersion(&version));
+  return fmt::format("{}, {:.1f} GiB, CUDA {}.{}", properties.name,
+                     static_cast<double>(properties.totalGlobalMem) / (1 << 30), version / 1000,
+                     version % 1000 / 10);
+}
+
+void open(Context& context) {
+  cudaStream_t stream = nullptr;
+  MEMENGINE_CUDA_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  context.stream = stream;
+  cublasLtHandle_t handle = nullptr;
+  MEMENGINE_CUBLAS_CHECK(cublasLtCreate(&handle));
+  context.cublaslt = handle;
+}
+
+void close(Context& context) noexcept {
+  cudaStreamSynchronize(context.stream);
+  cublasLtDestroy(context.cublaslt);
+  cudaStreamDestroy(context.stream);
+}
+
+void synchronize(const Context& context) {
+  MEMENGINE_CUDA_CHECK(cudaStreamSynchronize(context.stream));
+}
+
+void copy_bytes(const Context& context, void* destination, const void* source, std::int64_t bytes) {
+  MEMENGINE_CUDA_CHECK(cudaMemcpyAsync(destination, source, static_cast<std::size_t>(bytes),
+                                       cudaMemcpyDefault, context.stream));
+}
+
+void fill_zero(const Context& context, Tensor tensor) {
+  MEMENGINE_CUDA_CHECK(
+      cudaMemsetAsync(tensor.data(), 0, static_cast<std::size_t>(tensor.bytes()), context.stream));
+}
+
+}  // namespace memengine::cuda

@@ -1,0 +1,22 @@
+// The CUDA half of runtime.h, for runtime.cpp only.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "engine/runtime/context.h"
+
+namespace memengine::cuda {
+
+inline constexpr std::int64_t gemm_workspace_bytes = std::int64_t{32} << 20;
+
+std::string why_unusable();  // empty when a GPU can be used
+std::int64_t free_memory_bytes();
+std::string describe_device();
+void open(Context& context);  // creates the stream and the cuBLASLt handle
+void close(Context& context) noexcept;
+void synchronize(const Context& context);
+void copy_bytes(const Context& context, void* destination, const void* source, std::int64_t bytes);
+void fill_zero(const Context& context, Tensor tensor);
+
+}  // namespace memengine::cuda
