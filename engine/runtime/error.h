@@ -5,6 +5,9 @@
 // code: 2 when the user's input is at fault, 1 for anything else.
 #pragma once
 
+#ifdef __CUDACC__
+#define FMT_CONSTEVAL  // nvcc cannot evaluate fmt's compile-time format checks; g++ makes them
+#endif
 #include <fmt/format.h>
 
 #include <stdexcept>
