@@ -9,7 +9,7 @@ std::string why_unusable() {
   const cudaError_t status = cudaGetDeviceCount(&devices);
   if (status != cudaSuccess) {
     cudaGetLastError();
-    return fmt::format("CUDA says '{}'", cudaGetErrorString(status));
+    return format_text("CUDA says '{}'", cudaGetErrorString(status));
   }
   return devices > 0 ? "" : "this machine shows no GPU";
 }
@@ -26,7 +26,7 @@ std::string describe_device() {
   MEMENGINE_CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
   int version = 0;
   MEMENGINE_CUDA_CHECK(cudaRuntimeGetVersion(&version));
-  return fmt::format("{}, {:.1f} GiB, CUDA {}.{}", properties.name,
+  return format_text("{}, {:.1f} GiB, CUDA {}.{}", properties.name,
                      static_cast<double>(properties.totalGlobalMem) / (1 << 30), version / 1000,
                      version % 1000 / 10);
 }
