@@ -1,0 +1,88 @@
+// The library does the segmentation; what is ours is the meaning of a single piece.
+//
+// SentencePiece writes a space as U+2581 and a byte without a piece of its own as <0xHH>; a piece's
+// text turns both back. The model puts one space before every text (if it was trained so), which
+// `decode` takes away again and `token_bytes`, knowing no neighbours, keeps.
+#include "io/sentencepiece.h"
+
+#include <sentencepiece_processor.h>
+
+#include "engine/runtime/error.h"
+#include "io/utf8.h"
+
+namespace memengine {
+namespace {
+
+class SentencePieceTokenizer final : public Tokenizer {
+ public:
+  SentencePieceTokenizer(const std::string& where, const std::string& model)
+      : Tokenizer("sp", tokenizer_file_hash(model)) {
+    const auto status = processor_.LoadFromSerializedProto(model);
+    if (!status.ok() || processor_.GetPieceSize() <= 0) {
+      fail_input("{} is not a SentencePiece model", where);
+    }
+    pieces_.resize(static_cast<std::size_t>(processor_.GetPieceSize()));
+    for (std::int32_t id = 0; id < vocab_size(); ++id) pieces_[id] = piece_bytes(id);
+  }
+
+  void encode_append(std::string_view text, std::vector<std::int32_t>& ids) const override {
+    std::vector<int> encoded;
+    const auto status = processor_.Encode({text.data(), text.size()}, &encoded);
+    if (!status.ok()) fail_internal("SentencePiece cannot encode: {}", status.ToString());
+    ids.insert(ids.end(), encoded.begin(), encoded.end());
+  }
+
+  std::string decode(std::span<const std::int32_t> ids) const override {
+    for (const std::int32_t id : ids) check(id);
+    std::string text;
+    const auto status = processor_.Decode(std::vector<int>(ids.begin(), ids.end()), &text);
+    if (!status.ok()) fail_internal("SentencePiece cannot decode: {}", status.ToString());
+    return replace_invalid_utf8(text);
+  }
+
+  std::string token_bytes(std::int32_t id) const override {
+    check(id);
+    return pieces_[static_cast<std::size_t>(id)];
+  }
+
+  std::int32_t vocab_size() const override { return processor_.GetPieceSize(); }
+  std::int32_t bos_id() const override { return processor_.bos_id(); }
+  std::int32_t eos_id() const override { return processor_.eos_id(); }
+
+ private:
+  void check(std::int32_t id) const {
+    if (id < 0 || id >= vocab_size()) {
+      fail_input("token id {} is outside the tokenizer's vocabulary of {}", id, vocab_size());
+    }
+  }
+
+  std::string piece_bytes(std::int32_t id) const {
+    if (processor_.IsControl(id)) return {};
+    if (processor_.IsUnknown(id)) return " \xE2\x81\x87 ";  // what the library's decoder shows
+    const std::string& piece = processor_.IdToPiece(id);
+    if (processor_.IsByte(id) && piece.size() == 6) {
+      return std::string(1, static_cast<char>(std::stoi(piece.substr(3, 2), nullptr, 16)));
+    }
+    std::string text;
+    for (std::size_t i = 0; i < piece.size();) {
+      if (piece.compare(i, 3, "\xE2\x96\x81") == 0) {
+        text += ' ';
+        i += 3;
+      } else {
+        text += piece[i++];
+      }
+    }
+    return text;
+  }
+
+  sentencepiece::SentencePieceProcessor processor_;
+  std::vector<std::string> pieces_;  // each token's text, by id
+};
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> load_sentencepiece(const std::filesystem::path& path) {
+  return std::make_unique<SentencePieceTokenizer>(path.string(), read_tokenizer_file(path));
+}
+
+}  // namespace memengine
