@@ -26,12 +26,13 @@ void batch_norm_forward_eval(const Context& context, Tensor out, Tensor x, Tenso
 void batch_norm_backward(const Context& context, Tensor dx, Tensor dweight, Tensor dbias,
                          Tensor dout, Tensor x, Tensor mean, Tensor inverse_std, Tensor weight);
 
-std::int64_t batch_norm_scratch_bytes(std::int64_t rows, std::int64_t features);
+std::int64_t batch_norm_scratch_bytes(Device device, std::int64_t rows, std::int64_t features);
 
 namespace cuda {
 decltype(memengine::batch_norm_forward_train) batch_norm_forward_train;
 decltype(memengine::batch_norm_forward_eval) batch_norm_forward_eval;
 decltype(memengine::batch_norm_backward) batch_norm_backward;
+std::int64_t batch_norm_scratch_bytes(std::int64_t rows, std::int64_t features);
 }  // namespace cuda
 
 }  // namespace memengine

@@ -13,11 +13,12 @@ void embedding_forward(const Context& context, Tensor out, Tensor tokens, Tensor
 // the result does not depend on timing.
 void embedding_backward(const Context& context, Tensor dweight, Tensor dout, Tensor tokens);
 
-std::int64_t embedding_scratch_bytes(std::int64_t tokens, std::int64_t vocabulary);
+std::int64_t embedding_scratch_bytes(Device device, std::int64_t tokens, std::int64_t vocabulary);
 
 namespace cuda {
 decltype(memengine::embedding_forward) embedding_forward;
 decltype(memengine::embedding_backward) embedding_backward;
+std::int64_t embedding_scratch_bytes(std::int64_t tokens, std::int64_t vocabulary);
 }  // namespace cuda
 
 }  // namespace memengine

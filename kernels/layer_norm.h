@@ -15,11 +15,12 @@ void layer_norm_forward(const Context& context, Tensor out, Tensor mean, Tensor 
 void layer_norm_backward(const Context& context, Tensor dx, Tensor dweight, Tensor dbias,
                          Tensor dout, Tensor x, Tensor mean, Tensor inverse_std, Tensor weight);
 
-std::int64_t layer_norm_scratch_bytes(std::int64_t rows, std::int64_t features);
+std::int64_t layer_norm_scratch_bytes(Device device, std::int64_t rows, std::int64_t features);
 
 namespace cuda {
 decltype(memengine::layer_norm_forward) layer_norm_forward;
 decltype(memengine::layer_norm_backward) layer_norm_backward;
+std::int64_t layer_norm_scratch_bytes(std::int64_t rows, std::int64_t features);
 }  // namespace cuda
 
 }  // namespace memengine

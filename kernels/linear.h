@@ -21,12 +21,13 @@ void linear_backward_weight(const Context& context, Tensor dweight, Tensor dbias
                             Tensor x);
 
 // Scratch of linear_backward_weight with a bias.
-std::int64_t linear_scratch_bytes(std::int64_t rows, std::int64_t outputs);
+std::int64_t linear_scratch_bytes(Device device, std::int64_t rows, std::int64_t outputs);
 
 namespace cuda {
 decltype(memengine::linear_forward) linear_forward;
 decltype(memengine::linear_backward_input) linear_backward_input;
 decltype(memengine::linear_backward_weight) linear_backward_weight;
+std::int64_t linear_scratch_bytes(std::int64_t rows, std::int64_t outputs);
 }  // namespace cuda
 
 }  // namespace memengine

@@ -22,11 +22,12 @@ void rms_norm_forward(const Context& context, Tensor out, Tensor sum, Tensor inv
 void rms_norm_backward(const Context& context, Tensor dx, Tensor dweight, Tensor dout,
                        Tensor dresidual, Tensor x, Tensor inverse_rms, Tensor weight);
 
-std::int64_t rms_norm_scratch_bytes(std::int64_t rows, std::int64_t channels);
+std::int64_t rms_norm_scratch_bytes(Device device, std::int64_t rows, std::int64_t channels);
 
 namespace cuda {
 decltype(memengine::rms_norm_forward) rms_norm_forward;
 decltype(memengine::rms_norm_backward) rms_norm_backward;
+std::int64_t rms_norm_scratch_bytes(std::int64_t rows, std::int64_t channels);
 }  // namespace cuda
 
 }  // namespace memengine
