@@ -3,16 +3,16 @@
 // prints.
 #include "io/config_reader.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
-#include <charconv>
-#include <cmath>
 #include <cstring>
 #include <fstream>
 #include <set>
-#include <sstream>
 
 #include "engine/runtime/error.h"
 #include "io/yaml_tree.h"
+#include "io/yaml_values.h"
 
 namespace memengine {
 namespace {
@@ -21,77 +21,6 @@ using Kind = YamlNode::Kind;
 
 constexpr YamlLimits limits{ConfigReader::max_bytes, ConfigReader::max_nodes,
                             ConfigReader::max_depth};
-
-std::string shown(const YamlNode& node) {
-  switch (node.kind) {
-    case Kind::null:
-      return "nothing (null)";
-    case Kind::list:
-      return "a list";
-    case Kind::map:
-      return "a map";
-    case Kind::scalar:
-      break;
-  }
-  std::string text = node.text.substr(0, 60);
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < 32) c = ' ';
-  }
-  return "'" + text + "'" + (node.text.size() > 60 ? "..." : "");
-}
-
-[[noreturn]] void fail_type(const YamlNode& node, std::string_view key, std::string_view expected) {
-  fail_input("{}: {} must be {}, not {}", node.where, key, expected, shown(node));
-}
-
-bool parse_bool(const YamlNode& node, std::string_view key) {
-  if (node.kind == Kind::scalar && !node.quoted) {
-    for (const std::string_view word : {"true", "True", "TRUE", "yes", "on"}) {
-      if (node.text == word) return true;
-    }
-    for (const std::string_view word : {"false", "False", "FALSE", "no", "off"}) {
-      if (node.text == word) return false;
-    }
-  }
-  fail_type(node, key, "true or false");
-}
-
-std::optional<double> to_double(std::string_view text) {
-  if (text.starts_with('+')) text.remove_prefix(1);
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value)) return {};
-  return value;
-}
-
-double parse_double(const YamlNode& node, std::string_view key) {
-  if (node.kind == Kind::scalar) {
-    if (const auto value = to_double(node.text)) return *value;
-  }
-  fail_type(node, key, "a finite number");
-}
-
-std::int64_t parse_int(const YamlNode& node, std::string_view key) {
-  if (node.kind == Kind::scalar) {
-    std::string digits = node.text;  // 1_000_000 is YAML's own spelling
-    digits.erase(std::remove(digits.begin(), digits.end(), '_'), digits.end());
-    std::string_view text = digits;
-    if (text.starts_with('+')) text.remove_prefix(1);
-    std::int64_t value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error == std::errc() && end == text.data() + text.size()) return value;
-    const auto real = to_double(text);
-    if (real && std::abs(*real) < 9e15 && *real == std::floor(*real)) {
-      return static_cast<std::int64_t>(*real);
-    }
-  }
-  fail_type(node, key, "a whole number");
-}
-
-std::string parse_text(const YamlNode& node, std::string_view key) {
-  if (node.kind != Kind::scalar) fail_type(node, key, "text");
-  return node.text;
-}
 
 std::vector<std::string> split_key(std::string_view key) {
   std::vector<std::string> parts;
@@ -105,33 +34,13 @@ std::vector<std::string> split_key(std::string_view key) {
   return parts;
 }
 
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t above = row[j];
-      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])});
-      diagonal = above;
-    }
-  }
-  return row[b.size()];
-}
-
-std::string_view last_part(std::string_view key) {
-  const std::size_t dot = key.rfind('.');
-  return dot == std::string_view::npos ? key : key.substr(dot + 1);
-}
-
 // Sets root.a.b.c from "a.b.c=value", making maps on the way.
 void apply_override(YamlNode& root, const std::string& text) {
   const std::size_t equals = text.find('=');
   if (equals == std::string::npos || equals == 0) {
-    fail_input("override '{}': write key=value, for instance optim.lr=3e-4", text);
+    fail_input("override '{}': write key=value, for instance optim.lr=3e-4", one_line(text));
   }
-  const std::string place = "override " + text.substr(0, 80);
+  const std::string place = "override " + one_line(text);
   const auto parts = split_key(std::string_view(text).substr(0, equals));
   YamlNode value = parse_yaml(std::string_view(text).substr(equals + 1), place, limits, place);
   if (value.where.empty()) value.where = place;
@@ -144,8 +53,8 @@ void apply_override(YamlNode& root, const std::string& text) {
       node->where = place;
     }
     if (node->kind != Kind::map) {
-      fail_input("{}: the config's value before '.{}' is {} ({}), not a map", place, part,
-                 shown(*node), node->where);
+      fail_input("{}: the config's value before '.{}' is {} ({}), not a map", place, one_line(part),
+                 yaml_shown(*node), node->where);
     }
     if (YamlNode* child = node->child(part)) {
       node = child;
@@ -180,7 +89,7 @@ struct ConfigReader::Impl {
       if (node->kind == Kind::null) return nullptr;
       if (node->kind != Kind::map) {
         fail_input("{}: expected a map of keys such as '{}', not {}", node->where, part,
-                   shown(*node));
+                   yaml_shown(*node));
       }
       node = node->child(name);
       if (node && index) {
@@ -239,8 +148,8 @@ struct ConfigReader::Impl {
         }
       }
     }
-    if (nearest.empty()) fail_input("{}: unknown key '{}'", node.where, key.substr(0, 120));
-    fail_input("{}: unknown key '{}'; did you mean '{}'?", node.where, key.substr(0, 120), nearest);
+    if (nearest.empty()) fail_input("{}: unknown key '{}'", node.where, one_line(key, 120));
+    fail_input("{}: unknown key '{}'; did you mean '{}'?", node.where, one_line(key, 120), nearest);
   }
 };
 
@@ -272,37 +181,37 @@ ConfigReader ConfigReader::from_text(std::string_view yaml, const std::string& n
   reader.impl_->root = parse_yaml(yaml, name, limits);
   YamlNode& root = reader.impl_->root;
   if (root.kind != Kind::map && root.kind != Kind::null) {
-    fail_input("{}: a config is a map of `key: value` lines, not {}", root.where, shown(root));
+    fail_input("{}: a config is a map of `key: value` lines, not {}", root.where, yaml_shown(root));
   }
   for (const std::string& text : overrides) apply_override(root, text);
   return reader;
 }
 
 void ConfigReader::bind(std::string_view key, bool& field) {
-  if (const YamlNode* node = impl_->take(key)) field = parse_bool(*node, key);
+  if (const YamlNode* node = impl_->take(key)) field = yaml_bool(*node, key);
   impl_->record(key, field ? "true" : "false");
 }
 
 void ConfigReader::bind(std::string_view key, std::int64_t& field) {
-  if (const YamlNode* node = impl_->take(key)) field = parse_int(*node, key);
+  if (const YamlNode* node = impl_->take(key)) field = yaml_integer(*node, key);
   impl_->record(key, fmt::format("{}", field));
 }
 
 void ConfigReader::bind(std::string_view key, double& field) {
-  if (const YamlNode* node = impl_->take(key)) field = parse_double(*node, key);
+  if (const YamlNode* node = impl_->take(key)) field = yaml_number(*node, key);
   impl_->record(key, fmt::format("{}", field));
 }
 
 void ConfigReader::bind(std::string_view key, std::string& field) {
-  if (const YamlNode* node = impl_->take(key)) field = parse_text(*node, key);
+  if (const YamlNode* node = impl_->take(key)) field = yaml_text(*node, key);
   impl_->record(key, yaml_quote(field));
 }
 
 void ConfigReader::bind(std::string_view key, std::vector<std::string>& field) {
   if (const YamlNode* node = impl_->take(key)) {
     field.clear();
-    if (node->kind != Kind::list && node->kind != Kind::null) fail_type(*node, key, "a list");
-    for (const YamlNode& item : node->items) field.push_back(parse_text(item, key));
+    if (node->kind != Kind::list && node->kind != Kind::null) fail_yaml_type(*node, key, "a list");
+    for (const YamlNode& item : node->items) field.push_back(yaml_text(item, key));
   }
   std::string text = "[";
   for (std::size_t i = 0; i < field.size(); ++i) text += (i ? ", " : "") + yaml_quote(field[i]);
@@ -313,10 +222,10 @@ void ConfigReader::bind(std::string_view key, std::map<std::string, double>& fie
   if (const YamlNode* node = impl_->take(key)) {
     field.clear();
     if (node->kind != Kind::map && node->kind != Kind::null) {
-      fail_type(*node, key, "a map from name to number");
+      fail_yaml_type(*node, key, "a map from name to number");
     }
     for (const auto& [name, value] : node->children) {
-      field[name] = parse_double(value, fmt::format("{}.{}", key, name));
+      field[name] = yaml_number(value, fmt::format("{}.{}", key, name));
     }
   }
   std::string text = "{";
@@ -336,7 +245,7 @@ std::string ConfigReader::bind_name(std::string_view key, std::string_view curre
         std::find(names.begin(), names.end(), chosen) == names.end()) {
       std::string list;
       for (const auto& name : names) list += (list.empty() ? "" : ", ") + std::string(name);
-      fail_type(*node, key, "one of " + list);
+      fail_yaml_type(*node, key, "one of " + list);
     }
   }
   impl_->record(key, yaml_quote(chosen));
@@ -350,7 +259,7 @@ std::optional<std::size_t> ConfigReader::list_size(std::string_view key,
   YamlNode* node = const_cast<YamlNode*>(impl_->find(key));
   if (!node) return std::nullopt;
   if (node->kind == Kind::null) return 0;
-  if (node->kind != Kind::list) fail_type(*node, key, "a list");
+  if (node->kind != Kind::list) fail_yaml_type(*node, key, "a list");
   for (YamlNode& item : node->items) {
     if (item.kind == Kind::scalar) {
       YamlNode map;
@@ -359,7 +268,7 @@ std::optional<std::size_t> ConfigReader::list_size(std::string_view key,
       map.children.emplace_back(scalar_key, std::move(item));
       item = std::move(map);
     } else if (item.kind != Kind::map) {
-      fail_type(item, key, "a list of names or maps");
+      fail_yaml_type(item, key, "a list of names or maps");
     }
   }
   return node->items.size();
@@ -401,7 +310,7 @@ void ConfigReader::require(std::string_view key, std::span<const std::string_vie
   if (node->kind != Kind::scalar ||
       std::find(allowed.begin(), allowed.end(), node->text) == allowed.end()) {
     fail_input("{}: {}={} cannot be done by this build: {}", node->where, key,
-               node->kind == Kind::scalar ? node->text.substr(0, 60) : shown(*node), why);
+               node->kind == Kind::scalar ? one_line(node->text, 60) : yaml_shown(*node), why);
   }
 }
 
@@ -429,7 +338,7 @@ const std::vector<std::string>& ConfigReader::notices() const {
 }
 
 void ConfigReader::finish() const {
-  impl_->check_known(impl_->root, "");
+  if (impl_->root.kind == Kind::map) impl_->check_known(impl_->root, "");
 }
 
 std::string ConfigReader::dump() const {

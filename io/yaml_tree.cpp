@@ -7,6 +7,8 @@
 #include <yaml-cpp/mark.h>
 #include <yaml-cpp/parser.h>
 
+#include <fmt/format.h>
+
 #include <sstream>
 
 #include "engine/runtime/error.h"
@@ -46,7 +48,7 @@ class TreeBuilder : public YAML::EventHandler {
       Frame& frame = open_.back();
       if (frame.node.child(value)) {
         fail_input("{}: key '{}' is given twice (first at {}); remove one", place(mark),
-                   clean(value), frame.node.child(value)->where);
+                   one_line(value), frame.node.child(value)->where);
       }
       frame.key = value;
       frame.has_key = true;
@@ -70,12 +72,6 @@ class TreeBuilder : public YAML::EventHandler {
   }
   void OnSequenceEnd() override { close(); }
   void OnMapEnd() override { close(); }
-
-  static std::string clean(std::string_view text) {
-    std::string out;
-    for (char c : text.substr(0, 60)) out += static_cast<unsigned char>(c) < 32 ? ' ' : c;
-    return out;
-  }
 
  private:
   struct Frame {
@@ -144,6 +140,14 @@ const YamlNode* YamlNode::child(std::string_view key) const {
   return const_cast<YamlNode*>(this)->child(key);
 }
 
+std::string one_line(std::string_view text, std::size_t limit) {
+  std::string out(text.substr(0, limit));
+  for (char& c : out) {
+    if (static_cast<unsigned char>(c) < 32) c = ' ';
+  }
+  return out;
+}
+
 YamlNode parse_yaml(std::string_view text, const std::string& name, const YamlLimits& limits,
                     const std::string& fixed_where) {
   if (text.size() > limits.bytes) {
@@ -168,7 +172,7 @@ YamlNode parse_yaml(std::string_view text, const std::string& name, const YamlLi
                               : error.mark.is_null()
                                   ? name
                                   : fmt::format("{}:{}", name, error.mark.line + 1);
-    fail_input("{}: not valid YAML: {}", place, TreeBuilder::clean(error.msg));
+    fail_input("{}: not valid YAML: {}", place, one_line(error.msg));
   }
   return std::move(builder.root);
 }
