@@ -52,7 +52,9 @@ bool in_vectors(std::int64_t columns, std::initializer_list<const void*> address
   });
 }
 
-constexpr std::int64_t ceil_divide(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+constexpr std::int64_t ceil_divide(std::int64_t a, std::int64_t b) {
+  return (a + b - 1) / b;
+}
 
 // A grid dimension; the first one holds up to 2^31 - 1 blocks.
 inline unsigned grid_size(std::int64_t blocks) {
@@ -206,15 +208,18 @@ __device__ __forceinline__ Number team_sum(Number x) {
 template <typename T, typename Body>
 void dispatch_row(const char* op, std::int64_t columns, bool vectors, Body&& body) {
   const auto with_width = [&]<int width>() {
+    constexpr int most_chunks = width == 1 ? 8 : 16 / width;  // what 64 registers a thread can hold
     const std::int64_t pieces = ceil_divide(columns, width);
     if (pieces <= 32)
       body.template operator()<width, 32, 1>();
+    else if (pieces <= 32 * 2)
+      body.template operator()<width, 32, 2>();
     else if (pieces <= 32 * 4)
       body.template operator()<width, 32, 4>();
     else if (pieces <= 256 * 4)
       body.template operator()<width, 256, 4>();
-    else if (pieces <= 1024 * 8)
-      body.template operator()<width, 1024, 8>();
+    else if (pieces <= 1024 * most_chunks)
+      body.template operator()<width, 1024, most_chunks>();
     else
       fail_internal("{} on CUDA cannot hold a row of {} elements", op, columns);
   };
@@ -222,6 +227,52 @@ void dispatch_row(const char* op, std::int64_t columns, bool vectors, Body&& bod
     with_width.template operator()<vector_width<T>>();
   else
     with_width.template operator()<1>();
+}
+
+// A block of such a kernel: several small teams, or one that is the whole block.
+constexpr int row_block_threads(int team) {
+  return team < 256 ? 256 : team;
+}
+
+// row [columns] = sum over the block's teams of their registers, spread as in dispatch_row. Teams
+// add up in ascending order in shared memory. All threads of the block take part.
+template <int width, int team, int chunks>
+__device__ __forceinline__ void store_sum_of_teams(float* row, const float (&x)[chunks][width],
+                                                   int columns) {
+  constexpr int teams = row_block_threads(team) / team;
+  const int member = static_cast<int>(threadIdx.x) % team;
+  if constexpr (teams == 1) {
+#pragma unroll
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      const int column = (chunk * team + member) * width;
+      if (column < columns) store(row + column, x[chunk]);
+    }
+  } else {
+    __shared__ float total[chunks * width * team];
+    __syncthreads();  // an earlier call may still be reading
+    for (int turn = 0; turn < teams; ++turn) {
+      if (static_cast<int>(threadIdx.x) / team == turn) {
+#pragma unroll
+        for (int chunk = 0; chunk < chunks; ++chunk) {
+#pragma unroll
+          for (int i = 0; i < width; ++i) {
+            const int place = (chunk * width + i) * team + member;
+            total[place] = turn == 0 ? x[chunk][i] : total[place] + x[chunk][i];
+          }
+        }
+      }
+      __syncthreads();
+    }
+    if (static_cast<int>(threadIdx.x) >= team) return;
+#pragma unroll
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      const int column = (chunk * team + member) * width;
+      float sum[width];
+#pragma unroll
+      for (int i = 0; i < width; ++i) sum[i] = total[(chunk * width + i) * team + member];
+      if (column < columns) store(row + column, sum);
+    }
+  }
 }
 
 // Gradients of a vector of parameters are column sums over all rows. Stage one leaves one partial
