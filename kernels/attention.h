@@ -18,6 +18,9 @@ struct AttentionShape {
   std::int64_t heads = 0;     // query heads
   std::int64_t kv_heads = 0;  // divides heads
   std::int64_t head_dim = 0;  // even, at most 128
+
+  static constexpr std::int64_t max_head_dim = 128;
+  void check() const;  // an internal error for a shape that is not as above
 };
 
 // first_visible [B, T] i32 = max(document_start, t - window + 1, 0). `document_start` [B, T] i32
