@@ -1,0 +1,252 @@
+// A line reader over decompressed bytes, and on top of it the two kinds of files.
+#include "io/text_source.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string_view>
+
+#include "engine/runtime/error.h"
+#include "io/json_lines.h"
+#include "io/text_source_bytes.h"
+#include "io/utf8.h"
+
+namespace memengine {
+namespace {
+
+constexpr std::size_t read_bytes = 1 << 20;
+constexpr std::size_t max_line_bytes = std::size_t{1} << 30;
+
+// The file name without a compression's ending decides the kind.
+std::string text_kind(const std::filesystem::path& path) {
+  auto name = path.filename();
+  if (name.extension() == ".gz" || name.extension() == ".zst") name = name.stem();
+  return name.extension().string();
+}
+
+bool is_text(const std::filesystem::path& path) {
+  const std::string kind = text_kind(path);
+  return kind == ".jsonl" || kind == ".txt";
+}
+
+// Lines of one file, without their line ends; views stay valid until the next call.
+class LineReader {
+ public:
+  explicit LineReader(const std::filesystem::path& path)
+      : name_(path.string()), stream_(open_byte_stream(path)) {}
+
+  bool next(std::string_view& line) {
+    for (std::size_t searched = 0;;) {
+      const char* from = buffer_.data() + begin_;
+      const auto* end = static_cast<const char*>(
+          end_ - begin_ > searched ? std::memchr(from + searched, '\n', end_ - begin_ - searched)
+                                   : nullptr);
+      if (end) {
+        line = {from, static_cast<std::size_t>(end - from)};
+        begin_ += line.size() + 1;
+        ended_ = true;
+        break;
+      }
+      searched = end_ - begin_;
+      if (searched > max_line_bytes) fail_input("{}:{}: a line above 1 GiB", name_, lines_ + 1);
+      if (!fill()) {
+        if (searched == 0) return false;
+        line = {buffer_.data() + begin_, searched};
+        begin_ = end_;
+        ended_ = false;
+        break;
+      }
+    }
+    if (lines_++ == 0 && line.starts_with("\xEF\xBB\xBF")) line.remove_prefix(3);  // a BOM
+    return true;
+  }
+
+  std::uint64_t lines() const { return lines_; }
+  bool ended_by_newline() const { return ended_; }  // the last line
+  std::int64_t stored_bytes() const { return stream_->stored_bytes(); }
+
+ private:
+  // Moves what is left to the front and reads more behind it; false at the end of the file.
+  bool fill() {
+    std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
+    end_ -= begin_;
+    begin_ = 0;
+    if (buffer_.size() < end_ + read_bytes) buffer_.resize(std::max(2 * end_, end_ + read_bytes));
+    const std::size_t got = stream_->read(buffer_.data() + end_, buffer_.size() - end_);
+    end_ += got;
+    return got > 0;
+  }
+
+  std::string name_;
+  std::unique_ptr<ByteStream> stream_;
+  std::vector<char> buffer_ = std::vector<char>(read_bytes);
+  std::size_t begin_ = 0, end_ = 0;  // what is read and not yet handed out
+  std::uint64_t lines_ = 0;
+  bool ended_ = true;
+};
+
+bool is_blank(std::string_view line) {
+  return line.find_first_not_of(" \t\r\n") == line.npos;
+}
+
+}  // namespace
+
+struct TextSource::Impl {
+  TextOptions options;
+  std::vector<std::filesystem::path> files;
+  std::vector<std::int64_t> sizes;
+  std::int64_t bytes_total = 0, bytes_before = 0;  // of all files, and of those done
+  std::int64_t bad_lines = 0;
+  std::vector<std::string> problems;
+  std::uint64_t file = 0;
+  std::unique_ptr<LineReader> lines;  // of files[file]; none before it is opened
+
+  void add(const std::filesystem::path& path);
+  void open();
+  void close();
+  void bad(std::uint64_t line, const std::string& what);
+  bool next_json(std::string& text);
+  bool next_plain(std::string& text);
+};
+
+void TextSource::Impl::add(const std::filesystem::path& path) {
+  std::error_code error;
+  files.push_back(path);
+  const auto size = std::filesystem::file_size(path, error);
+  if (error) fail_input("cannot read {}: {}", path.string(), error.message());
+  sizes.push_back(static_cast<std::int64_t>(size));
+  bytes_total += sizes.back();
+}
+
+void TextSource::Impl::open() {
+  lines = std::make_unique<LineReader>(files[file]);
+}
+
+void TextSource::Impl::close() {
+  lines.reset();
+  bytes_before += sizes[file++];
+}
+
+void TextSource::Impl::bad(std::uint64_t line, const std::string& what) {
+  const std::string problem = fmt::format("{}:{}: {}", files[file].string(), line, what);
+  if (bad_lines >= options.max_bad_lines) {
+    if (options.max_bad_lines == 0) fail_input("{}", problem);
+    fail_input("{} (more than {} bad lines)", problem, options.max_bad_lines);
+  }
+  ++bad_lines;
+  problems.push_back(problem);
+}
+
+bool TextSource::Impl::next_json(std::string& text) {
+  for (std::string_view line; lines->next(line);) {
+    if (is_blank(line)) continue;
+    const std::string problem = read_json_field(line, options.fields, text);
+    if (problem.empty()) return true;
+    bad(lines->lines(), problem);
+  }
+  return false;
+}
+
+// A whole file, or a paragraph: the lines up to a blank one. Line ends inside are kept.
+bool TextSource::Impl::next_plain(std::string& text) {
+  text.clear();
+  bool ended_by_newline = true, utf8 = true;
+  for (std::string_view line; lines->next(line);) {
+    if (options.paragraphs && is_blank(line)) {
+      if (!text.empty() && utf8) return true;
+      text.clear();
+      utf8 = true;
+      continue;
+    }
+    if (const std::size_t invalid = find_invalid_utf8(line); invalid != line.npos) {
+      bad(lines->lines(), fmt::format("not UTF-8 (byte {} of the line)", invalid + 1));
+      utf8 = false;  // the document is left out as a whole
+    }
+    if (text.size() > max_line_bytes) {
+      fail_input("{}: a document above 1 GiB; split it", files[file].string());
+    }
+    if (utf8) (text += line) += '\n';
+    ended_by_newline = lines->ended_by_newline();
+  }
+  if (!utf8 || is_blank(text)) return false;
+  if (options.paragraphs || !ended_by_newline) text.pop_back();
+  return true;
+}
+
+TextSource::TextSource(const std::vector<std::filesystem::path>& inputs, const TextOptions& options)
+    : impl_(std::make_unique<Impl>()) {
+  impl_->options = options;
+  if (inputs.empty()) fail_input("no input files are named");
+  if (options.fields.empty()) fail_input("no text field is named");
+  for (const auto& input : inputs) {
+    std::error_code error;
+    if (std::filesystem::is_directory(input, error)) {
+      std::vector<std::filesystem::path> found;
+      for (const auto& entry : std::filesystem::recursive_directory_iterator(input)) {
+        if (entry.is_regular_file() && is_text(entry.path())) found.push_back(entry.path());
+      }
+      if (found.empty()) fail_input("{} holds no .jsonl or .txt files", input.string());
+      std::sort(found.begin(), found.end());
+      for (const auto& path : found) impl_->add(path);
+    } else if (!std::filesystem::exists(input, error)) {
+      fail_input("no such input: {}", input.string());
+    } else if (!is_text(input)) {
+      fail_input(
+          "{}: not a kind of text this program reads (.jsonl or .txt, also with .gz or .zst)",
+          input.string());
+    } else {
+      impl_->add(input);
+    }
+  }
+}
+
+TextSource::~TextSource() = default;
+
+bool TextSource::next(std::string& text) {
+  Impl& impl = *impl_;
+  for (; impl.file < impl.files.size(); impl.close()) {
+    if (!impl.lines) impl.open();
+    const bool json = text_kind(impl.files[impl.file]) == ".jsonl";
+    if (json ? impl.next_json(text) : impl.next_plain(text)) return true;
+  }
+  return false;
+}
+
+TextPosition TextSource::position() const {
+  return {impl_->file, impl_->lines ? impl_->lines->lines() : 0};
+}
+
+void TextSource::seek(TextPosition position, std::int64_t bad_lines) {
+  Impl& impl = *impl_;
+  if (position.file > impl.files.size()) fail_input("the text files are fewer than before");
+  impl.lines.reset();
+  impl.file = position.file;
+  impl.bad_lines = bad_lines;
+  impl.bytes_before = 0;
+  for (std::uint64_t i = 0; i < position.file; ++i) impl.bytes_before += impl.sizes[i];
+  if (position.line == 0 || impl.file == impl.files.size()) return;
+  impl.open();
+  for (std::string_view line; impl.lines->lines() < position.line;) {
+    if (!impl.lines->next(line))
+      fail_input("{} is shorter than before", impl.files[impl.file].string());
+  }
+}
+
+const std::vector<std::filesystem::path>& TextSource::files() const {
+  return impl_->files;
+}
+
+std::int64_t TextSource::bytes_read() const {
+  return impl_->bytes_before + (impl_->lines ? impl_->lines->stored_bytes() : 0);
+}
+
+std::int64_t TextSource::bytes_total() const {
+  return impl_->bytes_total;
+}
+std::int64_t TextSource::bad_lines() const {
+  return impl_->bad_lines;
+}
+const std::vector<std::string>& TextSource::problems() const {
+  return impl_->problems;
+}
+
+}  // namespace memengine
