@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "kernels/dispatch.h"
 #include "kernels/vector_math.h"
@@ -24,17 +25,21 @@ T maximum(const T* values, std::int64_t count) {
   return largest;
 }
 
-// Sums in blocks of float sums, so that the loop over a block keeps its full vector width.
-// exponential(v) gives the v-th term.
-template <typename T, typename Exponential>
-double sum_exponentials(std::int64_t count, Exponential exponential) {
+// Sums exp(z - largest) in blocks of a thousand T, and the blocks in double. `store` keeps each
+// term in place of its logit.
+template <bool store, typename T>
+double sum_exponentials(std::conditional_t<store, T*, const T*> z, std::int64_t count, T largest) {
   constexpr std::int64_t block = 1024;
   double total = 0;
   for (std::int64_t first = 0; first < count; first += block) {
     const std::int64_t last = std::min(count, first + block);
     T part = 0;
 #pragma omp simd reduction(+ : part)
-    for (std::int64_t v = first; v < last; ++v) part += exponential(v);
+    for (std::int64_t v = first; v < last; ++v) {
+      const T term = fast_exp(z[v] - largest);
+      if constexpr (store) z[v] = term;
+      part += term;
+    }
     total += static_cast<double>(part);
   }
   return total;
@@ -61,8 +66,7 @@ void cross_entropy(const Context& context, Tensor losses, Tensor logits, Tensor 
       }
       const T largest = maximum(z, vocabulary);
       const T of_target = z[target[n]];
-      const double total = sum_exponentials<T>(
-          vocabulary, [&](std::int64_t v) { return z[v] = fast_exp(z[v] - largest); });
+      const double total = sum_exponentials<true, T>(z, vocabulary, largest);
       loss[n] = static_cast<T>(std::log(total) + static_cast<double>(largest - of_target));
       const T scale = static_cast<T>(gradient_scale / total);
 #pragma omp simd
@@ -92,8 +96,7 @@ void token_scores(const Context& context, Tensor log_probabilities, Tensor best,
         log_probability[n] = 0;
         continue;
       }
-      const double total =
-          sum_exponentials<T>(vocabulary, [&](std::int64_t v) { return fast_exp(z[v] - largest); });
+      const double total = sum_exponentials<false, T>(z, vocabulary, largest);
       log_probability[n] =
           static_cast<T>(static_cast<double>(z[target[n]] - largest) - std::log(total));
     }
