@@ -27,6 +27,9 @@ Arena::Arena(Device device, std::int64_t bytes) : device_(device), capacity_(byt
   }
 }
 
+Arena::Arena(HostBlock block)
+    : host_block_(std::move(block)), base_(host_block_.data()), capacity_(host_block_.bytes()) {}
+
 Arena::~Arena() {
   release();
 }
@@ -42,6 +45,8 @@ Arena& Arena::operator=(Arena&& other) noexcept {
     device_ = other.device_;
     capacity_ = std::exchange(other.capacity_, 0);
     used_ = std::exchange(other.used_, 0);
+    peak_ = std::exchange(other.peak_, 0);
+    host_block_ = std::move(other.host_block_);
     by_purpose_ = std::move(other.by_purpose_);
   }
   return *this;
@@ -55,7 +60,10 @@ Tensor Arena::allocate(const std::string& purpose, DType dtype,
                       ? reinterpret_cast<void*>(planning_base + static_cast<std::uintptr_t>(used_))
                       : static_cast<std::byte*>(base_) + used_;
   used_ += bytes;
-  by_purpose_[purpose] += bytes;
+  if (used_ > peak_) {
+    by_purpose_[purpose] += used_ - peak_;
+    peak_ = used_;
+  }
   if (base_ != nullptr && used_ > capacity_) {
     fail_internal("an arena of {} bytes was planned, {} are asked for {}", capacity_, used_,
                   purpose);
@@ -64,7 +72,7 @@ Tensor Arena::allocate(const std::string& purpose, DType dtype,
 }
 
 void Arena::release() noexcept {
-  free_memory(device_, base_, capacity_);
+  if (host_block_.data() == nullptr) free_memory(device_, base_, capacity_);
   base_ = nullptr;
 }
 

@@ -13,6 +13,7 @@
 #include <string>
 
 #include "engine/runtime/context.h"
+#include "engine/runtime/device_memory.h"
 #include "engine/runtime/tensor.h"
 
 namespace memengine {
@@ -23,6 +24,8 @@ class Arena {
   Arena() = default;
   // An arena of `bytes` on the device, zero-filled. Errors: input, when the memory is not there.
   Arena(Device device, std::int64_t bytes);
+  // An arena in a block of host memory.
+  explicit Arena(HostBlock block);
   ~Arena();
   Arena(Arena&&) noexcept;
   Arena& operator=(Arena&&) noexcept;
@@ -32,17 +35,24 @@ class Arena {
   Tensor allocate(const std::string& purpose, DType dtype,
                   std::initializer_list<std::int64_t> shape);
 
+  // Memory that does not outlive one layer's call is shared by all layers: remember the place
+  // before a layer takes its part, and go back to it afterwards. The plan keeps the largest extent.
+  std::int64_t mark() const { return used_; }
+  void rewind(std::int64_t mark) { used_ = mark; }
+
   bool planning() const { return base_ == nullptr; }
-  std::int64_t used_bytes() const { return used_; }
+  std::int64_t planned_bytes() const { return peak_; }
   const std::map<std::string, std::int64_t>& bytes_by_purpose() const { return by_purpose_; }
 
  private:
   void release() noexcept;
 
+  HostBlock host_block_;
   void* base_ = nullptr;
   Device device_ = Device::cpu;
   std::int64_t capacity_ = 0;
   std::int64_t used_ = 0;
+  std::int64_t peak_ = 0;
   std::map<std::string, std::int64_t> by_purpose_;
 };
 

@@ -1,0 +1,66 @@
+// The dense feed-forward, forward and backward side by side.
+//
+// Only gate_up is kept: silu(gate) * up is cheaper to compute again than to store for every layer.
+#include "model/feed_forward.h"
+
+#include <cmath>
+#include <string>
+
+#include "kernels/linear.h"
+#include "kernels/swiglu.h"
+#include "model/initial_std.h"
+
+namespace memengine {
+
+DenseFeedForward::DenseFeedForward(ParameterStore& store, const ModelConfig& config,
+                                   std::int64_t layer)
+    : dim_(config.dim),
+      hidden_(config.ffn_hidden()),
+      w13_(store.declare({{feed_forward_name(layer, "w1.weight"), hidden_,
+                           Initializer::truncated_normal(initial_std(config, layer, config.dim))},
+                          {feed_forward_name(layer, "w3.weight"), hidden_,
+                           Initializer::truncated_normal(initial_std(config, layer, config.dim))}},
+                         config.dim)),
+      w2_(store.declare({{feed_forward_name(layer, "w2.weight"), config.dim,
+                          Initializer::truncated_normal(initial_std(config, layer, hidden_))}},
+                        hidden_)) {}
+
+void DenseFeedForward::plan(Arena& kept, Arena& temporary, std::int64_t tokens, DType dtype,
+                            bool training) {
+  tokens_ = tokens;
+  gate_up_ = kept.allocate("activations", dtype, {tokens, 2 * hidden_});
+  hidden_activation_ = temporary.allocate("activations", dtype, {tokens, hidden_});
+  if (training) dgate_up_ = temporary.allocate("activations", dtype, {tokens, 2 * hidden_});
+}
+
+void DenseFeedForward::forward(const Context& context, Tensor out, Tensor x, Mode /*mode*/,
+                               std::int64_t /*micro_batch*/) {
+  const Tensor gate_up = gate_up_.rows(0, x.dim(0));
+  const Tensor hidden = hidden_activation_.rows(0, x.dim(0));
+  linear_forward(context, gate_up, x, w13_.compute, {});
+  swiglu_forward(context, hidden, gate_up);
+  linear_forward(context, out, hidden, w2_.compute, {});
+}
+
+void DenseFeedForward::backward(const Context& context, Tensor dx, Tensor dout, Tensor x,
+                                std::int64_t /*micro_batch*/) {
+  const Tensor gate_up = gate_up_.rows(0, x.dim(0));
+  const Tensor hidden = hidden_activation_.rows(0, x.dim(0));
+  const Tensor dgate_up = dgate_up_.rows(0, x.dim(0));
+  swiglu_forward(context, hidden, gate_up);
+  linear_backward_weight(context, w2_.gradient, {}, dout, hidden);
+  linear_backward_input(context, hidden, dout, w2_.compute, false);  // hidden is now d(hidden)
+  swiglu_backward(context, dgate_up, hidden, gate_up);
+  linear_backward_weight(context, w13_.gradient, {}, dgate_up, x);
+  linear_backward_input(context, dx, dgate_up, w13_.compute, false);
+}
+
+std::int64_t DenseFeedForward::multiply_adds() const {
+  return 3 * dim_ * hidden_;
+}
+
+std::int64_t DenseFeedForward::scratch_bytes(Device device) const {
+  return linear_scratch_bytes(device, tokens_, 2 * hidden_);
+}
+
+}  // namespace memengine

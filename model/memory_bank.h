@@ -1,0 +1,63 @@
+// What memory layers share: the value table (two for PEER) and the record of a step's reads.
+//
+// Each lookup, of layer r in micro-batch m, has a slot. Its picks and, after the backward pass, the
+// picks' coefficients and vectors stay in that slot. Because the slots stand one behind the other,
+// the gradients of all readers of a shared table, over all micro-batches, merge by one
+// de-duplication and one segmented reduction, as if they were one lookup of more tokens.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/value_table.h"
+
+namespace memengine {
+
+class MemoryBank {
+ public:
+  // `owner` is the first layer that reads the bank; checkpoints name the tables after it.
+  MemoryBank(std::int64_t owner, const ModelConfig& config, Placement placement,
+             const ReadCapacity& capacity, DType compute_dtype, bool training, Arena& device,
+             Arena& host);
+
+  void initialize(const Context& context, std::uint64_t seed, double deviation) const;
+
+  // [N, K] i32: the rows that a lookup picks.
+  Tensor picks(std::int64_t slot, std::int64_t tokens) const;
+
+  // Working memory for one lookup's de-duplication; only its `inverse` outlives the lookup, and the
+  // caller brings that [N * K] i32.
+  UniqueRows lookup(Tensor inverse) const;
+
+  // Merges the picks of all slots and reduces the row gradients of every table.
+  void reduce_gradients(const Context& context) const;
+
+  // Of the last reduce_gradients(): the distinct rows of the step.
+  const UniqueRows& step_rows() const { return step_rows_; }
+  // Divergence of the step's use of the rows from uniform, nats, f64 [1].
+  void measure_usage(const Context& context) const;
+  Tensor usage_divergence() const { return usage_divergence_; }
+
+  const ValueTable& values() const { return tables_.back(); }    // v
+  const ValueTable& experts() const { return tables_.front(); }  // u, PEER only
+  const std::vector<ValueTable>& tables() const { return tables_; }
+  const LazyDecay& decay() const { return decay_; }
+  void set_decay(const LazyDecay& decay) { decay_ = decay; }
+
+  std::int64_t scratch_bytes(Device device) const;
+  std::int64_t step_picks() const { return capacity_.slots * capacity_.tokens * capacity_.picks; }
+  std::int64_t lookup_capacity() const { return lookup_rows_.capacity(); }
+
+ private:
+  std::vector<ValueTable> tables_;
+  ReadCapacity capacity_;
+  Tensor picks_;            // i32 [slots * N, K]
+  UniqueRows lookup_rows_;  // of one lookup; no inverse
+  UniqueRows step_rows_;    // of all slots
+  Tensor usage_divergence_;
+  LazyDecay decay_;
+};
+
+}  // namespace memengine

@@ -1,0 +1,147 @@
+// Layout and initial values of the dense parameters.
+//
+// Initial numbers are drawn on the host, a function of (seed, slice name, element) only, and then
+// copied to the device: the same weights on every machine, whatever its devices and threads.
+#include "model/parameter.h"
+
+#include <cmath>
+#include <utility>
+
+#include "engine/runtime/philox.h"
+#include "engine/runtime/runtime.h"
+#include "kernels/elementwise.h"
+
+namespace memengine {
+namespace {
+
+// Elements; keeps every parameter 256-byte aligned in f32.
+constexpr std::int64_t alignment = 64;
+
+std::int64_t aligned(std::int64_t elements) {
+  return (elements + alignment - 1) / alignment * alignment;
+}
+
+float draw(const Initializer& initializer, std::uint64_t seed, std::uint64_t stream,
+           std::uint64_t element) {
+  const auto scale = static_cast<float>(initializer.scale);
+  switch (initializer.kind) {
+    case Initializer::Kind::constant:
+      return scale;
+    case Initializer::Kind::uniform: {
+      const Philox4 random = philox(seed, stream, element);
+      return scale * (2 * uniform_from_bits(random.word[0]) - 1);
+    }
+    case Initializer::Kind::normal:
+    case Initializer::Kind::truncated_normal: {
+      const bool truncated = initializer.kind == Initializer::Kind::truncated_normal;
+      for (std::uint64_t attempt = 0;; ++attempt) {  // one in 370 draws is beyond 3 sigma
+        float normal[4];
+        philox_normal4(seed, stream, element + (attempt << 48), normal);
+        for (const float value : normal) {
+          if (!truncated || std::abs(value) <= 3.0F) return scale * value;
+        }
+      }
+    }
+  }
+  return 0;
+}
+
+void initialize_slice(const Context& context, Tensor value, const ParameterSlice& slice,
+                      std::uint64_t seed) {
+  const std::uint64_t stream = random_stream(slice.name);
+  std::vector<float> numbers(static_cast<std::size_t>(value.size()));
+#pragma omp parallel for schedule(static)
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    numbers[i] = draw(slice.initializer, seed, stream, i);
+  }
+  if (value.dtype() == DType::f64) {
+    const std::vector<double> doubles(numbers.begin(), numbers.end());
+    copy_bytes(context, value.data(), doubles.data(), value.bytes());
+  } else {
+    copy_bytes(context, value.data(), numbers.data(), value.bytes());
+  }
+}
+
+Tensor view_of(const Tensor& block, std::int64_t offset, const Parameter& parameter) {
+  if (block.empty()) return {};
+  const Tensor part = block.rows(offset, parameter.size());
+  return parameter.columns > 0 ? part.reshape({parameter.rows, parameter.columns}) : part;
+}
+
+}  // namespace
+
+Parameter& ParameterStore::declare(std::vector<ParameterSlice> slices, std::int64_t columns) {
+  Parameter& parameter = parameters_.emplace_back();
+  for (const ParameterSlice& slice : slices) parameter.rows += slice.rows;
+  parameter.columns = columns;
+  parameter.slices = std::move(slices);
+  return parameter;
+}
+
+Parameter& ParameterStore::declare_statistic(const std::string& name, std::int64_t size,
+                                             double initial) {
+  Parameter& parameter = declare({{name, size, Initializer::constant(initial)}}, 0);
+  parameter.trained = false;
+  return parameter;
+}
+
+void ParameterStore::place(Arena& arena, DType compute_dtype, bool with_gradients) {
+  const DType master = compute_dtype == DType::f64 ? DType::f64 : DType::f32;
+  std::int64_t total = 0;
+  for (const Parameter& parameter : parameters_) {
+    if (parameter.trained) total += aligned(parameter.size());
+  }
+  values_ = arena.allocate("parameters", master, {total});
+  if (compute_dtype != master) compute_ = arena.allocate("parameters", compute_dtype, {total});
+  if (with_gradients) gradients_ = arena.allocate("gradients", master, {total});
+
+  std::int64_t offset = 0;
+  for (Parameter& parameter : parameters_) {
+    if (!parameter.trained) {
+      parameter.value = arena.allocate("parameters", master, {parameter.rows});
+      parameter.compute = parameter.value;
+      continue;
+    }
+    parameter.value = view_of(values_, offset, parameter);
+    parameter.compute = compute_.empty() ? parameter.value : view_of(compute_, offset, parameter);
+    parameter.gradient = view_of(gradients_, offset, parameter);
+    offset += aligned(parameter.size());
+  }
+}
+
+void ParameterStore::initialize(const Context& context, std::uint64_t seed) {
+  for (const Parameter& parameter : parameters_) {
+    std::int64_t row = 0;
+    for (const ParameterSlice& slice : parameter.slices) {
+      initialize_slice(context, parameter.value.rows(row, slice.rows), slice, seed);
+      row += slice.rows;
+    }
+  }
+  refresh_compute(context);
+}
+
+void ParameterStore::refresh_compute(const Context& context) {
+  if (!compute_.empty()) cast(context, compute_, values_);
+}
+
+std::vector<NamedTensor> ParameterStore::named() const {
+  std::vector<NamedTensor> result;
+  for (const Parameter& parameter : parameters_) {
+    std::int64_t row = 0;
+    for (const ParameterSlice& slice : parameter.slices) {
+      result.push_back({slice.name, parameter.value.rows(row, slice.rows)});
+      row += slice.rows;
+    }
+  }
+  return result;
+}
+
+std::int64_t ParameterStore::parameter_count() const {
+  std::int64_t count = 0;
+  for (const Parameter& parameter : parameters_) {
+    if (parameter.trained) count += parameter.size();
+  }
+  return count;
+}
+
+}  // namespace memengine

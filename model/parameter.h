@@ -1,0 +1,96 @@
+// All dense parameters of a model, in one flat block.
+//
+// Layers declare their parameters when they are built; place() then lays all of them out one behind
+// the other, so that the optimizer, the gradient norm and zeroing the gradients are single passes
+// over flat memory. Matrices that multiply the same input stand together as one parameter with
+// several named slices (wq, wk, wv), so that one product serves them all, while checkpoints keep
+// the reference's names.
+//
+// Each parameter has three views: `value`, the FP32 master weights the optimizer updates;
+// `compute`, what kernels read (a BF16 copy when the model computes in BF16, else the same memory);
+// and `gradient`, FP32, accumulated. In gradient checks all three are f64.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "engine/runtime/arena.h"
+#include "engine/runtime/context.h"
+
+namespace memengine {
+
+// How a slice starts (model/parameter.cpp): counter-based from the run's seed and the slice's name.
+struct Initializer {
+  enum class Kind : std::uint8_t { constant, normal, truncated_normal, uniform };
+  Kind kind = Kind::constant;
+  double scale = 0;  // the constant, the standard deviation, or the bound
+
+  static Initializer constant(double value) { return {Kind::constant, value}; }
+  static Initializer normal(double deviation) { return {Kind::normal, deviation}; }
+  // Normal cut off at three standard deviations.
+  static Initializer truncated_normal(double deviation) {
+    return {Kind::truncated_normal, deviation};
+  }
+  static Initializer uniform(double bound) { return {Kind::uniform, bound}; }
+};
+
+// A named block of rows of a parameter, as checkpoints know it.
+struct ParameterSlice {
+  std::string name;
+  std::int64_t rows = 0;
+  Initializer initializer;
+};
+
+struct Parameter {
+  std::vector<ParameterSlice> slices;
+  std::int64_t rows = 0;
+  std::int64_t columns = 0;  // 0 for a vector of `rows` elements
+  bool trained = true;       // false: running statistics, kept in checkpoints but not optimised
+
+  Tensor value, compute, gradient;  // [rows, columns] or [rows]; set by place()
+
+  std::int64_t size() const { return rows * (columns > 0 ? columns : 1); }
+};
+
+// A slice of a parameter as checkpoints name it.
+struct NamedTensor {
+  std::string name;
+  Tensor value;
+};
+
+class ParameterStore {
+ public:
+  // A matrix [sum of slice rows, columns], or a vector when `columns` is 0. The reference stays
+  // valid as long as the store.
+  Parameter& declare(std::vector<ParameterSlice> slices, std::int64_t columns);
+  // Running statistics: a vector that is saved but neither trained nor rounded.
+  Parameter& declare_statistic(const std::string& name, std::int64_t size, double initial);
+
+  // Gives every parameter its memory. `compute_dtype` f32, bf16 or f64 (gradient checks).
+  // Without `with_gradients` (inference) there are no gradients.
+  void place(Arena& arena, DType compute_dtype, bool with_gradients);
+
+  // Fills all values (and the compute copies) with their initial numbers.
+  void initialize(const Context& context, std::uint64_t seed);
+
+  // Rounds the values to the compute copies; needed after values were written from outside.
+  void refresh_compute(const Context& context);
+
+  // Every slice, with the master values.
+  std::vector<NamedTensor> named() const;
+
+  // The trained parameters as flat blocks [n]; padding between parameters is zero and stays zero.
+  Tensor values() const { return values_; }
+  Tensor compute() const { return compute_; }  // empty when kernels read the values themselves
+  Tensor gradients() const { return gradients_; }
+
+  std::int64_t parameter_count() const;  // trained elements, padding excluded
+
+ private:
+  std::deque<Parameter> parameters_;
+  Tensor values_, compute_, gradients_;
+};
+
+}  // namespace memengine

@@ -1,0 +1,280 @@
+// One step of the model as a data flow, top to bottom: build, forward, backward.
+#include "model/transformer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "engine/runtime/runtime.h"
+#include "kernels/embedding.h"
+#include "kernels/linear.h"
+#include "kernels/rms_norm.h"
+#include "model/initial_std.h"
+
+namespace memengine {
+
+// --- Forward -------------------------------------------------------------------------------------
+
+void Transformer::run_blocks(const Context& context, Tensor tokens, const TokenLayout& layout,
+                             std::int64_t sequences, Mode mode, std::int64_t micro_batch,
+                             const CacheLayout* cache) {
+  const std::int64_t rows = tokens.size();
+  const Tensor normed = normed_.rows(0, rows);
+  const Tensor branch = branch_.rows(0, rows);
+
+  // The addition of a branch to the residual state is fused into the norm that follows it.
+  Tensor residual = blocks_.front().input.rows(0, rows);
+  embedding_forward(context, residual, tokens, embedding_->compute);
+  Tensor pending;  // branch that is not yet added to the residual state
+  for (Block& block : blocks_) {
+    const Tensor input = block.input.rows(0, rows);
+    rms_norm_forward(context, normed, pending.empty() ? Tensor() : input,
+                     block.attention_inverse_rms.rows(0, rows), residual, pending,
+                     block.attention_norm.value, config_.norm_eps);
+    if (cache != nullptr) {
+      block.attention.forward_cached(context, branch, normed, *cache);
+    } else {
+      block.attention.forward(context, branch, normed, layout, sequences);
+    }
+    const Tensor middle = block.middle.rows(0, rows);
+    rms_norm_forward(context, normed, middle, block.ffn_inverse_rms.rows(0, rows), input, branch,
+                     block.ffn_norm.value, config_.norm_eps);
+    block.feed_forward->forward(context, branch, normed, mode, micro_batch);
+    residual = middle;
+    pending = branch;
+  }
+  rms_norm_forward(context, normed, last_.rows(0, rows), last_inverse_rms_.rows(0, rows), residual,
+                   pending, norm_->value, config_.norm_eps);
+}
+
+void Transformer::forward(const Context& context, const TokenBatch& batch, std::int64_t micro_batch,
+                          double gradient_scale) {
+  const std::int64_t rows = batch.tokens.size();
+  run_blocks(context, batch.tokens, batch.layout, batch.sequences, Mode::train, micro_batch,
+             nullptr);
+  head_->forward_backward(context, losses_.rows(0, rows), dnormed_.rows(0, rows),
+                          normed_.rows(0, rows), batch.targets, gradient_scale);
+}
+
+// --- Backward ------------------------------------------------------------------------------------
+
+void Transformer::backward(const Context& context, const TokenBatch& batch,
+                           std::int64_t micro_batch) {
+  const std::int64_t rows = batch.tokens.size();
+  const Tensor normed = normed_.rows(0, rows);
+  const Tensor dnormed = dnormed_.rows(0, rows);
+  const Tensor dresidual = dresidual_.rows(0, rows);
+
+  // Recomputes a layer's input from the residual state, and turns the gradient of that input into
+  // the gradient of the residual state, which also flows past the layer.
+  const auto normalise = [&](const Tensor& state, const Tensor& inverse_rms, Parameter& weight) {
+    rms_norm_forward(context, normed, {}, inverse_rms, state, {}, weight.value, config_.norm_eps);
+  };
+  const auto through_norm = [&](const Tensor& state, const Tensor& inverse_rms, Parameter& weight) {
+    rms_norm_backward(context, dresidual, weight.gradient, dnormed, dresidual, state, inverse_rms,
+                      weight.value);
+  };
+
+  rms_norm_backward(context, dresidual, norm_->gradient, dnormed, {}, last_.rows(0, rows),
+                    last_inverse_rms_.rows(0, rows), norm_->value);
+  for (auto block = blocks_.rbegin(); block != blocks_.rend(); ++block) {
+    const Tensor middle = block->middle.rows(0, rows);
+    const Tensor ffn_inverse_rms = block->ffn_inverse_rms.rows(0, rows);
+    normalise(middle, ffn_inverse_rms, block->ffn_norm);
+    block->feed_forward->backward(context, dnormed, dresidual, normed, micro_batch);
+    through_norm(middle, ffn_inverse_rms, block->ffn_norm);
+
+    const Tensor input = block->input.rows(0, rows);
+    const Tensor attention_inverse_rms = block->attention_inverse_rms.rows(0, rows);
+    normalise(input, attention_inverse_rms, block->attention_norm);
+    block->attention.backward(context, dnormed, dresidual, normed, batch.layout, batch.sequences);
+    through_norm(input, attention_inverse_rms, block->attention_norm);
+  }
+  embedding_backward(context, embedding_->gradient, dresidual, batch.tokens);
+}
+
+void Transformer::reduce_row_gradients(const Context& context) {
+  for (const MemoryBank& bank : banks_) bank.reduce_gradients(context);
+}
+
+// --- Evaluation and decoding ---------------------------------------------------------------------
+
+void Transformer::score(const Context& context, const TokenBatch& batch, Tensor log_probabilities,
+                        Tensor best) {
+  run_blocks(context, batch.tokens, batch.layout, batch.sequences, Mode::evaluate, 0, nullptr);
+  head_->score(context, log_probabilities, best, normed_.rows(0, batch.tokens.size()),
+               batch.targets);
+}
+
+void Transformer::decode(const Context& context, Tensor logits, Tensor tokens,
+                         const CacheLayout& layout, Tensor wanted) {
+  run_blocks(context, tokens, {}, 1, Mode::evaluate, 0, &layout);
+  // Picking rows of a matrix is what the embedding does.
+  const Tensor picked = branch_.rows(0, wanted.size());
+  embedding_forward(context, picked, wanted, normed_.rows(0, tokens.size()));
+  head_->logits(context, logits, picked);
+}
+
+// --- Construction --------------------------------------------------------------------------------
+
+Transformer::Transformer(const ModelConfig& config, const ModelSize& size, ModelMemory& memory)
+    : config_(config), size_(size) {
+  build_layers();
+  parameters_.place(memory.device, size_.dtype, size_.training);
+  build_banks(memory);
+  plan(memory);
+}
+
+void Transformer::build_layers() {
+  const double embedding_std =
+      config_.init_base_std.value_or(1.0 / std::sqrt(static_cast<double>(config_.dim)));
+  embedding_ = &parameters_.declare(
+      {{"tok_embeddings.weight", config_.vocab_size, Initializer::truncated_normal(embedding_std)}},
+      config_.dim);
+  const auto declare_norm = [&](const std::string& name) -> Parameter& {
+    return parameters_.declare({{name, config_.dim, Initializer::constant(1)}}, 0);
+  };
+  const std::vector<std::int64_t> memory_layers = config_.memory_layers();
+  const bool shared = config_.productkey_args.mem_share_values;
+  blocks_.reserve(static_cast<std::size_t>(config_.n_layers));
+  std::int64_t reader = 0;
+  for (std::int64_t layer = 0; layer < config_.n_layers; ++layer) {
+    AttentionLayer attention(parameters_, config_, layer);
+    std::unique_ptr<FeedForwardLayer> feed_forward;
+    MemoryLayer* memory = nullptr;
+    if (std::binary_search(memory_layers.begin(), memory_layers.end(), layer)) {
+      const auto readers = static_cast<std::int64_t>(shared ? memory_layers.size() : 1);
+      auto made =
+          std::make_unique<MemoryLayer>(parameters_, config_, layer, shared ? reader : 0, readers);
+      memory = made.get();
+      feed_forward = std::move(made);
+      ++reader;
+    } else {
+      feed_forward = std::make_unique<DenseFeedForward>(parameters_, config_, layer);
+    }
+    blocks_.push_back({std::move(attention),
+                       std::move(feed_forward),
+                       memory,
+                       declare_norm(layer_name(layer, "attention_norm.weight")),
+                       declare_norm(layer_name(layer, "ffn_norm.weight")),
+                       {},
+                       {},
+                       {},
+                       {}});
+  }
+  norm_ = &declare_norm("norm.weight");
+  head_ = std::make_unique<Head>(parameters_, config_, config_.weight_tying ? embedding_ : nullptr);
+}
+
+// One bank for all memory layers, or one each.
+void Transformer::build_banks(ModelMemory& memory) {
+  const ProductKeyConfig& args = config_.productkey_args;
+  const std::vector<std::int64_t> layers = config_.memory_layers();
+  if (layers.empty()) return;
+  const auto readers = static_cast<std::int64_t>(args.mem_share_values ? layers.size() : 1);
+  const ReadCapacity capacity{size_.training ? readers * size_.micro_batches : 1, size_.tokens,
+                              args.mem_heads * args.mem_knn};
+  const Placement placement = args.zero_copy ? Placement::host : Placement::device;
+  for (std::size_t i = 0; i < (args.mem_share_values ? 1 : layers.size()); ++i) {
+    banks_.emplace_back(layers[i], config_, placement, capacity, size_.dtype, size_.training,
+                        memory.device, memory.host);
+  }
+  std::size_t bank = 0;
+  for (Block& block : blocks_) {
+    if (block.memory == nullptr) continue;
+    block.memory->attach(banks_[bank]);
+    if (!args.mem_share_values) ++bank;
+  }
+}
+
+void Transformer::plan(ModelMemory& memory) {
+  const std::int64_t tokens = size_.tokens;
+  const DType accumulator = size_.dtype == DType::f64 ? DType::f64 : DType::f32;
+  const auto activation = [&](Arena& arena) {
+    return arena.allocate("activations", size_.dtype, {tokens, config_.dim});
+  };
+  const auto statistic = [&] {
+    return memory.device.allocate("activations", accumulator, {tokens});
+  };
+  // Inference keeps nothing for a backward pass: every block gets the same memory, but for the
+  // residual state that passes from one to the next.
+  Tensor states[2];
+  if (!size_.training) states[0] = activation(memory.device), states[1] = activation(memory.device);
+  const std::int64_t block_mark = memory.device.mark();
+  const std::int64_t temporary_mark = memory.temporary.mark();
+  for (Block& block : blocks_) {
+    block.input = size_.training ? activation(memory.device) : states[0];
+    block.middle = size_.training ? activation(memory.device) : states[1];
+    block.attention_inverse_rms = statistic();
+    block.ffn_inverse_rms = statistic();
+    block.attention.plan(memory.device, memory.temporary, tokens, size_.dtype, size_.training);
+    memory.temporary.rewind(temporary_mark);
+    block.feed_forward->plan(memory.device, memory.temporary, tokens, size_.dtype, size_.training);
+    memory.temporary.rewind(temporary_mark);
+    if (!size_.training) memory.device.rewind(block_mark);
+  }
+  if (!size_.training) memory.device.rewind(memory.device.planned_bytes());
+  head_->plan(memory.temporary, tokens, size_.dtype);
+  memory.temporary.rewind(temporary_mark);
+
+  last_ = activation(memory.device);
+  last_inverse_rms_ = statistic();
+  normed_ = activation(memory.device);
+  branch_ = activation(memory.device);
+  losses_ = memory.device.allocate("activations", accumulator, {tokens});
+  if (size_.training) {
+    dresidual_ = activation(memory.device);
+    dnormed_ = activation(memory.device);
+  }
+  if (size_.cache_sequences > 0) {
+    for (Block& block : blocks_) {
+      block.attention.plan_cache(memory.device, size_.cache_sequences, size_.cache_length,
+                                 size_.dtype);
+    }
+  }
+}
+
+void Transformer::initialize(const Context& context, std::uint64_t seed) {
+  parameters_.initialize(context, seed);
+  for (const MemoryBank& bank : banks_) bank.initialize(context, seed, config_.value_init_std());
+}
+
+// --- Figures -------------------------------------------------------------------------------------
+
+std::vector<const MemoryLayer*> Transformer::memory_layers() const {
+  std::vector<const MemoryLayer*> layers;
+  for (const Block& block : blocks_) {
+    if (block.memory != nullptr) layers.push_back(block.memory);
+  }
+  return layers;
+}
+
+// A multiply-add is two operations, and the backward pass costs twice the forward pass.
+std::int64_t Transformer::training_flops_per_token() const {
+  std::int64_t multiply_adds = head_->multiply_adds();
+  for (const Block& block : blocks_) {
+    multiply_adds += block.attention.multiply_adds(size_.length);
+    multiply_adds += block.feed_forward->multiply_adds();
+  }
+  return 6 * multiply_adds;
+}
+
+std::int64_t Transformer::scratch_bytes(Device device) const {
+  const std::int64_t tokens = size_.tokens;
+  std::int64_t bytes = std::max(rms_norm_scratch_bytes(device, tokens, config_.dim),
+                                embedding_scratch_bytes(device, tokens, config_.vocab_size));
+  bytes = std::max(bytes, linear_scratch_bytes(device, head_->chunk_tokens(), config_.vocab_size));
+  const std::int64_t length = std::max<std::int64_t>(size_.length, 1);
+  for (const Block& block : blocks_) {
+    bytes = std::max(
+        {bytes,
+         block.attention.scratch_bytes(device, std::max<std::int64_t>(tokens / length, 1), length),
+         block.feed_forward->scratch_bytes(device)});
+  }
+  if (size_.training) {
+    for (const MemoryBank& bank : banks_) bytes = std::max(bytes, bank.scratch_bytes(device));
+  }
+  return bytes;
+}
+
+}  // namespace memengine

@@ -1,0 +1,132 @@
+// The model: token embedding, L blocks, final norm, head.
+//
+//     h   = x + attention(norm(x))
+//     out = h + feed_forward_or_memory(norm(h))
+//
+// Everything a step needs is allocated when the model is built, from three arenas (ModelMemory), so
+// that building it on planning arenas answers "will it fit?" before anything is allocated.
+// Of each block only the two residual states and what attention and feed-forward keep survive until
+// the backward pass; normalised inputs are computed again.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "engine/runtime/arena.h"
+#include "model/attention.h"
+#include "model/feed_forward.h"
+#include "model/head.h"
+#include "model/memory_bank.h"
+#include "model/memory_layer.h"
+#include "model/model_config.h"
+#include "model/parameter.h"
+
+namespace memengine {
+
+// Arenas of a model. `temporary` is shared by all layers in turn; `host` holds value tables that
+// the GPU maps (or, on the CPU, ordinary memory).
+struct ModelMemory {
+  Arena device, temporary, host;
+};
+
+struct ModelSize {
+  std::int64_t tokens = 0;         // N: most rows of one forward pass
+  std::int64_t length = 0;         // T: longest sequence of forward()
+  std::int64_t micro_batches = 1;  // forward and backward passes per update
+  bool training = true;
+  DType dtype = DType::f32;  // of activations
+  // Decoding; 0 sequences: no caches.
+  std::int64_t cache_sequences = 0;
+  std::int64_t cache_length = 0;
+};
+
+// One batch on the device. B is the number of sequences, all of the same length T = N / B.
+struct TokenBatch {
+  Tensor tokens;   // [N] i32
+  Tensor targets;  // [N] i32; -1: no target
+  TokenLayout layout;
+  std::int64_t sequences = 1;
+};
+
+class Transformer {
+ public:
+  // Builds the model with its activations. Device::cuda with zero_copy places tables in `host`.
+  Transformer(const ModelConfig& config, const ModelSize& size, ModelMemory& memory);
+  Transformer(const Transformer&) = delete;
+  Transformer& operator=(const Transformer&) = delete;
+
+  void initialize(const Context& context, std::uint64_t seed);
+
+  // Training: losses() [N] of the batch's targets. `gradient_scale` multiplies the sum of losses
+  // before it is differentiated (1 / all targets of the update for a mean).
+  void forward(const Context& context, const TokenBatch& batch, std::int64_t micro_batch,
+               double gradient_scale);
+  // All parameter gradients += those of the forward() before; row gradients wait in the banks.
+  void backward(const Context& context, const TokenBatch& batch, std::int64_t micro_batch);
+  // After the last micro-batch: merges the row gradients of every bank.
+  void reduce_row_gradients(const Context& context);
+
+  // Evaluation: log-probability of every target and arg max of every row, in [N] tensors.
+  void score(const Context& context, const TokenBatch& batch, Tensor log_probabilities,
+             Tensor best);
+
+  // Decoding: rows tokens [S] continue cached sequences; logits [rows of `wanted`, vocabulary] of
+  // the rows listed in wanted [R] i32.
+  void decode(const Context& context, Tensor logits, Tensor tokens, const CacheLayout& layout,
+              Tensor wanted);
+
+  Tensor losses() const { return losses_; }
+  ParameterStore& parameters() { return parameters_; }
+  const ParameterStore& parameters() const { return parameters_; }
+  std::vector<MemoryBank>& banks() { return banks_; }
+  const std::vector<MemoryBank>& banks() const { return banks_; }
+  // The memory layers in order, for usage statistics.
+  std::vector<const MemoryLayer*> memory_layers() const;
+  const ModelConfig& config() const { return config_; }
+  const ModelSize& size() const { return size_; }
+
+  // Floating-point operations of forward and backward for one token of a sequence of T.
+  std::int64_t training_flops_per_token() const;
+  std::int64_t scratch_bytes(Device device) const;
+
+ private:
+  struct Block {
+    AttentionLayer attention;
+    std::unique_ptr<FeedForwardLayer> feed_forward;
+    MemoryLayer* memory = nullptr;  // feed_forward when that is a memory layer
+    Parameter& attention_norm;      // [C]
+    Parameter& ffn_norm;            // [C]
+    Tensor input;                   // [N, C] residual state before attention
+    Tensor middle;                  // [N, C] residual state before the feed-forward
+    Tensor attention_inverse_rms;   // [N]
+    Tensor ffn_inverse_rms;         // [N]
+  };
+
+  void build_layers();
+  void build_banks(ModelMemory& memory);
+  void plan(ModelMemory& memory);
+  // x_ = final norm of the model's last residual state.
+  void run_blocks(const Context& context, Tensor tokens, const TokenLayout& layout,
+                  std::int64_t sequences, Mode mode, std::int64_t micro_batch,
+                  const CacheLayout* cache);
+
+  ModelConfig config_;
+  ModelSize size_;
+  ParameterStore parameters_;
+  Parameter* embedding_ = nullptr;  // [vocabulary, C]
+  std::vector<Block> blocks_;
+  Parameter* norm_ = nullptr;
+  std::unique_ptr<Head> head_;
+  std::vector<MemoryBank> banks_;
+
+  Tensor last_;              // [N, C] residual state behind the last block
+  Tensor last_inverse_rms_;  // [N]
+  Tensor normed_;            // [N, C] temporary: input of a layer
+  Tensor branch_;            // [N, C] temporary: output of a layer
+  Tensor dresidual_;         // [N, C] gradient of the residual state
+  Tensor dnormed_;           // [N, C] temporary
+  Tensor losses_;            // [N]
+};
+
+}  // namespace memengine

@@ -1,0 +1,60 @@
+// Storage of a value table and the two sparse passes over it.
+#include "model/value_table.h"
+
+#include <algorithm>
+
+#include "engine/runtime/philox.h"
+#include "kernels/embedding_bag.h"
+
+namespace memengine {
+
+ValueTable::ValueTable(const std::string& name, const ModelConfig& config, Placement placement,
+                       const ReadCapacity& capacity, DType compute_dtype, bool training,
+                       Arena& device, Arena& host)
+    : name_(name), placement_(placement), capacity_(capacity) {
+  const ProductKeyConfig& memory = config.productkey_args;
+  precision_ =
+      memory.mem_value_dtype == ValueDtype::fp32 ? ValuePrecision::fp32 : ValuePrecision::bf16;
+  rows_.rows = memory.rows();
+  rows_.layout.v_dim = config.value_dim();
+  rows_.layout.moments = memory.value_moments == MomentDtype::bf16 ? DType::bf16 : DType::f32;
+
+  Arena& home = placement == Placement::host ? host : device;
+  const Tensor hi = home.allocate("value table", DType::bf16, {rows_.rows, rows_.v_dim()});
+  const Tensor records =
+      home.allocate("value table", DType::u8, {rows_.rows, rows_.layout.bytes()});
+  rows_.hi = static_cast<std::uint16_t*>(hi.data());
+  rows_.records = static_cast<std::byte*>(records.data());
+  rows_ever_used_ = device.allocate("memory layers", DType::i32, {1});
+
+  if (!training) return;
+  const std::int64_t tokens = capacity.slots * capacity.tokens;
+  const std::int64_t distinct = std::min(tokens * capacity.picks, rows_.rows);
+  const DType accumulator = compute_dtype == DType::f64 ? DType::f64 : DType::f32;
+  coefficients_ = device.allocate("memory layers", compute_dtype, {tokens, capacity.picks});
+  vectors_ = device.allocate("memory layers", compute_dtype, {tokens, rows_.v_dim()});
+  row_gradients_ = device.allocate("memory layers", accumulator, {distinct, rows_.v_dim()});
+}
+
+void ValueTable::initialize(const Context& context, std::uint64_t seed, double deviation) const {
+  initialize_rows(context, rows_, 0, rows_.rows, seed, random_stream(name_), deviation);
+}
+
+void ValueTable::gather(const Context& context, Tensor out, const UniqueRows& unique,
+                        const LazyDecay& decay) const {
+  gather_rows(context, out, rows_, unique, precision_, decay);
+}
+
+void ValueTable::reduce_gradients(const Context& context, const UniqueRows& unique) const {
+  embedding_bag_backward_rows(context, row_gradients_, coefficients_, vectors_, unique);
+}
+
+Tensor ValueTable::coefficients(std::int64_t slot, std::int64_t tokens) const {
+  return coefficients_.rows(slot * capacity_.tokens, tokens);
+}
+
+Tensor ValueTable::vectors(std::int64_t slot, std::int64_t tokens) const {
+  return vectors_.rows(slot * capacity_.tokens, tokens);
+}
+
+}  // namespace memengine

@@ -1,0 +1,67 @@
+// A value table: n^2 rows of v_dim numbers, in GPU memory or in host memory that the GPU maps.
+//
+// The table is one object with a placement; nothing outside this file knows where the rows are.
+// Layers read rows through gather(), and a step's row gradients come out of reduce_gradients(),
+// ready for the sparse optimizer. kernels/value_rows.h describes the storage.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "engine/runtime/arena.h"
+#include "kernels/value_rows.h"
+#include "model/model_config.h"
+
+namespace memengine {
+
+enum class Placement : std::uint8_t { device, host };
+
+// What a bank's tables must hold for one step.
+struct ReadCapacity {
+  std::int64_t slots = 1;   // lookups whose gradients merge: layers that read x micro-batches
+  std::int64_t tokens = 0;  // N of one lookup
+  std::int64_t picks = 0;   // K = heads * knn of one token
+};
+
+class ValueTable {
+ public:
+  // Allocates the rows in `device` or `host` memory by placement; with `training` also the picks'
+  // coefficients and vectors and the row gradients, always in `device` memory.
+  ValueTable(const std::string& name, const ModelConfig& config, Placement placement,
+             const ReadCapacity& capacity, DType compute_dtype, bool training, Arena& device,
+             Arena& host);
+
+  // Every row from counter-based random numbers; nothing else is touched.
+  void initialize(const Context& context, std::uint64_t seed, double deviation) const;
+
+  // out [capacity, v_dim] = the distinct rows of `unique`, as the forward pass reads them.
+  void gather(const Context& context, Tensor out, const UniqueRows& unique,
+              const LazyDecay& decay) const;
+
+  // row_gradients() = for each distinct row of the step's picks, the sum over its picks p of
+  // coefficient[p] * vector[token of p] (kernels/embedding_bag.h).
+  void reduce_gradients(const Context& context, const UniqueRows& unique) const;
+
+  // Slot s of what the backward pass leaves behind for reduce_gradients().
+  Tensor coefficients(std::int64_t slot, std::int64_t tokens) const;  // [N, K]
+  Tensor vectors(std::int64_t slot, std::int64_t tokens) const;       // [N, v_dim]
+
+  const std::string& name() const { return name_; }
+  const ValueRows& rows() const { return rows_; }
+  Placement placement() const { return placement_; }
+  Tensor row_gradients() const { return row_gradients_; }    // [capacity, v_dim]
+  Tensor rows_ever_used() const { return rows_ever_used_; }  // i32 [1]
+
+ private:
+  std::string name_;  // as in checkpoints: "layers.2.feed_forward.values.weight"
+  Placement placement_;
+  ValuePrecision precision_;
+  ValueRows rows_;
+  ReadCapacity capacity_;
+  Tensor coefficients_;  // [slots * N, K]
+  Tensor vectors_;       // [slots * N, v_dim]
+  Tensor row_gradients_;
+  Tensor rows_ever_used_;
+};
+
+}  // namespace memengine

@@ -1,0 +1,80 @@
+// The update at the end of a step: two gradient norms, two clips, AdamW beside sparse Adam.
+//
+// Dense parameters and value rows are clipped apart, as the reference does, and follow the same
+// schedule from different base learning rates. Everything that changes from step to step lies in
+// device memory, so one step is the same sequence of launches as the next.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/runtime/arena.h"
+#include "optim/optim_config.h"
+#include "optim/schedule.h"
+#include "optim/sparse_adam.h"
+
+namespace memengine {
+
+// The dense parameters as flat blocks [n] (ParameterStore).
+struct DenseParameters {
+  Tensor values, compute, gradients;
+};
+
+// One value table and the gradients of the rows that the step touched.
+struct RowGradients {
+  ValueRows table;
+  UniqueRows unique;
+  Tensor gradients;       // [capacity, v_dim]
+  Tensor rows_ever_used;  // i32 [1]
+};
+
+struct OptimizerSettings {
+  OptimConfig config;
+  double value_learning_rate = 1e-3;
+  double value_weight_decay = 0;
+  bool dense_rows = false;  // update every row of the tables (dense_adam_rows)
+  std::int64_t total_steps = 0;
+  std::int64_t tables = 0;
+  std::uint64_t seed = 0;
+};
+
+class Optimizer {
+ public:
+  // `parameters` is the length of the flat blocks, `dtype` that of the master weights.
+  Optimizer(const OptimizerSettings& settings, std::int64_t parameters, DType dtype, Arena& arena);
+
+  // Uploads the schedule. Moments are zero already (arenas are).
+  void initialize(const Context& context) const;
+
+  // One update. Gradients are left as they are; the caller zeroes them before the next step.
+  void step(const Context& context, const DenseParameters& dense,
+            std::span<const RowGradients> tables) const;
+
+  // Lazy decay of the rows, for the forward pass; empty when rows do not decay.
+  LazyDecay row_decay() const;
+
+  // Of the last step, before clipping: f64 [1].
+  Tensor dense_norm() const { return dense_norm_; }
+  Tensor value_norm() const { return value_norm_; }
+
+  // For checkpoints and logs.
+  Tensor first_moment() const { return first_moment_; }    // [n]
+  Tensor second_moment() const { return second_moment_; }  // [n]
+  Tensor steps_done() const { return state_.step; }        // i32 [1]
+  const ScheduleEntry& entry(std::int64_t step) const {
+    return schedule_.entries[static_cast<std::size_t>(step)];
+  }
+
+ private:
+  OptimizerSettings settings_;
+  AdamHyperparameters hyperparameters_;
+  Schedule schedule_;
+  UpdateState state_;
+  Tensor first_moment_, second_moment_;
+  Tensor square_sum_;         // f64 [1]
+  Tensor table_square_sums_;  // f64 [tables]
+  Tensor dense_norm_, value_norm_;
+};
+
+}  // namespace memengine
