@@ -156,6 +156,11 @@ __device__ __forceinline__ float rounded(float x) {
     return __bfloat162float(__float2bfloat16_rn(x));
 }
 
+// 1 / (1 + exp(-x)), relative error below 1e-6 where |x| < 10.
+__device__ __forceinline__ float sigmoid(float x) {
+  return __fdividef(1.0F, 1.0F + __expf(-x));
+}
+
 // A vector of parameters that is either in the activations' dtype T or in f32.
 template <typename T>
 struct Parameters {

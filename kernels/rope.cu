@@ -1,0 +1,101 @@
+// Rotary position embedding on CUDA, in place. A block takes a few tokens: it first computes their
+// cosines and sines, once for all heads, into shared memory, and then turns the pairs, 16 bytes at
+// a time.
+//
+// The angle is a product that may reach many thousand turns' fractions, so it is reduced to a part
+// of one turn in double precision; what follows is exact to FP32 at any position.
+#include "kernels/rope.h"
+
+#include <cmath>
+
+#include "kernels/device_math.cuh"
+
+namespace memengine::cuda {
+namespace {
+
+constexpr int threads = 256;
+constexpr int tokens_per_block = 4;
+constexpr int max_pairs = 128;
+
+// theta^(-2i / head_dim) / (2 pi) for pair i: turns a position.
+struct Frequencies {
+  double turns[max_pairs];
+};
+
+template <typename T, int width>
+__global__ void __launch_bounds__(threads)
+    rope_kernel(T* qkv, const std::int32_t* positions, std::int64_t tokens, int all_heads,
+                int rotated_heads, int head_dim, float direction,
+                const __grid_constant__ Frequencies frequencies) {
+  __shared__ float2 rotation[tokens_per_block * max_pairs];
+  const std::int64_t first_token = std::int64_t{blockIdx.x} * tokens_per_block;
+  const int here = static_cast<int>(min(std::int64_t{tokens_per_block}, tokens - first_token));
+  const int pairs = head_dim / 2;
+  for (int i = static_cast<int>(threadIdx.x); i < here * pairs; i += threads) {
+    const double turns = positions[first_token + i / pairs] * frequencies.turns[i % pairs];
+    const auto half_turns = static_cast<float>(2.0 * (turns - rint(turns)));
+    float sine;
+    float cosine;
+    sincospif(half_turns, &sine, &cosine);
+    rotation[i] = make_float2(cosine, direction * sine);
+  }
+  __syncthreads();
+
+  const int token_pieces = rotated_heads * head_dim / width;
+  for (int i = static_cast<int>(threadIdx.x); i < here * token_pieces; i += threads) {
+    const int token = i / token_pieces;
+    const int element = (i - token * token_pieces) * width;  // within the token's rotated heads
+    T* const address = qkv + (first_token + token) * all_heads * head_dim + element;
+    const float2* turn = rotation + token * pairs + element % head_dim / 2;
+    const Pack<T, width> pack = load<width>(address);
+    float x[width];
+#pragma unroll
+    for (int j = 0; j < width; j += 2) {
+      const float2 r = turn[j / 2];
+      x[j] = pack[j] * r.x - pack[j + 1] * r.y;
+      x[j + 1] = pack[j] * r.y + pack[j + 1] * r.x;
+    }
+    store(address, x);
+  }
+}
+
+void rotate(const Context& context, const char* op, Tensor qkv, Tensor positions,
+            std::int64_t rotated_heads, double theta, float direction) {
+  const std::int64_t tokens = qkv.dim(0);
+  const std::int64_t head_dim = qkv.dim(2);
+  if (tokens == 0 || rotated_heads == 0) return;
+  if (head_dim % 2 != 0 || head_dim > 2 * max_pairs) {
+    fail_internal("{}: head_dim {} is odd or above {}", op, head_dim, 2 * max_pairs);
+  }
+  Frequencies frequencies{};
+  for (std::int64_t i = 0; i < head_dim / 2; ++i) {
+    frequencies.turns[i] = std::pow(theta, -2.0 * static_cast<double>(i) / head_dim) / (2.0 * M_PI);
+  }
+  dispatch_storage(op, qkv.dtype(), [&]<typename T>() {
+    const auto launch = [&]<int width>() {
+      rope_kernel<T, width>
+          <<<grid_size(ceil_divide(tokens, tokens_per_block)), threads, 0, context.stream>>>(
+              qkv.as<T>(), positions.as<std::int32_t>(), tokens, static_cast<int>(qkv.dim(1)),
+              static_cast<int>(rotated_heads), static_cast<int>(head_dim), direction, frequencies);
+    };
+    if (in_vectors<T>(head_dim, {qkv.data()}))
+      launch.template operator()<vector_width<T>>();
+    else
+      launch.template operator()<2>();
+  });
+  MEMENGINE_LAUNCH_CHECK(op);
+}
+
+}  // namespace
+
+void rope_forward(const Context& context, Tensor qkv, Tensor positions, std::int64_t rotated_heads,
+                  double theta) {
+  rotate(context, "rope_forward", qkv, positions, rotated_heads, theta, 1.0F);
+}
+
+void rope_backward(const Context& context, Tensor dqkv, Tensor positions,
+                   std::int64_t rotated_heads, double theta) {
+  rotate(context, "rope_backward", dqkv, positions, rotated_heads, theta, -1.0F);
+}
+
+}  // namespace memengine::cuda
