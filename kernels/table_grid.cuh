@@ -1,0 +1,33 @@
+// How many blocks work on a value table. A table in device memory wants every multiprocessor; for a
+// table in mapped host memory a few saturate the link (four were enough where it was measured), and
+// the rest stay free for kernels on other streams.
+#pragma once
+
+#include "kernels/device_math.cuh"
+
+namespace memengine::cuda {
+
+inline constexpr int table_threads = 512;
+inline constexpr int host_table_blocks = 32;   // two on each of 16 multiprocessors
+inline constexpr int device_table_blocks = 4;  // on each multiprocessor
+
+inline unsigned table_blocks(const void* table) {
+  cudaPointerAttributes attributes{};
+  MEMENGINE_CUDA_CHECK(cudaPointerGetAttributes(&attributes, table));
+  if (attributes.type == cudaMemoryTypeHost) return host_table_blocks;
+  int device = 0;
+  int multiprocessors = 0;
+  MEMENGINE_CUDA_CHECK(cudaGetDevice(&device));
+  MEMENGINE_CUDA_CHECK(
+      cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
+  return static_cast<unsigned>(multiprocessors * device_table_blocks);
+}
+
+// Threads that work on one row of `pieces` pieces: a power of two, at most a warp.
+inline int row_team(std::int64_t pieces) {
+  int team = 1;
+  while (team < warp_size && team < pieces) team *= 2;
+  return team;
+}
+
+}  // namespace memengine::cuda
