@@ -11,6 +11,7 @@
 #include <set>
 
 #include "engine/runtime/error.h"
+#include "io/one_line.h"
 #include "io/yaml_tree.h"
 #include "io/yaml_values.h"
 

@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "engine/runtime/error.h"
+#include "io/one_line.h"
 
 namespace memengine {
 namespace {
@@ -138,14 +139,6 @@ YamlNode* YamlNode::child(std::string_view key) {
 
 const YamlNode* YamlNode::child(std::string_view key) const {
   return const_cast<YamlNode*>(this)->child(key);
-}
-
-std::string one_line(std::string_view text, std::size_t limit) {
-  std::string out(text.substr(0, limit));
-  for (char& c : out) {
-    if (static_cast<unsigned char>(c) < 32) c = ' ';
-  }
-  return out;
 }
 
 YamlNode parse_yaml(std::string_view text, const std::string& name, const YamlLimits& limits,

@@ -37,9 +37,6 @@ struct YamlLimits {
 YamlNode parse_yaml(std::string_view text, const std::string& name, const YamlLimits& limits,
                     const std::string& fixed_where = "");
 
-// At most `limit` bytes of a text with control characters blanked, for a message of one line.
-std::string one_line(std::string_view text, std::size_t limit = 80);
-
 // Text as a YAML scalar that reads back as the same text (quoted where it must be).
 std::string yaml_quote(std::string_view text);
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/runtime/error.h"
+#include "io/one_line.h"
 
 namespace memengine {
 namespace {

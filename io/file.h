@@ -1,0 +1,106 @@
+// Files written so that a crash at any moment leaves either the old state or the new one.
+//
+// All operations that change the disk go through one small interface, FileSystem, so that a test
+// can make any one of them fail. Every failure is an input error that names the operation, the path
+// and the system's reason: a full or broken disk is the user's to mend.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace memengine {
+
+// The seam: POSIX by default. Descriptors are the caller's to close. All throw input errors.
+class FileSystem {
+ public:
+  virtual ~FileSystem() = default;
+
+  // Creates or empties a file for writing; returns its descriptor.
+  virtual int create(const std::filesystem::path& path);
+  // Writes all bytes at an offset (short writes are continued).
+  virtual void write(int descriptor, std::span<const std::byte> bytes, std::uint64_t offset,
+                     const std::filesystem::path& path);
+  // Flushes a file to the disk; then its folder's entries, for folders.
+  virtual void sync(int descriptor, const std::filesystem::path& path);
+  virtual void sync_folder(const std::filesystem::path& path);
+  // Closing reports errors that the system held back.
+  virtual void close(int descriptor, const std::filesystem::path& path);
+  virtual void rename(const std::filesystem::path& from, const std::filesystem::path& to);
+  virtual void make_folder(const std::filesystem::path& path);
+  virtual void remove_all(const std::filesystem::path& path);
+  // Bytes an unprivileged process may still write on the path's disk.
+  virtual std::uint64_t free_bytes(const std::filesystem::path& path);
+
+  // The real disk.
+  static FileSystem& real();
+};
+
+// A new file, written in order. Unless `finish` was called it is left as it is, closed.
+class OutputFile {
+ public:
+  OutputFile(FileSystem& files, std::filesystem::path path);
+  ~OutputFile();
+  OutputFile(const OutputFile&) = delete;
+  OutputFile& operator=(const OutputFile&) = delete;
+
+  void append(std::span<const std::byte> bytes);
+  void append(std::string_view text);
+  std::uint64_t size() const { return size_; }
+  const std::filesystem::path& path() const { return path_; }
+  // Flushes to the disk and closes.
+  void finish();
+
+ private:
+  FileSystem& files_;
+  std::filesystem::path path_;
+  int descriptor_ = -1;
+  std::uint64_t size_ = 0;
+};
+
+// A file read at any offset by any thread.
+class InputFile {
+ public:
+  explicit InputFile(std::filesystem::path path);
+  ~InputFile();
+  InputFile(InputFile&& other) noexcept;
+  InputFile& operator=(InputFile&&) = delete;
+
+  std::uint64_t size() const { return size_; }
+  const std::filesystem::path& path() const { return path_; }
+  // Fills `bytes` from an offset; input error where the file ends before.
+  void read(std::uint64_t offset, std::span<std::byte> bytes) const;
+
+ private:
+  std::filesystem::path path_;
+  int descriptor_ = -1;
+  std::uint64_t size_ = 0;
+};
+
+// The whole of a small file; input error when it is larger than `max_bytes`.
+std::string read_text_file(const std::filesystem::path& path, std::uint64_t max_bytes);
+
+// Replaces a file as a whole: written beside it, synced, renamed over it, folder synced.
+void write_file_atomically(FileSystem& files, const std::filesystem::path& path,
+                           std::string_view text);
+
+// One run per folder: `<folder>/lock` names the holder's process and host and is locked with flock,
+// which the system releases when the process dies, however it dies. A lock held by another process
+// is an input error that names it. The file stays; only the lock on it counts.
+class FolderLock {
+ public:
+  explicit FolderLock(const std::filesystem::path& folder);
+  ~FolderLock();
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int descriptor_ = -1;
+};
+
+}  // namespace memengine
