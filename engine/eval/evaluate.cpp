@@ -1,0 +1,127 @@
+// Running evaluation tasks: prompts, requests, the model, scores.
+#include "engine/eval/evaluate.h"
+
+#include <chrono>
+#include <cmath>
+#include <iterator>
+
+#include "engine/eval/python_text.h"
+#include "engine/eval/scoring.h"
+#include "engine/runtime/error.h"
+
+namespace memengine {
+namespace {
+
+std::size_t document_count(const Task& task, double limit) {
+  const std::size_t all = task.documents.size();
+  if (limit < 0 || std::isnan(limit)) fail_input("limit must not be negative");
+  if (limit == 0 || limit >= static_cast<double>(all)) return all;
+  if (limit >= 1) return static_cast<std::size_t>(limit);
+  return static_cast<std::size_t>(std::ceil(static_cast<double>(all) * limit));
+}
+
+void check_count(std::size_t results, std::size_t requests) {
+  if (results != requests) {
+    fail_internal("the model answered {} of {} requests", results, requests);
+  }
+}
+
+void run_multiple_choice(LanguageModel& model, const EncodeText& encode, EvalTaskResult& result,
+                         const EvalProgress& progress) {
+  const Task& task = result.task;
+  std::vector<LoglikelihoodRequest> requests;
+  std::vector<std::string> continuations;
+  for (const EvalSample& sample : result.samples) {
+    const Document& document = task.documents[sample.document];
+    continuations.clear();
+    for (const std::string& choice : document.choices) {
+      continuations.push_back(task.target_delimiter + choice);
+    }
+    auto encoded =
+        encode_pairs(encode, sample.context, continuations, model.max_length(), document.where);
+    std::move(encoded.begin(), encoded.end(), std::back_inserter(requests));
+  }
+  const std::vector<Loglikelihood> answers = model.loglikelihoods(requests, progress);
+  check_count(answers.size(), requests.size());
+
+  std::size_t at = 0;
+  std::vector<double> sums;
+  for (EvalSample& sample : result.samples) {
+    const Document& document = task.documents[sample.document];
+    sums.clear();
+    for (std::size_t i = 0; i < document.choices.size(); ++i, ++at) {
+      sample.loglikelihoods.push_back(answers[at]);
+      sums.push_back(answers[at].sum);
+    }
+    sample.scores = {
+        predicted_choice(sums) == document.gold ? 1.0 : 0.0,
+        predicted_choice_normalized(sums, document.choices) == document.gold ? 1.0 : 0.0};
+  }
+}
+
+void run_generation(LanguageModel& model, const EncodeText& encode, EvalTaskResult& result,
+                    const EvalProgress& progress) {
+  const Task& task = result.task;
+  std::vector<GenerationRequest> requests;
+  requests.reserve(result.samples.size());
+  for (const EvalSample& sample : result.samples) {
+    requests.push_back(
+        encode_prompt(encode, sample.context, task.until, task.max_gen_tokens, model.max_length()));
+  }
+  const std::vector<std::string> texts = model.generate(requests, progress);
+  check_count(texts.size(), requests.size());
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    EvalSample& sample = result.samples[i];
+    sample.generated = cut_at_stop_strings(texts[i], task.until);
+    sample.answer = python_strip(sample.generated);
+    const Document& document = task.documents[sample.document];
+    sample.scores = {exact_match(sample.answer, document.answers) ? 1.0 : 0.0};
+  }
+}
+
+void aggregate(EvalTaskResult& result) {
+  std::vector<double> values(result.samples.size());
+  for (std::size_t m = 0; m < result.task.metrics.size(); ++m) {
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = result.samples[i].scores[m];
+    result.metrics.push_back({result.task.metrics[m], mean(values), standard_error(values)});
+  }
+}
+
+}  // namespace
+
+std::vector<EvalTaskResult> evaluate(LanguageModel& model, const EncodeText& encode,
+                                     const EvalOptions& options, const EvalTaskProgress& progress) {
+  std::vector<EvalTaskResult> results;
+  results.reserve(options.tasks.size());
+  for (const EvalTaskChoice& choice : options.tasks) {
+    EvalTaskResult& result = results.emplace_back();
+    result.task = load_task(choice.name, options.data_root, choice.num_fewshot > 0);
+    result.num_fewshot = choice.num_fewshot;
+    if (options.max_gen_tokens) result.task.max_gen_tokens = *options.max_gen_tokens;
+    std::vector<std::string> contexts =
+        build_contexts(result.task, choice.num_fewshot, document_count(result.task, options.limit),
+                       options.fewshot_seed);
+    result.samples.resize(contexts.size());
+    for (std::size_t i = 0; i < contexts.size(); ++i) {
+      result.samples[i].document = i;
+      result.samples[i].context = std::move(contexts[i]);
+    }
+  }
+  for (EvalTaskResult& result : results) {
+    const auto start = std::chrono::steady_clock::now();
+    const EvalProgress task_progress = [&](std::size_t done, std::size_t total) {
+      if (progress) progress(result.task.name, done, total);
+    };
+    if (result.task.kind == Task::Kind::multiple_choice) {
+      run_multiple_choice(model, encode, result, task_progress);
+    } else {
+      run_generation(model, encode, result, task_progress);
+    }
+    aggregate(result);
+    result.seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+  return results;
+}
+
+}  // namespace memengine
