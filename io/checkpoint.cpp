@@ -1,0 +1,173 @@
+// See checkpoint.h: the order of operations that makes a save atomic, and what a killed one leaves.
+//
+// Names in a root: `0000001000` complete; `.saving-...` being written; `.replaced-...` an older one
+// of the same step, set aside until its replacement has its name; `.removing-...` being removed.
+#include "io/checkpoint.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "engine/runtime/error.h"
+#include "io/checkpoint_state.h"
+
+namespace memengine {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view saving = ".saving-";
+constexpr std::string_view replaced = ".replaced-";
+constexpr std::string_view removing = ".removing-";
+
+bool is_step_name(std::string_view name) {
+  return name.size() == 10 &&
+         std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+std::vector<std::string> entries(const fs::path& root) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator at(root, error), end; !error && at != end; at.increment(error)) {
+    names.push_back(at->path().filename().string());
+  }
+  if (error && error != std::errc::no_such_file_or_directory) {
+    fail_input("{}: cannot list the folder: {}", root.string(), error.message());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+// Gives the folder a name that no reader takes for a checkpoint before taking it apart.
+void remove_checkpoint(FileSystem& files, const fs::path& root, const std::string& name) {
+  const fs::path doomed = root / (std::string(removing) + name);
+  files.rename(root / name, doomed);
+  files.remove_all(doomed);
+}
+
+void check_room(FileSystem& files, const fs::path& root, const fs::path& target,
+                std::span<const CheckpointFile> contents) {
+  std::uint64_t needed = 1 << 20;  // state.json and the file system's own
+  for (const CheckpointFile& file : contents) needed += safetensors_bytes(file.tensors, {});
+  const std::uint64_t available = files.free_bytes(root);
+  if (needed > available) {
+    fail_input(
+        "{}: the checkpoint needs {:.1f} GiB and the disk has {:.1f} GiB free; free some space, "
+        "lower "
+        "checkpoint.dump.keep or set checkpoint.path",
+        target.string(), static_cast<double>(needed) / (1 << 30),
+        static_cast<double>(available) / (1 << 30));
+  }
+}
+
+void write_contents(FileSystem& files, const fs::path& folder, std::int64_t step,
+                    std::span<const CheckpointFile> contents, const CheckpointState& state,
+                    std::size_t block_bytes) {
+  StateFile record;
+  record.step = step;
+  record.sections = state;
+  for (const CheckpointFile& file : contents) {
+    BlockChecksums& sums = record.files[file.name];
+    if (sums.block_bytes != 0) fail_internal("checkpoint file {} is written twice", file.name);
+    sums.block_bytes = block_bytes;
+    write_safetensors(files, folder / file.name, file.tensors, {}, block_bytes,
+                      [&sums](std::span<const std::byte> block) {
+                        sums.bytes += block.size();
+                        sums.blocks.push_back(block_checksum(block));
+                      });
+  }
+  OutputFile text(files, folder / "state.json");
+  text.append(write_state(record));
+  text.finish();
+  files.sync_folder(folder);
+}
+
+}  // namespace
+
+std::string checkpoint_name(std::int64_t step) {
+  if (step < 0 || step > 9'999'999'999)
+    fail_input("step {} cannot name a checkpoint (0 to 9999999999)", step);
+  return fmt::format("{:010}", step);
+}
+
+std::vector<std::int64_t> checkpoint_steps(const fs::path& root) {
+  std::vector<std::int64_t> steps;
+  for (const std::string& name : entries(root)) {
+    if (is_step_name(name)) steps.push_back(std::stoll(name));
+  }
+  return steps;
+}
+
+void recover_checkpoints(FileSystem& files, const fs::path& root) {
+  bool changed = false;
+  for (const std::string& name : entries(root)) {
+    const bool half = name.starts_with(saving) || name.starts_with(removing);
+    const bool aside = name.starts_with(replaced);
+    if (!half && !aside) continue;
+    const std::string step = aside ? name.substr(replaced.size()) : "";
+    if (aside && is_step_name(step) && !fs::exists(root / step)) {
+      files.rename(root / name, root / step);
+    } else {
+      files.remove_all(root / name);
+    }
+    changed = true;
+  }
+  if (changed) files.sync_folder(root);
+}
+
+fs::path save_checkpoint(FileSystem& files, const fs::path& root, std::int64_t step,
+                         std::span<const CheckpointFile> contents, const CheckpointState& state,
+                         const SaveOptions& options) {
+  const std::string name = checkpoint_name(step);
+  const fs::path target = root / name;
+  const fs::path temporary = root / (std::string(saving) + name);
+  const fs::path aside = root / (std::string(replaced) + name);
+  files.make_folder(root);
+  recover_checkpoints(files, root);
+  check_room(files, root, target, contents);
+  try {
+    files.make_folder(temporary);
+    write_contents(files, temporary, step, contents, state, options.block_bytes);
+    if (fs::exists(target)) files.rename(target, aside);
+    files.rename(temporary, target);
+    files.sync_folder(root);
+  } catch (...) {
+    // Best effort: what cannot be undone now is undone by the next recover_checkpoints.
+    std::error_code ignored;
+    fs::remove_all(temporary, ignored);
+    if (!fs::exists(target, ignored) && fs::exists(aside, ignored)) {
+      fs::rename(aside, target, ignored);
+    }
+    throw;
+  }
+  if (fs::exists(aside)) files.remove_all(aside);
+  if (options.keep > 0) {
+    std::vector<std::int64_t> steps = checkpoint_steps(root);
+    // Never the one just written, should there be later ones that a resumed run has fallen behind.
+    std::erase(steps, step);
+    const auto keep = static_cast<std::size_t>(options.keep - 1);
+    for (std::size_t i = 0; i + keep < steps.size(); ++i) {
+      remove_checkpoint(files, root, checkpoint_name(steps[i]));
+    }
+    files.sync_folder(root);
+  }
+  return target;
+}
+
+NewestCheckpoint newest_checkpoint(const fs::path& root) {
+  NewestCheckpoint result;
+  const std::vector<std::int64_t> steps = checkpoint_steps(root);
+  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+    try {
+      Checkpoint candidate(root / checkpoint_name(*step));
+      candidate.verify();
+      result.checkpoint.emplace(std::move(candidate));
+      break;
+    } catch (const Error& error) {
+      result.skipped.push_back(error.what());
+    }
+  }
+  return result;
+}
+
+}  // namespace memengine

@@ -1,0 +1,121 @@
+// Checkpoints that survive a crash at any moment.
+//
+// A checkpoint is a folder `<root>/0000001000` (the step, ten digits) of safetensors files and a
+// `state.json` with everything that is not a tensor and a checksum (XXH3) of every block of every
+// file. It is written under a temporary name, every file and the folder flushed to the disk, then
+// renamed, so a folder with a ten-digit name is always complete; only after that are old ones
+// removed. Loading verifies every block it hands out, so damage is never trained on.
+//
+// Generic on purpose: tensors are named bytes that the caller streams in and out, state is maps
+// from names to scalars. Errors are input errors of one line.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "io/file.h"
+#include "io/safetensors.h"
+
+namespace memengine {
+
+// What is not a tensor. Numbers come back exactly; a double must be finite.
+using StateValue = std::variant<bool, std::int64_t, double, std::string>;
+using StateSection = std::map<std::string, StateValue>;
+using CheckpointState = std::map<std::string, StateSection>;
+
+using CheckpointTensor = TensorSource;
+
+struct CheckpointFile {
+  std::string name;  // "model.safetensors"
+  std::vector<CheckpointTensor> tensors;
+};
+
+struct SaveOptions {
+  std::int64_t keep = -1;               // checkpoints to keep, this one included; at most 0: all
+  std::size_t block_bytes = 16u << 20;  // streamed and checksummed in blocks of this size
+};
+
+// Writes `<root>/<step>` and returns its path. Asks first whether the disk has room. On any failure
+// the checkpoints before stay as they were and nothing half-written keeps a checkpoint's name. An
+// existing checkpoint of the same step is replaced. One writer per root (see FolderLock).
+std::filesystem::path save_checkpoint(FileSystem& files, const std::filesystem::path& root,
+                                      std::int64_t step, std::span<const CheckpointFile> contents,
+                                      const CheckpointState& state,
+                                      const SaveOptions& options = {});
+
+// Puts a root in order after a killed run: removes half-written and half-removed folders, and puts
+// back a checkpoint whose replacement never arrived.
+void recover_checkpoints(FileSystem& files, const std::filesystem::path& root);
+
+// Steps of the checkpoints in a root, ascending; empty when the root does not exist.
+std::vector<std::int64_t> checkpoint_steps(const std::filesystem::path& root);
+std::string checkpoint_name(std::int64_t step);
+
+// What `inspect` shows.
+struct CheckpointSummary {
+  std::int64_t step = 0;
+  std::uint64_t bytes = 0;  // of all files
+  struct File {
+    std::string name;
+    std::uint64_t bytes = 0;
+    std::vector<TensorInfo> tensors;
+  };
+  std::vector<File> files;
+};
+
+// An open checkpoint. The constructor checks state.json, sizes and headers; reads verify the blocks
+// they touch. Not for use from several threads at once.
+class Checkpoint {
+ public:
+  explicit Checkpoint(const std::filesystem::path& folder);
+  ~Checkpoint();
+  Checkpoint(Checkpoint&&) noexcept;
+
+  std::int64_t step() const;
+  const std::filesystem::path& folder() const;
+  const CheckpointState& state() const;
+  // Input error that names the section or key when it is missing or of another type.
+  const StateSection& section(const std::string& name) const;
+  template <typename T>
+  T get(const std::string& section, const std::string& key) const;
+
+  // Null when absent. A name that stands in several files is found in the first.
+  const TensorInfo* find(std::string_view tensor) const;
+  // Fills `bytes` from a byte offset within the tensor. Rising offsets read each block once.
+  void read(std::string_view tensor, std::uint64_t offset, std::span<std::byte> bytes) const;
+  CheckpointSummary summary() const;
+  // Checks every block of every file, on several threads; input error at the first bad one.
+  void verify() const;
+
+ private:
+  [[noreturn]] void fail_state(const std::string& section, const std::string& key) const;
+  const StateValue* value(const std::string& section, const std::string& key) const;
+
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+template <typename T>
+T Checkpoint::get(const std::string& section, const std::string& key) const {
+  const StateValue* found = value(section, key);
+  if (!found || !std::holds_alternative<T>(*found)) fail_state(section, key);
+  return std::get<T>(*found);
+}
+
+struct NewestCheckpoint {
+  std::optional<Checkpoint> checkpoint;  // empty when there is none that is whole
+  std::vector<std::string> skipped;  // newer ones that are damaged: one line each, with the reason
+};
+
+// The newest checkpoint whose every block verifies.
+NewestCheckpoint newest_checkpoint(const std::filesystem::path& root);
+
+}  // namespace memengine

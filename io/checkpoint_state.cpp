@@ -1,0 +1,136 @@
+// See checkpoint_state.h.
+#include "io/checkpoint_state.h"
+
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include <charconv>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "engine/runtime/error.h"
+#include "io/one_line.h"
+
+namespace memengine {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::string_view format_name = "memengine checkpoint";
+constexpr std::int64_t format_version = 1;
+
+std::string hex(std::uint64_t value) {
+  return fmt::format("{:016x}", value);
+}
+
+std::uint64_t from_hex(const json& text) {
+  const std::string& digits = text.get_ref<const std::string&>();
+  std::uint64_t value = 0;
+  const auto [end, error] =
+      std::from_chars(digits.data(), digits.data() + digits.size(), value, 16);
+  if (error != std::errc() || end != digits.data() + digits.size()) throw std::invalid_argument("");
+  return value;
+}
+
+// The document without its checksum, then with it.
+std::string sealed(json document) {
+  document.erase("checksum");
+  const std::string body = document.dump(1);
+  document["checksum"] = hex(block_checksum(std::as_bytes(std::span(body))));
+  return document.dump(1) + "\n";
+}
+
+json to_json(const StateValue& value, const std::string& key) {
+  return std::visit(
+      [&key](const auto& v) -> json {
+        if constexpr (std::is_same_v<std::decay_t<decltype(v)>, double>) {
+          if (!std::isfinite(v)) fail_internal("checkpoint state '{}' is {}", key, v);
+        }
+        return v;
+      },
+      value);
+}
+
+StateValue from_json(const json& value) {
+  if (value.is_boolean()) return value.get<bool>();
+  if (value.is_number_float()) return value.get<double>();
+  if (value.is_number_integer()) return value.get<std::int64_t>();
+  return value.get<std::string>();
+}
+
+}  // namespace
+
+std::uint64_t block_checksum(std::span<const std::byte> bytes) {
+  return XXH3_64bits(bytes.data(), bytes.size());
+}
+
+std::string write_state(const StateFile& state) {
+  json document;
+  document["format"] = format_name;
+  document["version"] = format_version;
+  document["step"] = state.step;
+  document["state"] = json::object();
+  for (const auto& [name, section] : state.sections) {
+    json& object = document["state"][name] = json::object();
+    for (const auto& [key, value] : section) object[key] = to_json(value, key);
+  }
+  document["files"] = json::object();
+  for (const auto& [name, sums] : state.files) {
+    json blocks = json::array();
+    for (const std::uint64_t sum : sums.blocks) blocks.push_back(hex(sum));
+    document["files"][name] = {
+        {"bytes", sums.bytes}, {"block_bytes", sums.block_bytes}, {"xxh3", std::move(blocks)}};
+  }
+  try {
+    return sealed(std::move(document));
+  } catch (const json::exception&) {
+    fail_internal("checkpoint state holds text that is not UTF-8");
+  }
+}
+
+StateFile read_state(const std::string& name, std::string_view text) {
+  const auto watch = [&name](int depth, json::parse_event_t, json&) {
+    if (depth > 5) fail_input("{}: is damaged; use an older checkpoint", name);
+    return true;
+  };
+  try {
+    const json document = json::parse(text, watch);
+    if (document.at("format") != format_name) {
+      fail_input("{}: is not a checkpoint of this program", name);
+    }
+    if (document.at("version") != format_version) {
+      fail_input("{}: has format version {}; this program reads version {}", name,
+                 one_line(document.at("version").dump(), 20), format_version);
+    }
+    if (sealed(document) != text) {
+      fail_input("{}: does not match its own checksum; use an older checkpoint", name);
+    }
+    StateFile state;
+    state.step = document.at("step").get<std::int64_t>();
+    for (const auto& [section, values] : document.at("state").items()) {
+      StateSection& target = state.sections[section];
+      for (const auto& [key, value] : values.items()) target[key] = from_json(value);
+    }
+    for (const auto& [file, entry] : document.at("files").items()) {
+      BlockChecksums& sums = state.files[file];
+      sums.bytes = entry.at("bytes").get<std::uint64_t>();
+      sums.block_bytes = entry.at("block_bytes").get<std::uint64_t>();
+      for (const json& sum : entry.at("xxh3")) sums.blocks.push_back(from_hex(sum));
+      const std::uint64_t size = sums.block_bytes;
+      if (size < 1 || size > (1u << 30) ||
+          sums.blocks.size() != sums.bytes / size + (sums.bytes % size != 0)) {
+        fail_input("{}: its checksums do not cover {}", name, one_line(file));
+      }
+      if (file.empty() || file == ".." || std::filesystem::path(file).filename() != file) {
+        fail_input("{}: '{}' is not a file of this checkpoint", name, one_line(file));
+      }
+    }
+    return state;
+  } catch (const json::exception&) {
+    fail_input("{}: is damaged (not the JSON of a checkpoint); use an older checkpoint", name);
+  } catch (const std::invalid_argument&) {
+    fail_input("{}: holds a checksum that is no number; use an older checkpoint", name);
+  }
+}
+
+}  // namespace memengine
