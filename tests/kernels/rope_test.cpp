@@ -1,0 +1,87 @@
+#include "kernels/rope.h"
+
+#include <complex>
+
+#include "tests/support/gradient_test.h"
+
+namespace memengine {
+namespace {
+
+class Rope : public GradientTest {
+ protected:
+  struct Size {
+    std::int64_t tokens, all_heads, rotated_heads, head_dim;
+    double theta;
+  };
+  static constexpr Size sizes[] = {{1, 3, 2, 2, 1e4},
+                                   {19, 6, 4, 8, 1e4},
+                                   {99, 12, 8, 38, 5e5},
+                                   {989, 5, 4, 32, 1e4},
+                                   {7, 3, 3, 128, 5e5}};
+};
+
+// Pairs as complex numbers: turning by an angle is a product with e^(i angle).
+std::vector<double> rotated(std::vector<double> x, const std::vector<std::int32_t>& positions,
+                            std::int64_t all_heads, std::int64_t rotated_heads,
+                            std::int64_t head_dim, double theta, double direction) {
+  std::size_t at = 0;
+  for (const std::int32_t position : positions) {
+    for (std::int64_t head = 0; head < all_heads; ++head) {
+      for (std::int64_t i = 0; i < head_dim; i += 2, at += 2) {
+        if (head >= rotated_heads) continue;
+        const double angle =
+            position * std::pow(theta, -static_cast<double>(i) / static_cast<double>(head_dim));
+        const std::complex<double> turned =
+            std::complex<double>(x[at], x[at + 1]) * std::polar(1.0, direction * angle);
+        x[at] = turned.real();
+        x[at + 1] = turned.imag();
+      }
+    }
+  }
+  return x;
+}
+
+TEST_P(Rope, RotatesAndRotatesBack) {
+  for (const auto [tokens, all_heads, rotated_heads, head_dim, theta] : sizes) {
+    SCOPED_TRACE(testing::Message() << tokens << " tokens, head_dim " << head_dim);
+    std::vector<std::int32_t> positions;
+    for (std::int64_t n = 0; n < tokens; ++n) {
+      positions.push_back(n == 0 ? 4095 : static_cast<std::int32_t>(integer(0, 4095)));
+    }
+    const Tensor position_tensor = upload(DType::i32, {tokens}, positions);
+    for (const double direction : {1.0, -1.0}) {
+      auto x = normal(tokens * all_heads * head_dim);
+      const Tensor x_tensor = upload(dtype(), {tokens, all_heads, head_dim}, x);
+      if (direction > 0)
+        rope_forward(context(), x_tensor, position_tensor, rotated_heads, theta);
+      else
+        rope_backward(context(), x_tensor, position_tensor, rotated_heads, theta);
+      expect_close(download(x_tensor),
+                   rotated(x, positions, all_heads, rotated_heads, head_dim, theta, direction));
+    }
+  }
+}
+
+TEST_P(Rope, PositionZeroAndValueHeadsStay) {
+  auto x = normal(2 * 3 * 16);
+  const Tensor x_tensor = upload(dtype(), {2, 3, 16}, x);
+  const Tensor positions = upload(DType::i32, {2}, std::vector<std::int32_t>{0, 5});
+  rope_forward(context(), x_tensor, positions, 2, 1e4);
+  const auto after = download(x_tensor);
+  for (std::size_t i = 0; i < 48; ++i) EXPECT_EQ(after[i], x[i]);        // token 0
+  for (std::size_t i = 48 + 32; i < 96; ++i) EXPECT_EQ(after[i], x[i]);  // token 1, head 2
+}
+
+TEST(RopeErrors, OddHeadDim) {
+  Runtime runtime(Device::cpu);
+  float memory[6] = {};
+  std::int32_t position[1] = {};
+  EXPECT_THROW(rope_forward(runtime.context(), Tensor(memory, DType::f32, {1, 2, 3}),
+                            Tensor(position, DType::i32, {1}), 1, 1e4),
+               Error);
+}
+
+INSTANTIATE_TEST_SUITE_P(Devices, Rope, op_test_devices(), op_test_name);
+
+}  // namespace
+}  // namespace memengine
