@@ -152,7 +152,10 @@ bool TextSource::Impl::next_plain(std::string& text) {
   bool ended_by_newline = true, utf8 = true;
   for (std::string_view line; lines->next(line);) {
     if (options.paragraphs && is_blank(line)) {
-      if (!text.empty() && utf8) return true;
+      if (!text.empty() && utf8) {
+        text.pop_back();
+        return true;
+      }
       text.clear();
       utf8 = true;
       continue;
