@@ -27,7 +27,7 @@ class GradientTest : public OpTest {
   // coordinate is tried when there are at most `samples`. Relative error at most 1e-6 in f64.
   template <typename Scalar>
   void expect_gradient(const std::vector<double>& analytic, std::vector<double> x, Scalar scalar,
-                       std::size_t samples = 40) {
+                       std::size_t samples = 24) {
     ASSERT_EQ(analytic.size(), x.size());
     constexpr double step = 1e-5;
     std::vector<double> picked;
