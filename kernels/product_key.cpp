@@ -38,10 +38,11 @@ bool better(const Candidate<T>& a, const Candidate<T>& b) {
   return a.score != b.score ? a.score > b.score : a.index < b.index;
 }
 
-// A score that can be ordered: NaN counts as the worst.
+// A score that can be ordered: NaN counts as the best, so that it is picked and shows in the
+// weights.
 template <typename T>
 T comparable(T score) {
-  return score == score ? score : -std::numeric_limits<T>::infinity();
+  return score == score ? score : std::numeric_limits<T>::infinity();
 }
 
 // best[0 .. knn) = the knn best of `count` scores, best first. `best` has room for 2 knn.
@@ -67,11 +68,11 @@ void select_best(Candidate<T>* best, const T* scores, std::int64_t count, std::i
     const std::int64_t last = std::min(first + block, count);
     int above = 0;
 #pragma omp simd reduction(+ : above)
-    for (std::int64_t i = first; i < last; ++i) above += scores[i] > bar ? 1 : 0;
+    for (std::int64_t i = first; i < last; ++i) above += scores[i] <= bar ? 0 : 1;
     if (above == 0) continue;
     for (std::int64_t i = first; i < last; ++i) {
-      if (!(scores[i] > bar)) continue;
-      best[held++] = {scores[i], static_cast<std::int32_t>(i)};
+      if (scores[i] <= bar) continue;
+      best[held++] = {comparable(scores[i]), static_cast<std::int32_t>(i)};
       if (held == 2 * knn) keep_better_half();
     }
   }

@@ -308,6 +308,18 @@ TEST_P(ProductKey, RefusesMoreNeighboursThanKeys) {
   EXPECT_THROW(forward(), Error);
 }
 
+TEST_P(ProductKey, OneBadKeyShowsInItsHead) {
+  Problem p = problem({19, 2, 7, 50, 8}, false);
+  const std::size_t bad_key = (2 + 1) * 50 + 31;  // head 1, second half, key 31
+  std::fill_n(p.sub_keys.begin() + bad_key * 4, 4, std::nan(""));
+  upload_problem(p);
+  forward();
+  const std::vector<double> weights = download(weights_);
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    EXPECT_EQ(std::isnan(weights[i]), i / 7 % 2 == 1) << "head " << i / 7 % 2;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Devices, ProductKey, op_test_devices(), op_test_name);
 
 }  // namespace
