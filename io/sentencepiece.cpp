@@ -1,4 +1,5 @@
-// The library does the segmentation; what is ours is the meaning of a single piece.
+// The library reads the model, decodes, and segments where no faster way is exact; the meaning of a
+// single piece is ours.
 //
 // SentencePiece writes a space as U+2581 and a byte without a piece of its own as <0xHH>; a piece's
 // text turns both back. The model puts one space before every text (if it was trained so), which
@@ -8,6 +9,7 @@
 #include <sentencepiece_processor.h>
 
 #include "engine/runtime/error.h"
+#include "io/sentencepiece_model.h"
 #include "io/utf8.h"
 
 namespace memengine {
@@ -21,11 +23,18 @@ class SentencePieceTokenizer final : public Tokenizer {
     if (!status.ok() || processor_.GetPieceSize() <= 0) {
       fail_input("{} is not a SentencePiece model", where);
     }
+    bpe_ = SentencePieceBpe::parse(model);
     pieces_.resize(static_cast<std::size_t>(processor_.GetPieceSize()));
     for (std::int32_t id = 0; id < vocab_size(); ++id) pieces_[id] = piece_bytes(id);
   }
 
   void encode_append(std::string_view text, std::vector<std::int32_t>& ids) const override {
+    std::string repaired;
+    if (find_invalid_utf8(text) != std::string_view::npos) {
+      repaired = replace_invalid_utf8(text);
+      text = repaired;
+    }
+    if (bpe_) return bpe_->encode_append(text, ids);
     std::vector<int> encoded;
     const auto status = processor_.Encode({text.data(), text.size()}, &encoded);
     if (!status.ok()) fail_internal("SentencePiece cannot encode: {}", status.ToString());
@@ -76,7 +85,8 @@ class SentencePieceTokenizer final : public Tokenizer {
   }
 
   sentencepiece::SentencePieceProcessor processor_;
-  std::vector<std::string> pieces_;  // each token's text, by id
+  std::unique_ptr<SentencePieceBpe> bpe_;  // when the model is of the kind that allows it
+  std::vector<std::string> pieces_;        // each token's text, by id
 };
 
 }  // namespace

@@ -14,6 +14,12 @@ namespace {
 constexpr std::uint32_t no_rank = std::numeric_limits<std::uint32_t>::max();
 constexpr std::size_t short_piece = 64;  // bytes; the quadratic scan wins below this
 
+// Whether a part starts at byte `i`: every byte, or every byte that does not continue a character.
+bool starts_part(std::string_view piece, std::size_t i, BpeVocabulary::Start from) {
+  return from == BpeVocabulary::Start::bytes || i == 0 ||
+         (static_cast<unsigned char>(piece[i]) & 0xC0) != 0x80;
+}
+
 }  // namespace
 
 bool BpeVocabulary::add(std::string_view bytes) {
@@ -53,22 +59,37 @@ std::int32_t BpeVocabulary::find(std::string_view token) const {
 void BpeVocabulary::encode_piece(std::string_view piece, std::vector<std::int32_t>& ids) const {
   if (const std::int32_t whole = find(piece); whole >= 0) {
     ids.push_back(whole);  // by far the most frequent case
-  } else if (piece.size() <= short_piece) {
-    merge_short(piece, ids);
   } else {
-    merge_long(piece, ids);
+    merge(piece, Start::bytes, ids);
   }
 }
 
-void BpeVocabulary::merge_short(std::string_view piece, std::vector<std::int32_t>& ids) const {
+void BpeVocabulary::merge(std::string_view piece, Start start,
+                          std::vector<std::int32_t>& ids) const {
+  piece.size() <= short_piece ? merge_short(piece, start, ids) : merge_long(piece, start, ids);
+}
+
+void BpeVocabulary::append_part(std::string_view part, std::vector<std::int32_t>& ids) const {
+  if (const std::int32_t id = find(part); id >= 0) {
+    ids.push_back(id);
+    return;
+  }
+  for (const char byte : part) ids.push_back(-1 - static_cast<unsigned char>(byte));
+}
+
+void BpeVocabulary::merge_short(std::string_view piece, Start from,
+                                std::vector<std::int32_t>& ids) const {
   // part[i] starts at byte start[i]; rank[i] is the rank of part i joined with part i + 1.
   std::uint32_t start[short_piece + 1], rank[short_piece + 1];
-  std::size_t parts = piece.size();
+  std::size_t parts = 0;
   const auto pair_rank = [&](std::size_t i) {
     if (i + 1 >= parts) return no_rank;
     return static_cast<std::uint32_t>(find(piece.substr(start[i], start[i + 2] - start[i])));
   };
-  for (std::size_t i = 0; i <= parts; ++i) start[i] = static_cast<std::uint32_t>(i);
+  for (std::size_t i = 0; i < piece.size(); ++i) {
+    if (starts_part(piece, i, from)) start[parts++] = static_cast<std::uint32_t>(i);
+  }
+  start[parts] = static_cast<std::uint32_t>(piece.size());
   for (std::size_t i = 0; i < parts; ++i) rank[i] = pair_rank(i);
   while (parts > 1) {
     const std::size_t best = static_cast<std::size_t>(std::min_element(rank, rank + parts) - rank);
@@ -80,11 +101,12 @@ void BpeVocabulary::merge_short(std::string_view piece, std::vector<std::int32_t
     if (best > 0) rank[best - 1] = pair_rank(best - 1);
   }
   for (std::size_t i = 0; i < parts; ++i) {
-    ids.push_back(find(piece.substr(start[i], start[i + 1] - start[i])));
+    append_part(piece.substr(start[i], start[i + 1] - start[i]), ids);
   }
 }
 
-void BpeVocabulary::merge_long(std::string_view piece, std::vector<std::int32_t>& ids) const {
+void BpeVocabulary::merge_long(std::string_view piece, Start from,
+                               std::vector<std::int32_t>& ids) const {
   // Part i starts at byte i and ends where the next living part starts; a part that was merged into
   // the one before it has next 0. A heap entry is stale when its pair has changed since.
   const auto bytes_in_piece = static_cast<std::uint32_t>(piece.size());
@@ -98,11 +120,12 @@ void BpeVocabulary::merge_long(std::string_view piece, std::vector<std::int32_t>
     if (right == bytes_in_piece) return no_rank;
     return static_cast<std::uint32_t>(find(piece.substr(i, next[right] - i)));
   };
-  for (std::uint32_t i = 0; i < bytes_in_piece; ++i) {
-    next[i] = i + 1;
-    previous[i] = i - 1;  // never read for the first part
+  for (std::uint32_t i = 0, end; i < bytes_in_piece; i = end) {
+    for (end = i + 1; end < bytes_in_piece && !starts_part(piece, end, from);) ++end;
+    next[i] = end;
+    if (end < bytes_in_piece) previous[end] = i;
   }
-  for (std::uint32_t i = 0; i < bytes_in_piece; ++i) {
+  for (std::uint32_t i = 0; i < bytes_in_piece; i = next[i]) {
     rank[i] = pair_rank(i);
     if (rank[i] != no_rank) entries.emplace_back(rank[i], i);
   }
@@ -124,7 +147,7 @@ void BpeVocabulary::merge_long(std::string_view piece, std::vector<std::int32_t>
     if (left > 0) renew(previous[left]);
   }
   for (std::uint32_t i = 0; i < bytes_in_piece; i = next[i]) {
-    ids.push_back(find(piece.substr(i, next[i] - i)));
+    append_part(piece.substr(i, next[i] - i), ids);
   }
 }
 

@@ -31,13 +31,21 @@ class BpeVocabulary {
   // Appends the ids of one piece. Every single byte must be a token.
   void encode_piece(std::string_view piece, std::vector<std::int32_t>& ids) const;
 
+  // What a piece starts as. SentencePiece's BPE is the same merging, from characters.
+  enum class Start { bytes, characters };
+
+  // Merges, without looking for the whole piece first. A part that is no token in the end (a
+  // character without an id) appends -1 - byte for each of its bytes.
+  void merge(std::string_view piece, Start start, std::vector<std::int32_t>& ids) const;
+
  private:
   struct Slot {
     std::uint32_t hash = 0;
     std::int32_t id = -1;
   };
-  void merge_short(std::string_view piece, std::vector<std::int32_t>& ids) const;
-  void merge_long(std::string_view piece, std::vector<std::int32_t>& ids) const;
+  void merge_short(std::string_view piece, Start from, std::vector<std::int32_t>& ids) const;
+  void merge_long(std::string_view piece, Start from, std::vector<std::int32_t>& ids) const;
+  void append_part(std::string_view part, std::vector<std::int32_t>& ids) const;
   void grow();
 
   std::string text_;                         // all tokens, one behind the other

@@ -2,6 +2,7 @@
 #include "io/tokenizer.h"
 
 #include <gtest/gtest.h>
+#include <sentencepiece_processor.h>
 
 #include <numeric>
 #include <random>
@@ -76,6 +77,42 @@ INSTANTIATE_TEST_SUITE_P(Tokenizer, PublishedVectors,
                                          Model{"llama-bpe", "tiktoken", "llama3.tiktoken", 128256,
                                                128000, 128001}),
                          [](const auto& info) { return std::string(info.param.name); });
+
+// Words, runs of spaces and of one character, any scalar value, the space mark itself.
+std::string random_text(std::mt19937& random) {
+  static const char* const parts[] = {
+      " ",       "  ",   "    ",         "\n",       "\t",
+      "the",     " and", "ing",          "Pre",      "'s",
+      "1",       "==",   "\xE2\x96\x81", "\xE2\x96", "\xF0\x9F\xA6\x99",
+      "\xCC\x81"};
+  std::string text;
+  for (std::size_t left = random() % 40; left > 0; --left) {
+    const auto kind = random() % 8;
+    if (kind < 4) text += parts[random() % std::size(parts)];
+    if (kind == 4) append_utf8(text, random() % 0x110000);
+    if (kind == 5) append_utf8(text, 0x4E00 + random() % 0x5200);
+    if (kind == 6) text += static_cast<char>('a' + random() % 26);
+    if (kind == 7) text += std::string(random() % 90, static_cast<char>(33 + random() % 90));
+  }
+  return text;
+}
+
+TEST(Tokenizer, SentencePieceGivesTheLibrarysIds) {
+  MEMENGINE_REQUIRE_DATA();
+  std::mt19937 random(10);
+  for (const char* model : {"llama2.model", "sentencepiece_1k.model"}) {
+    const auto path = test_data_folder() / "tokenizers" / model;
+    const auto tokenizer = load_tokenizer("sp", path);
+    sentencepiece::SentencePieceProcessor library;
+    ASSERT_TRUE(library.Load(path.string()).ok());
+    for (int i = 0; i < 3000; ++i) {
+      const std::string text = random_text(random);
+      std::vector<int> expected;
+      ASSERT_TRUE(library.Encode(replace_invalid_utf8(text), &expected).ok());
+      ASSERT_EQ(tokenizer->encode(text, false, false), expected) << model << ": " << text;
+    }
+  }
+}
 
 TEST(Tokenizer, BytesAreTheirOwnIds) {
   const auto tokenizer = load_tokenizer("bytes", "");
