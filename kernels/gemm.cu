@@ -122,8 +122,7 @@ cublasLtMatmulAlgo_t algorithm_for(const Context& context, Problem& problem, con
 
 }  // namespace
 
-Matrix matrix_of(Tensor tensor) {
-  const std::int64_t columns = tensor.dim(tensor.rank() - 1);
+Matrix matrix_of(Tensor tensor, std::int64_t columns) {
   return {tensor.data(), tensor.dtype(), columns == 0 ? 0 : tensor.size() / columns,
           columns,       columns,        0};
 }

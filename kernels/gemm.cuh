@@ -22,8 +22,8 @@ struct Matrix {
   std::int64_t matrix_distance = 0;  // from one matrix of the batch to the next
 };
 
-// The rows of a tensor: its last axis are the columns, all axes before it the rows.
-Matrix matrix_of(Tensor tensor);
+// All elements of the tensor, cut into rows of `columns`.
+Matrix matrix_of(Tensor tensor, std::int64_t columns);
 
 struct GemmOptions {
   bool transpose_a = false;

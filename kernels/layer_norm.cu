@@ -150,9 +150,9 @@ __global__ void __launch_bounds__(row_block_threads(team))
 
 void layer_norm_forward(const Context& context, Tensor out, Tensor mean, Tensor inverse_std,
                         Tensor x, Tensor weight, Tensor bias) {
-  const std::int64_t heads = x.dim(1);
-  const std::int64_t features = x.dim(2);
-  const std::int64_t rows = x.dim(0) * heads;
+  const std::int64_t heads = weight.dim(0);
+  const std::int64_t features = weight.dim(1);
+  const std::int64_t rows = x.size() / features;
   if (rows == 0) return;
   dispatch_storage("layer_norm_forward", x.dtype(), [&]<typename T>() {
     const bool vectors =
@@ -170,9 +170,9 @@ void layer_norm_forward(const Context& context, Tensor out, Tensor mean, Tensor 
 
 void layer_norm_backward(const Context& context, Tensor dx, Tensor dweight, Tensor dbias,
                          Tensor dout, Tensor x, Tensor mean, Tensor inverse_std, Tensor weight) {
-  const std::int64_t tokens = x.dim(0);
-  const std::int64_t heads = x.dim(1);
-  const std::int64_t features = x.dim(2);
+  const std::int64_t heads = weight.dim(0);
+  const std::int64_t features = weight.dim(1);
+  const std::int64_t tokens = x.size() / (heads * features);
   if (tokens == 0) return;
   Scratch scratch(context);
   auto* dweight_partials = scratch.take<float>(max_partials * heads * features);

@@ -92,12 +92,13 @@ void linear_forward(const Context& context, Tensor out, Tensor x, Tensor weight,
   options.transpose_b = true;
   const bool in_epilogue = !bias.empty() && bias.dtype() == out.dtype();
   if (in_epilogue) options.bias = bias.data();
-  gemm(context, matrix_of(out), matrix_of(x), matrix_of(weight), options);
+  const std::int64_t outputs = weight.dim(0);
+  const std::int64_t inputs = weight.dim(1);
+  gemm(context, matrix_of(out, outputs), matrix_of(x, inputs), matrix_of(weight, inputs), options);
   if (bias.empty() || in_epilogue || out.size() == 0) return;
   dispatch_storage("linear_forward", out.dtype(), [&]<typename T>() {
     add_bias_kernel<<<grid_size(ceil_divide(out.size(), bias_threads)), bias_threads, 0,
-                      context.stream>>>(out.as<T>(), bias.as<float>(), out.size(),
-                                        matrix_of(out).columns);
+                      context.stream>>>(out.as<T>(), bias.as<float>(), out.size(), outputs);
   });
   MEMENGINE_LAUNCH_CHECK("linear_forward (bias)");
 }
@@ -106,17 +107,21 @@ void linear_backward_input(const Context& context, Tensor dx, Tensor dout, Tenso
                            bool accumulate) {
   GemmOptions options;
   options.accumulate = accumulate;
-  gemm(context, matrix_of(dx), matrix_of(dout), matrix_of(weight), options);
+  const std::int64_t outputs = weight.dim(0);
+  const std::int64_t inputs = weight.dim(1);
+  gemm(context, matrix_of(dx, inputs), matrix_of(dout, outputs), matrix_of(weight, inputs),
+       options);
 }
 
 void linear_backward_weight(const Context& context, Tensor dweight, Tensor dbias, Tensor dout,
                             Tensor x) {
-  const Matrix dout_matrix = matrix_of(dout);
+  const std::int64_t inputs = dweight.dim(1);
+  const Matrix dout_matrix = matrix_of(dout, dweight.dim(0));
   if (dout_matrix.rows == 0) return;
   GemmOptions options;
   options.transpose_a = true;
   options.accumulate = true;
-  gemm(context, matrix_of(dweight), dout_matrix, matrix_of(x), options);
+  gemm(context, matrix_of(dweight, inputs), dout_matrix, matrix_of(x, inputs), options);
   if (dbias.empty()) return;
   dispatch_storage("linear_backward_weight", dout.dtype(),
                    [&]<typename T>() { launch_bias_gradient<T>(context, dbias, dout_matrix); });

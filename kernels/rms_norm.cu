@@ -131,8 +131,8 @@ __global__ void __launch_bounds__(row_block_threads(team), team == 1024 ? 1 : 2)
 
 void rms_norm_forward(const Context& context, Tensor out, Tensor sum, Tensor inverse_rms, Tensor x,
                       Tensor branch, Tensor weight, double epsilon) {
-  const std::int64_t rows = x.dim(0);
-  const std::int64_t channels = x.dim(1);
+  const std::int64_t channels = weight.size();
+  const std::int64_t rows = x.size() / channels;
   if (rows == 0) return;
   dispatch_storage("rms_norm_forward", x.dtype(), [&]<typename T>() {
     const bool fused = !branch.empty();
@@ -152,8 +152,8 @@ void rms_norm_forward(const Context& context, Tensor out, Tensor sum, Tensor inv
 
 void rms_norm_backward(const Context& context, Tensor dx, Tensor dweight, Tensor dout,
                        Tensor dresidual, Tensor x, Tensor inverse_rms, Tensor weight) {
-  const std::int64_t rows = x.dim(0);
-  const std::int64_t channels = x.dim(1);
+  const std::int64_t channels = weight.size();
+  const std::int64_t rows = x.size() / channels;
   if (rows == 0) return;
   auto* partials = Scratch(context).take<float>(max_partials * channels);
   dispatch_storage("rms_norm_backward", x.dtype(), [&]<typename T>() {

@@ -61,8 +61,9 @@ __global__ void __launch_bounds__(threads)
 
 void rotate(const Context& context, const char* op, Tensor qkv, Tensor positions,
             std::int64_t rotated_heads, double theta, float direction) {
-  const std::int64_t tokens = qkv.dim(0);
-  const std::int64_t head_dim = qkv.dim(2);
+  const std::int64_t tokens = positions.size();
+  const std::int64_t head_dim = qkv.dim(qkv.rank() - 1);
+  const std::int64_t all_heads = qkv.dim(qkv.rank() - 2);
   if (tokens == 0 || rotated_heads == 0) return;
   if (head_dim % 2 != 0 || head_dim > 2 * max_pairs) {
     fail_internal("{}: head_dim {} is odd or above {}", op, head_dim, 2 * max_pairs);
@@ -75,7 +76,7 @@ void rotate(const Context& context, const char* op, Tensor qkv, Tensor positions
     const auto launch = [&]<int width>() {
       rope_kernel<T, width>
           <<<grid_size(ceil_divide(tokens, tokens_per_block)), threads, 0, context.stream>>>(
-              qkv.as<T>(), positions.as<std::int32_t>(), tokens, static_cast<int>(qkv.dim(1)),
+              qkv.as<T>(), positions.as<std::int32_t>(), tokens, static_cast<int>(all_heads),
               static_cast<int>(rotated_heads), static_cast<int>(head_dim), direction, frequencies);
     };
     if (in_vectors<T>(head_dim, {qkv.data()}))

@@ -68,9 +68,9 @@ __global__ void __launch_bounds__(warp_size* warps)
 }  // namespace
 
 void sigmoid_gate_forward(const Context& context, Tensor out, Tensor x, Tensor gate) {
-  const std::int64_t rows = x.dim(0);
-  const std::int64_t channels = x.dim(1);
+  const std::int64_t rows = gate.size();
   if (rows == 0) return;
+  const std::int64_t channels = x.size() / rows;
   dispatch_storage("sigmoid_gate_forward", x.dtype(), [&]<typename T>() {
     const auto launch = [&]<int width>() {
       forward_kernel<T, width>
@@ -87,9 +87,9 @@ void sigmoid_gate_forward(const Context& context, Tensor out, Tensor x, Tensor g
 
 void sigmoid_gate_backward(const Context& context, Tensor dx, Tensor dgate, Tensor dout, Tensor x,
                            Tensor gate) {
-  const std::int64_t rows = x.dim(0);
-  const std::int64_t channels = x.dim(1);
+  const std::int64_t rows = gate.size();
   if (rows == 0) return;
+  const std::int64_t channels = x.size() / rows;
   dispatch_storage("sigmoid_gate_backward", x.dtype(), [&]<typename T>() {
     const auto launch = [&]<int width>() {
       backward_kernel<T, width>

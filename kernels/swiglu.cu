@@ -95,27 +95,29 @@ void over_rows(std::int64_t rows, std::int64_t features, bool vectors, Launch&& 
 }  // namespace
 
 void swiglu_forward(const Context& context, Tensor out, Tensor gate_up) {
-  const std::int64_t features = out.dim(1);
+  const std::int64_t features = gate_up.dim(gate_up.rank() - 1) / 2;
+  const std::int64_t rows = gate_up.size() / (2 * features);
   dispatch_storage("swiglu_forward", out.dtype(), [&]<typename T>() {
     const T* gate = gate_up.as<T>();
     const bool vectors = in_vectors<T>(features, {out.data(), gate});
-    over_rows<T>(out.dim(0), features, vectors, [&]<int width>(dim3 grid, dim3 block) {
+    over_rows<T>(rows, features, vectors, [&]<int width>(dim3 grid, dim3 block) {
       forward_kernel<T, width><<<grid, block, 0, context.stream>>>(
-          out.as<T>(), gate, gate + features, 2 * features, out.dim(0), static_cast<int>(features));
+          out.as<T>(), gate, gate + features, 2 * features, rows, static_cast<int>(features));
     });
   });
   MEMENGINE_LAUNCH_CHECK("swiglu_forward");
 }
 
 void swiglu_backward(const Context& context, Tensor dgate_up, Tensor dout, Tensor gate_up) {
-  const std::int64_t features = dout.dim(1);
+  const std::int64_t features = gate_up.dim(gate_up.rank() - 1) / 2;
+  const std::int64_t rows = gate_up.size() / (2 * features);
   dispatch_storage("swiglu_backward", dout.dtype(), [&]<typename T>() {
     T* dgate = dgate_up.as<T>();
     const T* gate = gate_up.as<T>();
     const bool vectors = in_vectors<T>(features, {dout.data(), dgate, gate});
-    over_rows<T>(dout.dim(0), features, vectors, [&]<int width>(dim3 grid, dim3 block) {
+    over_rows<T>(rows, features, vectors, [&]<int width>(dim3 grid, dim3 block) {
       backward_kernel<T, width><<<grid, block, 0, context.stream>>>(
-          dgate, dgate + features, dout.as<T>(), gate, gate + features, 2 * features, dout.dim(0),
+          dgate, dgate + features, dout.as<T>(), gate, gate + features, 2 * features, rows,
           static_cast<int>(features));
     });
   });
@@ -123,12 +125,13 @@ void swiglu_backward(const Context& context, Tensor dgate_up, Tensor dout, Tenso
 }
 
 void silu_gate_forward(const Context& context, Tensor out, Tensor x, Tensor gate) {
-  const std::int64_t features = out.dim(1);
+  const std::int64_t features = x.dim(x.rank() - 1);
+  const std::int64_t rows = x.size() / features;
   dispatch_storage("silu_gate_forward", out.dtype(), [&]<typename T>() {
     const bool vectors = in_vectors<T>(features, {out.data(), x.data(), gate.data()});
-    over_rows<T>(out.dim(0), features, vectors, [&]<int width>(dim3 grid, dim3 block) {
+    over_rows<T>(rows, features, vectors, [&]<int width>(dim3 grid, dim3 block) {
       forward_kernel<T, width><<<grid, block, 0, context.stream>>>(
-          out.as<T>(), gate.as<T>(), x.as<T>(), features, out.dim(0), static_cast<int>(features));
+          out.as<T>(), gate.as<T>(), x.as<T>(), features, rows, static_cast<int>(features));
     });
   });
   MEMENGINE_LAUNCH_CHECK("silu_gate_forward");
@@ -136,13 +139,14 @@ void silu_gate_forward(const Context& context, Tensor out, Tensor x, Tensor gate
 
 void silu_gate_backward(const Context& context, Tensor dx, Tensor dgate, Tensor dout, Tensor x,
                         Tensor gate) {
-  const std::int64_t features = dout.dim(1);
+  const std::int64_t features = x.dim(x.rank() - 1);
+  const std::int64_t rows = x.size() / features;
   dispatch_storage("silu_gate_backward", dout.dtype(), [&]<typename T>() {
     const bool vectors =
         in_vectors<T>(features, {dx.data(), dgate.data(), dout.data(), x.data(), gate.data()});
-    over_rows<T>(dout.dim(0), features, vectors, [&]<int width>(dim3 grid, dim3 block) {
+    over_rows<T>(rows, features, vectors, [&]<int width>(dim3 grid, dim3 block) {
       backward_kernel<T, width><<<grid, block, 0, context.stream>>>(
-          dgate.as<T>(), dx.as<T>(), dout.as<T>(), gate.as<T>(), x.as<T>(), features, dout.dim(0),
+          dgate.as<T>(), dx.as<T>(), dout.as<T>(), gate.as<T>(), x.as<T>(), features, rows,
           static_cast<int>(features));
     });
   });
