@@ -7,12 +7,13 @@
 
 #include <sentencepiece_trainer.h>
 
+#include <algorithm>
 #include <exception>
-#include <fstream>
 #include <string_view>
 #include <unordered_map>
 
 #include "engine/runtime/error.h"
+#include "io/file.h"
 
 namespace memengine {
 namespace {
@@ -116,16 +117,7 @@ std::string train_sentencepiece(const NextText& next, const SentencePieceTrainin
 
 void train_sentencepiece_file(const NextText& next, const SentencePieceTraining& options,
                               const std::filesystem::path& path) {
-  const std::string model = train_sentencepiece(next, options);
-  std::filesystem::path temporary = path;
-  temporary += ".tmp";
-  std::ofstream out(temporary, std::ios::binary);
-  out.write(model.data(), static_cast<std::streamsize>(model.size()));
-  out.close();
-  if (!out) fail_input("{}: cannot write the tokenizer", temporary.string());
-  std::error_code error;
-  std::filesystem::rename(temporary, path, error);
-  if (error) fail_input("{}: cannot write the tokenizer: {}", path.string(), error.message());
+  write_file_atomically(FileSystem::real(), path, train_sentencepiece(next, options));
 }
 
 }  // namespace memengine

@@ -28,7 +28,7 @@ using NextText = std::function<bool(std::string&)>;
 // characters that the coverage asks for. An exception that `next` throws is passed on.
 std::string train_sentencepiece(const NextText& next, const SentencePieceTraining& options);
 
-// The same, written to `path`: first to a temporary file beside it, then renamed.
+// The same, written to `path`, which appears or is replaced as a whole.
 void train_sentencepiece_file(const NextText& next, const SentencePieceTraining& options,
                               const std::filesystem::path& path);
 

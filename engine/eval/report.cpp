@@ -5,11 +5,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "engine/eval/python_text.h"
 #include "engine/runtime/error.h"
+#include "io/file.h"
 
 namespace memengine {
 namespace {
@@ -92,13 +92,6 @@ Json sample_json(const EvalTaskResult& result, const EvalSample& sample) {
   return json;
 }
 
-void write_file(const std::filesystem::path& file, const std::string& text) {
-  std::ofstream out(file, std::ios::binary);
-  out.write(text.data(), static_cast<std::streamsize>(text.size()));
-  out.close();
-  if (!out) fail_input("{}: cannot write the file", file.string());
-}
-
 }  // namespace
 
 std::string eval_table(const std::vector<EvalTaskResult>& results) {
@@ -172,11 +165,13 @@ void write_eval_files(const std::filesystem::path& folder,
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   if (error) fail_input("{}: cannot make the folder: {}", folder.string(), error.message());
-  write_file(folder / "results.json", eval_results_json(results, run));
+  write_file_atomically(FileSystem::real(), folder / "results.json",
+                        eval_results_json(results, run));
   if (!with_samples) return;
   for (const EvalTaskResult& result : results) {
-    write_file(folder / fmt::format("samples_{}.jsonl", result.task.name),
-               eval_samples_jsonl(result));
+    write_file_atomically(FileSystem::real(),
+                          folder / fmt::format("samples_{}.jsonl", result.task.name),
+                          eval_samples_jsonl(result));
   }
 }
 
