@@ -1,0 +1,212 @@
+// Attention forward on tensor cores (FlashAttention-2, Dao 2023), T = bfloat16 or float.
+//
+// One block computes a tile of query rows of one head, 16 * M rows a warp. Tiles of keys and values
+// stream through two shared-memory stages (cp.async); each warp multiplies its queries by the keys,
+// updates the running maximum m and sum l of its rows, and adds probabilities times values to its
+// output, all in registers:
+//
+//     s = q k^T;  m' = max(m, s);  p = exp2(c (s - m'));  l = l 2^(c (m - m')) + sum p
+//     o = o 2^(c (m - m')) + p v                          with c = scale * log2(e)
+//
+// M = 2 where the registers allow it: every key fragment read from shared memory then feeds two
+// products; with 16 rows a warp shared memory, not the tensor cores, would be the limit. Masked
+// scores are a huge finite negative number: a row that has seen only masked keys gathers garbage,
+// which the first real score multiplies by exactly zero. Blocks with the most keys start first.
+#pragma once
+
+#include "engine/runtime/cuda_check.h"
+#include "kernels/attention/tiles.cuh"
+
+namespace memengine::cuda {
+namespace forward {
+
+constexpr float masked_score = -1e30F;
+constexpr int threads = 128;
+constexpr int key_tile = 64;
+constexpr int key_columns = key_tile / 8;  // 8-wide fragments
+
+template <typename T, int D>
+constexpr int fragments = std::is_same_v<T, bfloat16> || narrow<T, D> ? 2 : 1;  // M
+template <typename T, int D>
+constexpr int rows_per_warp = 16 * fragments<T, D>;
+template <typename T, int D>
+constexpr int rows_per_block = threads / 32 * rows_per_warp<T, D>;
+
+// Narrow heads keep their queries in registers, wide ones in shared memory.
+template <typename T, int D>
+constexpr int shared_bytes = (4 * key_tile + (narrow<T, D> ? 0 : rows_per_block<T, D>)) *
+                             row_pitch<T, D>* static_cast<int>(sizeof(T));
+
+// What a lane knows of its rows: two in each 16-row fragment.
+template <int M>
+struct RowState {
+  float maximum[M][2];
+  float sum[M][2];  // of this lane's columns only; the quad adds up at the end
+};
+
+// Replaces scores by probabilities relative to the rows' new maximum and rescales sum and output.
+template <int D, int M>
+__device__ __forceinline__ void online_softmax(float (&scores)[M][key_columns][4],
+                                               float (&output)[M][D / 8][4], RowState<M>& rows,
+                                               float c) {
+  float rescale[M][2];
+  bool moved = false;
+#pragma unroll
+  for (int m = 0; m < M; ++m)
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float maximum = rows.maximum[m][half];
+#pragma unroll
+      for (int n = 0; n < key_columns; ++n)
+        maximum = fmaxf(maximum, fmaxf(scores[m][n][2 * half], scores[m][n][2 * half + 1]));
+      maximum = fmaxf(maximum, __shfl_xor_sync(0xffffffffU, maximum, 1));
+      maximum = fmaxf(maximum, __shfl_xor_sync(0xffffffffU, maximum, 2));
+      moved |= maximum > rows.maximum[m][half];
+      rescale[m][half] = exp2_fast((rows.maximum[m][half] - maximum) * c);
+      rows.maximum[m][half] = maximum;
+      const float offset = maximum * c;
+      float sum = rows.sum[m][half] * rescale[m][half];
+#pragma unroll
+      for (int n = 0; n < key_columns; ++n)
+#pragma unroll
+        for (int i = 2 * half; i < 2 * half + 2; ++i) {
+          scores[m][n][i] = exp2_fast(scores[m][n][i] * c - offset);
+          sum += scores[m][n][i];
+        }
+      rows.sum[m][half] = sum;
+    }
+  if (__any_sync(0xffffffffU, moved)) {  // after the first tiles a maximum rarely moves
+#pragma unroll
+    for (int m = 0; m < M; ++m)
+#pragma unroll
+      for (int n = 0; n < D / 8; ++n)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) output[m][n][i] *= rescale[m][i / 2];
+  }
+}
+
+template <typename T, int D>
+__global__ void __launch_bounds__(threads, 2)
+    attention_forward_kernel(T* out, float* log_sum_exp, const T* qkv, AttentionProblem problem) {
+  constexpr int M = fragments<T, D>;
+  constexpr int stage_elements = key_tile * row_pitch<T, D>;
+  extern __shared__ __align__(16) unsigned char shared_memory[];
+  T* key_stages = reinterpret_cast<T*>(shared_memory);
+  T* value_stages = key_stages + 2 * stage_elements;
+  T* query_rows = value_stages + 2 * stage_elements;
+
+  const int length = problem.length, head_dim = problem.head_dim;
+  const int b = blockIdx.x / problem.heads, head = blockIdx.x % problem.heads;
+  const int kv_head = head / problem.group();
+  const int block_row = (gridDim.y - 1 - blockIdx.y) * rows_per_block<T, D>;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int warp_row = block_row + warp * rows_per_warp<T, D>;
+  const int stride = problem.qkv_stride();
+  const T* q = qkv + problem.qkv_offset(b, head);
+  const T* k = qkv + problem.qkv_offset(b, problem.heads + kv_head);
+  const T* v = qkv + problem.qkv_offset(b, problem.heads + problem.kv_heads + kv_head);
+
+  const int key_begin = problem.first_key(b, block_row) / key_tile * key_tile;
+  const int key_end = min(block_row + rows_per_block<T, D>, length);
+  // No row of this warp sees keys below `warp_first`; some rows see none below `warp_common`.
+  const int warp_first = problem.first_key(b, warp_row);
+  const int warp_common = problem.first_key(b, warp_row + rows_per_warp<T, D> - 1);
+
+  const auto load_stage = [&](int stage, int first) {
+    load_rows_async<T, D, key_tile, threads>(key_stages + stage * stage_elements, k, stride, first,
+                                             length, head_dim);
+    load_rows_async<T, D, key_tile, threads>(value_stages + stage * stage_elements, v, stride,
+                                             first, length, head_dim);
+  };
+  using Queries = std::conditional_t<narrow<T, D>, RegisterRows<T, D, M>, SharedRows<T, D>>;
+  Queries queries(query_rows + warp * rows_per_warp<T, D> * row_pitch<T, D>);
+  if constexpr (narrow<T, D>)
+    queries.load(q, stride, warp_row, length, head_dim);
+  else
+    load_rows_async<T, D, rows_per_block<T, D>, threads>(query_rows, q, stride, block_row, length,
+                                                         head_dim);
+  load_stage(0, key_begin);
+  commit_copies();
+
+  const float c = problem.scale * log2_e;
+  float output[M][D / 8][4] = {};
+  RowState<M> rows;
+#pragma unroll
+  for (int m = 0; m < M; ++m)
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      rows.maximum[m][half] = masked_score;
+      rows.sum[m][half] = 0;
+    }
+
+  int stage = 0;
+  for (int first = key_begin; first < key_end; first += key_tile, stage ^= 1) {
+    wait_copies<0>();
+    __syncthreads();  // the tile is there, and nobody reads the other stage any more
+    if (first + key_tile < key_end) {
+      load_stage(stage ^ 1, first + key_tile);
+      commit_copies();
+    }
+    if (first >= warp_row + rows_per_warp<T, D> || first + key_tile <= warp_first) continue;
+
+    float scores[M][key_columns][4];
+    multiply_by_rows<T, D>(scores, queries, key_stages + stage * stage_elements);
+    if (first + key_tile > warp_row + 1 || first < warp_common) {
+#pragma unroll
+      for (int m = 0; m < M; ++m)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const int row = warp_row + m * 16 + half * 8 + lane / 4;
+          const int lowest = problem.first_key(b, row);
+#pragma unroll
+          for (int n = 0; n < key_columns; ++n)
+#pragma unroll
+            for (int i = 0; i < 2; ++i) {
+              const int key = first + n * 8 + lane % 4 * 2 + i;
+              if (key > row || key < lowest) scores[m][n][2 * half + i] = masked_score;
+            }
+        }
+    }
+    online_softmax<D>(scores, output, rows, c);
+    accumulate_rows<T, D>(output, scores, value_stages + stage * stage_elements);
+  }
+
+#pragma unroll
+  for (int m = 0; m < M; ++m)
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float& sum = rows.sum[m][half];
+      sum += __shfl_xor_sync(0xffffffffU, sum, 1);
+      sum += __shfl_xor_sync(0xffffffffU, sum, 2);
+      const int row = warp_row + m * 16 + half * 8 + lane / 4;
+      if (row < length && lane % 4 == 0) {
+        log_sum_exp[problem.row_offset(b, head) + row] =
+            (rows.maximum[m][half] * c + log2f(sum)) * ln_2;
+      }
+    }
+  store_rows<T, D>(out + problem.out_offset(b, head), problem.out_stride(), warp_row, length,
+                   head_dim, output, [&](int m, int half) { return 1.0F / rows.sum[m][half]; });
+}
+
+template <typename T, int D>
+void launch(cudaStream_t stream, T* out, float* log_sum_exp, const T* qkv,
+            const AttentionProblem& problem) {
+  const auto kernel = attention_forward_kernel<T, D>;
+  MEMENGINE_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                            shared_bytes<T, D>));
+  const dim3 grid(problem.batch * problem.heads,
+                  (problem.length + rows_per_block<T, D> - 1) / rows_per_block<T, D>);
+  kernel<<<grid, threads, shared_bytes<T, D>, stream>>>(out, log_sum_exp, qkv, problem);
+  MEMENGINE_LAUNCH_CHECK("attention_forward");
+}
+
+}  // namespace forward
+
+template <typename T>
+void attention_forward(cudaStream_t stream, T* out, float* log_sum_exp, const T* qkv,
+                       const AttentionProblem& problem) {
+  dispatch_head_dim<T>(problem.head_dim, [&]<int D>() {
+    forward::launch<T, D>(stream, out, log_sum_exp, qkv, problem);
+  });
+}
+}  // namespace memengine::cuda
