@@ -68,6 +68,15 @@ void MemoryBank::measure_usage(const Context& context) const {
   memengine::usage_divergence(context, usage_divergence_, step_rows_, tables_.front().rows().rows);
 }
 
+void MemoryBank::count_usage(const Context& context, Tensor histogram, std::int64_t slots) const {
+  const Tensor picks = picks_.rows(0, slots * capacity_.tokens);
+  UniqueRows unique = step_rows_;
+  unique.inverse = unique.inverse.rows(0, picks.size());
+  unique.order = unique.order.rows(0, picks.size());
+  deduplicate(context, unique, picks.reshape({picks.size()}), tables_.front().rows().rows);
+  memengine::count_usage(context, histogram, unique);
+}
+
 std::int64_t MemoryBank::scratch_bytes(Device device) const {
   const std::int64_t picks = step_picks();
   return std::max(deduplicate_scratch_bytes(device, picks, tables_.front().rows().rows),

@@ -39,6 +39,9 @@ class MemoryBank {
   // Divergence of the step's use of the rows from uniform, nats, f64 [1].
   void measure_usage(const Context& context) const;
   Tensor usage_divergence() const { return usage_divergence_; }
+  // histogram [rows] i32 += the picks in the first `slots` slots, all of full length: what all
+  // readers picked in a forward pass of N tokens. Overwrites step_rows().
+  void count_usage(const Context& context, Tensor histogram, std::int64_t slots) const;
 
   const ValueTable& values() const { return tables_.back(); }    // v
   const ValueTable& experts() const { return tables_.front(); }  // u, PEER only
@@ -48,6 +51,7 @@ class MemoryBank {
 
   std::int64_t scratch_bytes(Device device) const;
   std::int64_t step_picks() const { return capacity_.slots * capacity_.tokens * capacity_.picks; }
+  std::int64_t slots() const { return capacity_.slots; }
   std::int64_t lookup_capacity() const { return lookup_rows_.capacity(); }
 
  private:

@@ -111,7 +111,8 @@ Tensor MemoryLayer::sub_keys(const Tensor& block) const {
 void MemoryLayer::forward(const Context& context, Tensor out, Tensor x, Mode mode,
                           std::int64_t micro_batch) {
   const std::int64_t tokens = x.dim(0);
-  const std::int64_t slot = mode == Mode::train ? this->slot(micro_batch) : 0;
+  // Inference has one slot for all readers.
+  const std::int64_t slot = bank_->slots() > 1 ? this->slot(micro_batch) : 0;
   const Tensor coefficients = coefficients_.empty() ? bank_->values().coefficients(slot, tokens)
                                                     : cut(coefficients_, tokens);
   query(context, x, mode);

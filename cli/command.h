@@ -1,0 +1,13 @@
+// One file a command: each adds its subcommand to the program.
+//
+// A command's file reads arguments, calls the engine, and says in words what happened. Errors
+// travel up to main.cpp as exceptions.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace memengine {
+
+void add_train_command(CLI::App& program);
+
+}  // namespace memengine

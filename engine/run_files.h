@@ -1,0 +1,44 @@
+// The files a run leaves in its dump_dir: config.yaml as resolved, train.log, metrics.jsonl.
+#pragma once
+
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include "engine/training_listener.h"
+#include "io/metrics.h"
+
+namespace memengine {
+
+class RunFiles : public TrainingListener {
+ public:
+  // Opened by started(), which knows the folder and whether the run resumes.
+  RunFiles() = default;
+  ~RunFiles() override;
+
+  void started(const RunConfig& config, const RunStart& start) override;
+  void stepped(const StepReport& report) override;
+  void validated(const ValidationReport& report) override;
+  void saved(std::int64_t step, const std::string& path, double seconds) override;
+  void noticed(const std::string& message) override;
+
+ private:
+  void log(const std::string& line);
+
+  std::unique_ptr<MetricsFile> metrics_;
+  std::FILE* log_ = nullptr;
+  std::int64_t tokens_per_step_ = 0;
+  MemoryPlan plan_;
+};
+
+// The lines that training prints about itself, on a terminal and in train.log alike.
+std::string start_text(const RunConfig& config, const RunStart& start);  // several lines
+std::string step_line(const StepReport& report);
+std::string validation_line(const ValidationReport& report);
+
+// "12.3k", "4.56M".
+std::string count_text(double count);
+// "1h 02m", "3m 10s", "12s".
+std::string duration_text(double seconds);
+
+}  // namespace memengine

@@ -1,0 +1,257 @@
+// One run, top to bottom: open, resume, step, report, validate, save.
+#include "engine/trainer.h"
+
+#include <chrono>
+#include <filesystem>
+#include <numeric>
+
+#include "engine/model_files.h"
+#include "engine/run_state.h"
+#include "engine/usage.h"
+#include "kernels/reduce.h"
+
+namespace memengine {
+namespace {
+
+double now_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+template <typename T>
+T read_scalar(Runtime& runtime, const Tensor& scalar) {
+  T value{};
+  copy_bytes(runtime.context(), &value, scalar.data(), sizeof(T));
+  runtime.synchronize();
+  return value;
+}
+
+const char* device_word(DeviceChoice choice) {
+  switch (choice) {
+    case DeviceChoice::automatic:
+      return "auto";
+    case DeviceChoice::cpu:
+      return "cpu";
+    case DeviceChoice::cuda:
+      return "cuda";
+  }
+  return "auto";
+}
+
+}  // namespace
+
+template <typename Tell>
+void Trainer::tell(Tell&& tell) {
+  for (TrainingListener* listener : listeners_) tell(*listener);
+}
+
+Trainer::Trainer(const RunConfig& config, std::vector<TrainingListener*> listeners)
+    : config_(config),
+      listeners_(std::move(listeners)),
+      data_(RunData::open(config_)),
+      runtime_(choose_device(device_word(config_.device))),
+      model_(config_, runtime_),
+      batches_(runtime_.context().device, config_.grad_acc_steps, config_.data.batch_size,
+               config_.data.seq_len, config_.model.document_mask,
+               config_.model.sliding_window.value_or(0)) {
+  std::filesystem::create_directories(config_.dump_dir);
+  lock_ = std::make_unique<FolderLock>(config_.dump_dir);
+  batches_.initialize(runtime_.context());
+  resume();
+  if (config_.validation.every > 0) {
+    validation_ = data_.validation_reader(config_);
+    if (validation_ == nullptr) {
+      fail_input(
+          "validation.every is {}, but the data has no held-out shards (val_*.bin): prepare "
+          "them with --validation, or set validation.every=0",
+          config_.validation.every);
+    }
+  }
+
+  RunStart start;
+  start.device = describe_device(runtime_.context().device);
+  start.parameters = model_.transformer().parameters().parameter_count();
+  for (const MemoryBank& bank : model_.transformer().banks()) {
+    for (const ValueTable& table : bank.tables()) {
+      start.value_parameters += table.rows().rows * table.rows().v_dim();
+    }
+  }
+  start.flops_per_token = model_.transformer().training_flops_per_token();
+  start.training_tokens = loader_->total_tokens();
+  start.resumed_step = step_ > 0 ? step_ : -1;
+  start.plan = model_.memory_plan();
+  tell([&](TrainingListener& listener) { listener.started(config_, start); });
+  for (const std::string& notice : config_.notices) {
+    tell([&](TrainingListener& listener) { listener.noticed(notice); });
+  }
+  const bool host_table = !model_.memory_plan().host.empty();
+  if (host_table && !runtime_.context().on_cuda()) {
+    tell([](TrainingListener& listener) {
+      listener.noticed("zero_copy: there is no GPU here; the value table is in ordinary memory");
+    });
+  }
+}
+
+Trainer::~Trainer() = default;
+
+// --- The step ------------------------------------------------------------------------------------
+
+void Trainer::train_step() {
+  const Context& context = runtime_.context();
+  Transformer& transformer = model_.transformer();
+  const std::int64_t micro_batches = config_.grad_acc_steps;
+  const std::int64_t tokens = config_.data.batch_size * config_.data.seq_len;
+  const double gradient_scale = 1.0 / static_cast<double>(tokens * micro_batches);
+
+  for (std::int64_t micro = 0; micro < micro_batches; ++micro) {
+    const Batch batch = loader_->next();
+    data_seconds_ += batch.wait_seconds;
+    batches_.upload(context, batch, micro);
+  }
+  fill_zero(context, transformer.parameters().gradients());
+  for (std::int64_t micro = 0; micro < micro_batches; ++micro) {
+    batches_.derive(context, micro);
+    const TokenBatch batch = batches_.batch(micro);
+    transformer.forward(context, batch, micro, gradient_scale);
+    sum(context, batches_.loss_parts().rows(micro, 1), transformer.losses(), gradient_scale);
+    transformer.backward(context, batch, micro);
+  }
+  sum(context, batches_.loss(), batches_.loss_parts(), 1.0);
+  model_.update();
+
+  ++step_;
+  ++steps_since_;
+  total_tokens_ += tokens * micro_batches;
+}
+
+std::int64_t Trainer::run(const std::function<bool()>& stop) {
+  clock_ = now_seconds();
+  bool stopped = stop();
+  while (step_ < config_.steps && !stopped) {
+    train_step();
+    stopped = stop();
+    const bool last = step_ == config_.steps || stopped;
+    const auto due = [&](std::int64_t every) { return every > 0 && step_ % every == 0; };
+    if (due(config_.logging.freq) || last) report();
+    if (validation_ != nullptr && (due(config_.validation.every) || step_ == config_.steps)) {
+      const ValidationReport validation = validate();
+      tell([&](TrainingListener& listener) { listener.validated(validation); });
+      clock_ += validation.seconds;
+    }
+    if (due(config_.checkpoint.dump.every) || last) save();
+  }
+  return step_;
+}
+
+// --- Reports -------------------------------------------------------------------------------------
+
+void Trainer::report() {
+  StepReport report;
+  const Optimizer& optimizer = model_.optimizer();
+  report.step = step_;
+  report.steps = config_.steps;
+  report.loss = read_scalar<double>(runtime_, batches_.loss());
+  report.dense_gradient_norm = read_scalar<double>(runtime_, optimizer.dense_norm());
+  if (!model_.transformer().banks().empty()) {
+    report.value_gradient_norm = read_scalar<double>(runtime_, optimizer.value_norm());
+  }
+  report.learning_rate = optimizer.entry(step_).learning_rate;
+  report.value_learning_rate = optimizer.entry(step_).value_learning_rate;
+  report.total_tokens = total_tokens_;
+  report.banks = step_usage(runtime_, model_.transformer());
+
+  const double now = now_seconds();
+  const double steps = static_cast<double>(std::max<std::int64_t>(steps_since_, 1));
+  report.seconds_per_step = (now - clock_) / steps;
+  report.data_seconds_per_step = data_seconds_ / steps;
+  report.tokens_per_second =
+      static_cast<double>(config_.tokens_per_step()) / report.seconds_per_step;
+  report.flops_per_second = report.tokens_per_second *
+                            static_cast<double>(model_.transformer().training_flops_per_token());
+  seconds_per_step_ = seconds_per_step_ == 0
+                          ? report.seconds_per_step
+                          : 0.8 * seconds_per_step_ + 0.2 * report.seconds_per_step;
+  report.seconds_left = seconds_per_step_ * static_cast<double>(config_.steps - step_);
+  clock_ = now;
+  steps_since_ = 0;
+  data_seconds_ = 0;
+  tell([&](TrainingListener& listener) { listener.stepped(report); });
+}
+
+ValidationReport Trainer::validate() {
+  const double begin = now_seconds();
+  const Context& context = runtime_.context();
+  Transformer& transformer = model_.transformer();
+  ValidationReport report;
+  report.step = step_;
+  UsageCounter usage(runtime_, transformer);
+  double total = 0;
+  validation_->rewind();
+  Batch batch;
+  for (std::int64_t count = 0;
+       (config_.validation.batches == 0 || count < config_.validation.batches) &&
+       validation_->next(batch);
+       ++count) {
+    batches_.upload(context, batch, 0);
+    batches_.derive(context, 0);
+    const TokenBatch uploaded = batches_.batch(0);
+    const std::int64_t tokens = uploaded.tokens.size();
+    const Tensor log_probabilities = batches_.log_probabilities().rows(0, tokens);
+    transformer.score(context, uploaded, log_probabilities, batches_.best().rows(0, tokens));
+    sum(context, batches_.loss(), log_probabilities, -1.0);
+    total += read_scalar<double>(runtime_, batches_.loss());
+    report.tokens += tokens;
+    if (batch.batch_size == config_.data.batch_size) usage.count();
+  }
+  report.loss = total / static_cast<double>(std::max<std::int64_t>(report.tokens, 1));
+  report.banks = usage.result();
+  report.seconds = now_seconds() - begin;
+  return report;
+}
+
+// --- Checkpoints ---------------------------------------------------------------------------------
+
+void Trainer::save() {
+  if (saved_step_ == step_) return;
+  const double begin = now_seconds();
+  runtime_.synchronize();
+  const std::vector<CheckpointFile> files =
+      model_files(runtime_.context(), model_.transformer(), &model_.optimizer());
+  SaveOptions options;
+  options.keep = config_.checkpoint.dump.keep;
+  const std::filesystem::path path =
+      save_checkpoint(FileSystem::real(), config_.checkpoint_path(), step_, files,
+                      run_state(config_, step_, total_tokens_, loader_->position()), options);
+  saved_step_ = step_;
+  const double seconds = now_seconds() - begin;
+  clock_ += seconds;
+  tell([&](TrainingListener& listener) { listener.saved(step_, path.string(), seconds); });
+}
+
+void Trainer::resume() {
+  recover_checkpoints(FileSystem::real(), config_.checkpoint_path());
+  NewestCheckpoint newest = newest_checkpoint(config_.checkpoint_path());
+  for (const std::string& skipped : newest.skipped) {
+    tell([&](TrainingListener& listener) { listener.noticed(skipped); });
+  }
+  if (!newest.checkpoint) {
+    initialise_weights();
+    loader_ = data_.training_loader(config_, {}, nullptr);
+    return;
+  }
+  const RunState state = read_run_state(*newest.checkpoint);
+  check_resumable(config_, state, newest.checkpoint->folder().string());
+  load_model_files(runtime_.context(), *newest.checkpoint, model_.transformer(),
+                   &model_.optimizer());
+  step_ = saved_step_ = state.step;
+  total_tokens_ = state.total_tokens;
+  loader_ = data_.training_loader(config_, {}, &state.position);
+}
+
+void Trainer::initialise_weights() {
+  model_.initialize();
+  if (!config_.checkpoint.init_ckpt_path) return;
+  const Checkpoint checkpoint(*config_.checkpoint.init_ckpt_path);
+  load_model_files(runtime_.context(), checkpoint, model_.transformer(), nullptr);
+}
+
+}  // namespace memengine

@@ -1,0 +1,69 @@
+// The training loop.
+//
+// A step: zero the gradients; for each micro-batch forward and backward; merge the row gradients;
+// one update. Between steps the loop reports, validates, saves and looks whether it should stop.
+// Figures are read back from the device only when they are reported.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "engine/batch_buffers.h"
+#include "engine/run_data.h"
+#include "engine/runtime/runtime.h"
+#include "engine/training_listener.h"
+#include "engine/training_model.h"
+#include "io/checkpoint.h"
+
+namespace memengine {
+
+class Trainer {
+ public:
+  // Opens data and model, and resumes from the newest checkpoint of config.dump_dir when there is
+  // one. Listeners outlive the trainer.
+  Trainer(const RunConfig& config, std::vector<TrainingListener*> listeners);
+  ~Trainer();
+
+  // Trains until config.steps or until `stop` says so, which is asked after every step; saves at
+  // the configured intervals and at the end. Returns the number of updates done.
+  std::int64_t run(const std::function<bool()>& stop);
+
+  // Mean loss over held-out data with running statistics; nothing is trained.
+  ValidationReport validate();
+
+  const RunConfig& config() const { return config_; }
+  std::int64_t step() const { return step_; }
+
+ private:
+  struct Figures;
+
+  void resume();
+  void initialise_weights();
+  void train_step();
+  void report();
+  void save();
+  template <typename Tell>
+  void tell(Tell&& tell);
+
+  RunConfig config_;
+  std::vector<TrainingListener*> listeners_;
+  RunData data_;
+  Runtime runtime_;
+  TrainingModel model_;
+  BatchBuffers batches_;
+  std::unique_ptr<FolderLock> lock_;
+  std::unique_ptr<TokenLoader> loader_;
+  std::unique_ptr<ValidationReader> validation_;
+
+  std::int64_t step_ = 0;
+  std::int64_t saved_step_ = -1;
+  std::int64_t total_tokens_ = 0;
+  // Since the last report.
+  std::int64_t steps_since_ = 0;
+  double data_seconds_ = 0;
+  double clock_ = 0;
+  double seconds_per_step_ = 0;  // smoothed, for the time left
+};
+
+}  // namespace memengine
