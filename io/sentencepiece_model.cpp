@@ -5,7 +5,6 @@
 #include <bit>
 #include <cstdio>
 #include <cstring>
-#include <set>
 #include <string>
 
 namespace memengine {
@@ -15,7 +14,7 @@ constexpr std::string_view space_mark = "\xE2\x96\x81";  // U+2581
 
 // Walks over the fields of one protobuf message. Anything malformed ends it with `good` false.
 struct Fields {
-  std::string_view rest;
+  std::string_view rest = {};
   bool good = true;
   std::uint32_t number = 0;  // of the current field
   std::uint64_t value = 0;   // varint, or the bits of a fixed-size field
@@ -84,11 +83,6 @@ struct Piece {
 };
 enum PieceType : std::uint64_t { normal = 1, unknown = 2, control = 3, byte_piece = 6 };
 
-std::size_t characters(std::string_view text) {
-  return static_cast<std::size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
-}
-
 bool has_inner_space(std::string_view text) {
   while (text.starts_with(space_mark)) text.remove_prefix(space_mark.size());
   return text.find(space_mark) != text.npos;
@@ -102,9 +96,11 @@ std::unique_ptr<SentencePieceBpe> SentencePieceBpe::parse(std::string_view model
   std::int32_t id = 0;
   bool is_bpe = false, byte_fallback = false, changes_text = false, trims = true, escapes = true;
   bpe->byte_id_.fill(-1);
-  Fields fields{model};
+  Fields fields;
+  fields.rest = model;
   while (fields.next()) {
-    Fields inner{fields.bytes};
+    Fields inner;
+    inner.rest = fields.bytes;
     if (fields.number == 1) {  // one piece
       Piece piece;
       while (inner.next()) {
@@ -143,18 +139,22 @@ std::unique_ptr<SentencePieceBpe> SentencePieceBpe::parse(std::string_view model
     return nullptr;
   if (std::count(bpe->byte_id_.begin(), bpe->byte_id_.end(), -1) > 0) return nullptr;
 
-  // Rank stands for score only where no two pieces that merging can make share one.
-  std::set<float> scores;
+  // Pieces of one score share a rank: the leftmost pair goes first, as in the library.
   for (const Piece& piece : pieces) {
     if (has_inner_space(piece.text)) return nullptr;
-    if (characters(piece.text) > 1 && !scores.insert(piece.score).second) return nullptr;
   }
   std::stable_sort(pieces.begin(), pieces.end(),
                    [](const Piece& a, const Piece& b) { return a.score > b.score; });
+  std::vector<std::uint32_t> ranks;
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    const bool tie = i > 0 && pieces[i].score == pieces[i - 1].score;
+    ranks.push_back(tie ? ranks.back() : static_cast<std::uint32_t>(i));
+  }
   for (const Piece& piece : pieces) {
     if (piece.text.empty() || !bpe->vocabulary_.add(piece.text)) return nullptr;
     bpe->id_of_.push_back(piece.id);
   }
+  bpe->vocabulary_.set_ranks(std::move(ranks));
   std::vector<std::int32_t> merged;
   for (std::int32_t rank = 0; rank < bpe->vocabulary_.size(); ++rank) {
     merged.clear();

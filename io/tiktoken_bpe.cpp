@@ -1,5 +1,5 @@
-// The table and the two merge loops. Rank and id are the same number, so "lowest rank" is "lowest
-// id", and a pair's rank is one look-up of its joined bytes, which lie side by side in the piece.
+// The table and the two merge loops. Unless told otherwise, rank and id are the same number; a
+// pair's rank is one look-up of its joined bytes, which lie side by side in the piece.
 #include "io/tiktoken_bpe.h"
 
 #include <xxhash.h>
@@ -84,7 +84,7 @@ void BpeVocabulary::merge_short(std::string_view piece, Start from,
   std::size_t parts = 0;
   const auto pair_rank = [&](std::size_t i) {
     if (i + 1 >= parts) return no_rank;
-    return static_cast<std::uint32_t>(find(piece.substr(start[i], start[i + 2] - start[i])));
+    return rank_of(find(piece.substr(start[i], start[i + 2] - start[i])));
   };
   for (std::size_t i = 0; i < piece.size(); ++i) {
     if (starts_part(piece, i, from)) start[parts++] = static_cast<std::uint32_t>(i);
@@ -118,7 +118,7 @@ void BpeVocabulary::merge_long(std::string_view piece, Start from,
   const auto pair_rank = [&](std::uint32_t i) {
     const std::uint32_t right = next[i];
     if (right == bytes_in_piece) return no_rank;
-    return static_cast<std::uint32_t>(find(piece.substr(i, next[right] - i)));
+    return rank_of(find(piece.substr(i, next[right] - i)));
   };
   for (std::uint32_t i = 0, end; i < bytes_in_piece; i = end) {
     for (end = i + 1; end < bytes_in_piece && !starts_part(piece, end, from);) ++end;

@@ -31,6 +31,9 @@ class BpeVocabulary {
   // Appends the ids of one piece. Every single byte must be a token.
   void encode_piece(std::string_view piece, std::vector<std::int32_t>& ids) const;
 
+  // Gives every token a rank of its own choice; tokens may share one. Without this the id is it.
+  void set_ranks(std::vector<std::uint32_t> ranks) { ranks_ = std::move(ranks); }
+
   // What a piece starts as. SentencePiece's BPE is the same merging, from characters.
   enum class Start { bytes, characters };
 
@@ -45,11 +48,16 @@ class BpeVocabulary {
   };
   void merge_short(std::string_view piece, Start from, std::vector<std::int32_t>& ids) const;
   void merge_long(std::string_view piece, Start from, std::vector<std::int32_t>& ids) const;
+  std::uint32_t rank_of(std::int32_t id) const {
+    if (id < 0 || ranks_.empty()) return static_cast<std::uint32_t>(id);  // -1: no rank
+    return ranks_[static_cast<std::size_t>(id)];
+  }
   void append_part(std::string_view part, std::vector<std::int32_t>& ids) const;
   void grow();
 
   std::string text_;                         // all tokens, one behind the other
   std::vector<std::uint32_t> starts_ = {0};  // where token i starts; one more at the end
+  std::vector<std::uint32_t> ranks_;         // by id; empty: the id is the rank
   std::vector<Slot> slots_;                  // a power of two, at most half full
   std::size_t longest_ = 0;                  // bytes of the longest token
 };
