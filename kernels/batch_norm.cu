@@ -202,7 +202,8 @@ __global__ void __launch_bounds__(feature_threads)
       static_cast<float>((1 - momentum) * running_variance[f] + momentum * variance * unbiased);
 }
 
-constexpr int rows_per_block = 4 * warps;
+constexpr int rows_per_thread = 4;
+constexpr int rows_per_block = rows_per_thread * warps;
 
 // out = (x - mean) * inverse_std * weight + bias; `spread` is inverse_std, or the variance when
 // `of_variance`. Block (row group, tile): a thread keeps its features' four numbers for four rows.
@@ -226,15 +227,20 @@ __global__ void __launch_bounds__(warp_size* warps)
     scale[i] = (of_variance ? 1.0F / sqrtf(scale[i] + epsilon) : scale[i]) * factor[i];
   }
   const std::int64_t first = std::int64_t{blockIdx.x} * rows_per_block + threadIdx.y;
+  Pack<T, width> values[rows_per_thread];  // all loads before the first store, which might alias
 #pragma unroll
-  for (int step = 0; step < rows_per_block; step += warps) {
-    const std::int64_t row = first + step;
+  for (int r = 0; r < rows_per_thread; ++r) {
+    const std::int64_t row = first + r * warps;
+    if (row < rows) values[r] = load<width>(x + row * features + column);
+  }
+#pragma unroll
+  for (int r = 0; r < rows_per_thread; ++r) {
+    const std::int64_t row = first + r * warps;
     if (row >= rows) return;
-    float values[width];
-    load(x + row * features + column, values);
+    float result[width];
 #pragma unroll
-    for (int i = 0; i < width; ++i) values[i] = (values[i] - centre[i]) * scale[i] + shift[i];
-    store(out + row * features + column, values);
+    for (int i = 0; i < width; ++i) result[i] = (values[r][i] - centre[i]) * scale[i] + shift[i];
+    store(out + row * features + column, result);
   }
 }
 
@@ -261,20 +267,26 @@ __global__ void __launch_bounds__(warp_size* warps)
     product_mean[i] = static_cast<float>(sums[features + column + i] * inverse_tokens);
   }
   const std::int64_t first = std::int64_t{blockIdx.x} * rows_per_block + threadIdx.y;
+  Pack<T, width> values[rows_per_thread];
+  Pack<T, width> gradients[rows_per_thread];
 #pragma unroll
-  for (int step = 0; step < rows_per_block; step += warps) {
-    const std::int64_t row = first + step;
+  for (int r = 0; r < rows_per_thread; ++r) {
+    const std::int64_t row = first + r * warps;
+    if (row >= rows) continue;
+    values[r] = load<width>(x + row * features + column);
+    gradients[r] = load<width>(dout + row * features + column);
+  }
+#pragma unroll
+  for (int r = 0; r < rows_per_thread; ++r) {
+    const std::int64_t row = first + r * warps;
     if (row >= rows) return;
-    float values[width];
-    float gradient[width];
-    load(x + row * features + column, values);
-    load(dout + row * features + column, gradient);
+    float result[width];
 #pragma unroll
     for (int i = 0; i < width; ++i) {
-      const float xhat = (values[i] - centre[i]) * spread[i];
-      gradient[i] = scale[i] * (gradient[i] - dout_mean[i] - xhat * product_mean[i]);
+      const float xhat = (values[r][i] - centre[i]) * spread[i];
+      result[i] = scale[i] * (gradients[r][i] - dout_mean[i] - xhat * product_mean[i]);
     }
-    store(dx + row * features + column, gradient);
+    store(dx + row * features + column, result);
   }
 }
 

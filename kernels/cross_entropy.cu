@@ -98,7 +98,9 @@ __global__ void __launch_bounds__(threads, threads == 512 ? 2 : 1)
     return;
   }
 
-  const float target_logit = threadIdx.x == 0 ? load<1>(z + target)[0] : 0.0F;
+  // The thread that will write the target's gradient also knows its logit from before.
+  const bool owns_target = target / width % threads == static_cast<int>(threadIdx.x);
+  const float target_logit = owns_target ? load<1>(z + target)[0] : 0.0F;
   Softmax softmax = Softmax::none();
   Pack<T, width> kept[chunks > 0 ? chunks : 1];
   if constexpr (chunks > 0) {
@@ -125,15 +127,11 @@ __global__ void __launch_bounds__(threads, threads == 512 ? 2 : 1)
   }
 
   softmax = block_merge<threads>(softmax);
-  if (threadIdx.x == 0) losses[row] = softmax.largest - target_logit + logf(softmax.sum);
   const float factor = gradient_scale / softmax.sum;
 
   const auto write_gradient = [&](int column, float(&x)[width]) {
 #pragma unroll
-    for (int i = 0; i < width; ++i) {
-      x[i] = __expf(x[i] - softmax.largest) * factor;
-      if (column + i == target) x[i] -= gradient_scale;
-    }
+    for (int i = 0; i < width; ++i) x[i] = __expf(x[i] - softmax.largest) * factor;
     store(z + column, x);
   };
   if constexpr (chunks > 0) {
@@ -154,6 +152,10 @@ __global__ void __launch_bounds__(threads, threads == 512 ? 2 : 1)
       write_gradient(column, x);
     }
   }
+  if (!owns_target) return;
+  losses[row] = softmax.largest - target_logit + logf(softmax.sum);
+  const float gradient[1] = {__expf(target_logit - softmax.largest) * factor - gradient_scale};
+  store(z + target, gradient);
 }
 
 template <typename T, int width, int threads>

@@ -191,19 +191,40 @@ __device__ __forceinline__ Number warp_sum(Number x) {
   return x;
 }
 
-// The sum over a team of `team` consecutive threads, for all of them: a warp, or the whole block
-// (blockDim.x == team). Every thread of the team takes part.
+// Kernels on rows give each row to a team of `team` threads. A block holds several small teams, or
+// is one.
+constexpr int row_block_threads(int team) {
+  return team < 256 ? 256 : team;
+}
+
+// Waits for all threads of the caller's team.
+template <int team>
+__device__ __forceinline__ void synchronize_team() {
+  if constexpr (row_block_threads(team) == team) {
+    __syncthreads();
+  } else if constexpr (team > warp_size) {
+    const int barrier = 1 + static_cast<int>(threadIdx.x) / team;
+    asm volatile("bar.sync %0, %1;" ::"r"(barrier), "n"(team) : "memory");
+  } else {
+    __syncwarp();
+  }
+}
+
+// The sum over the caller's team, for all of its threads; every one of them takes part. The block
+// is one-dimensional, of row_block_threads(team).
 template <int team, typename Number>
 __device__ __forceinline__ Number team_sum(Number x) {
   x = warp_sum(x);
   if constexpr (team > warp_size) {
     constexpr int warps = team / warp_size;
-    __shared__ Number of_warp[warps];
-    __syncthreads();  // an earlier call may still be reading
-    if (threadIdx.x % warp_size == 0) of_warp[threadIdx.x / warp_size] = x;
-    __syncthreads();
-    const int lane = static_cast<int>(threadIdx.x % warp_size);
-    x = warp_sum(lane < warps ? of_warp[lane] : Number{0});
+    __shared__ Number of_warp[row_block_threads(team) / team][warps];
+    const int my_team = static_cast<int>(threadIdx.x) / team;
+    const int member = static_cast<int>(threadIdx.x) % team;
+    synchronize_team<team>();  // an earlier call may still be reading
+    if (member % warp_size == 0) of_warp[my_team][member / warp_size] = x;
+    synchronize_team<team>();
+    const int lane = member % warp_size;
+    x = warp_sum(lane < warps ? of_warp[my_team][lane] : Number{0});
   }
   return x;
 }
@@ -219,8 +240,10 @@ void dispatch_row(const char* op, std::int64_t columns, bool vectors, Body&& bod
       body.template operator()<width, 32, 1>();
     else if (pieces <= 32 * 2)
       body.template operator()<width, 32, 2>();
-    else if (pieces <= 32 * 4)
-      body.template operator()<width, 32, 4>();
+    else if (pieces <= 128)
+      body.template operator()<width, 128, 1>();
+    else if (pieces <= 128 * 2)
+      body.template operator()<width, 128, 2>();
     else if (pieces <= 256 * 4)
       body.template operator()<width, 256, 4>();
     else if (pieces <= 1024 * most_chunks)
@@ -232,11 +255,6 @@ void dispatch_row(const char* op, std::int64_t columns, bool vectors, Body&& bod
     with_width.template operator()<vector_width<T>>();
   else
     with_width.template operator()<1>();
-}
-
-// A block of such a kernel: several small teams, or one that is the whole block.
-constexpr int row_block_threads(int team) {
-  return team < 256 ? 256 : team;
 }
 
 // row [columns] = sum over the block's teams of their registers, spread as in dispatch_row. Teams

@@ -14,6 +14,9 @@
 namespace memengine::cuda {
 namespace {
 
+// Most blocks of a backward pass: four for each multiprocessor, so that enough rows are under way.
+constexpr std::int64_t partial_rows = 2 * max_partials;
+
 template <typename T, int width, int team, int chunks>
 __global__ void __launch_bounds__(row_block_threads(team))
     forward_kernel(T* out, T* sum, float* inverse_rms, const T* x, const T* branch,
@@ -31,14 +34,20 @@ __global__ void __launch_bounds__(row_block_threads(team))
     if (column < channels) load(x + first + column, values[chunk]);
   }
   if (branch != nullptr) {
+    Pack<T, width> addend[chunks];  // all loads before the first store, which might alias them
+#pragma unroll
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      const int column = (chunk * team + member) * width;
+      if (column < channels) addend[chunk] = load<width>(branch + first + column);
+    }
 #pragma unroll
     for (int chunk = 0; chunk < chunks; ++chunk) {
       const int column = (chunk * team + member) * width;
       if (column >= channels) continue;
-      float addend[width];
-      load(branch + first + column, addend);
 #pragma unroll
-      for (int i = 0; i < width; ++i) values[chunk][i] = rounded<T>(values[chunk][i] + addend[i]);
+      for (int i = 0; i < width; ++i) {
+        values[chunk][i] = rounded<T>(values[chunk][i] + addend[chunk][i]);
+      }
       store(sum + first + column, values[chunk]);
     }
   }
@@ -107,17 +116,26 @@ __global__ void __launch_bounds__(row_block_threads(team), team == 1024 ? 1 : 2)
     }
     const float mean = team_sum<team>(dot) * mean_factor;
 
+    Pack<T, width> residual_row[chunks];  // all loads before the first store, which may be to dx
+    if (dresidual != nullptr) {
+#pragma unroll
+      for (int chunk = 0; chunk < chunks; ++chunk) {
+        const int column = (chunk * team + member) * width;
+        if (column < channels) residual_row[chunk] = load<width>(dresidual + first + column);
+      }
+    }
+
 #pragma unroll
     for (int chunk = 0; chunk < chunks; ++chunk) {
       const int column = (chunk * team + member) * width;
       if (column >= channels) continue;
       float factor[width];
       weight.load(column, factor);
-      float gradient[width] = {};
-      if (dresidual != nullptr) load(dresidual + first + column, gradient);
+      float gradient[width];
 #pragma unroll
       for (int i = 0; i < width; ++i) {
-        gradient[i] += scale * (dout_row[chunk][i] * factor[i] - x_row[chunk][i] * scale * mean);
+        gradient[i] = scale * (dout_row[chunk][i] * factor[i] - x_row[chunk][i] * scale * mean);
+        if (dresidual != nullptr) gradient[i] += residual_row[chunk][i];
       }
       store(dx + first + column, gradient);
     }
@@ -155,13 +173,13 @@ void rms_norm_backward(const Context& context, Tensor dx, Tensor dweight, Tensor
   const std::int64_t channels = weight.size();
   const std::int64_t rows = x.size() / channels;
   if (rows == 0) return;
-  auto* partials = Scratch(context).take<float>(max_partials * channels);
+  auto* partials = Scratch(context).take<float>(partial_rows * channels);
   dispatch_storage("rms_norm_backward", x.dtype(), [&]<typename T>() {
     const bool vectors = in_vectors<T>(
         channels, {dx.data(), dout.data(), dresidual.data(), x.data(), weight.data()});
     dispatch_row<T>("rms_norm", channels, vectors, [&]<int width, int team, int chunks>() {
       constexpr int threads = row_block_threads(team);
-      const std::int64_t blocks = std::min(ceil_divide(rows, threads / team), max_partials);
+      const std::int64_t blocks = std::min(ceil_divide(rows, threads / team), partial_rows);
       backward_kernel<T, width, team, chunks><<<grid_size(blocks), threads, 0, context.stream>>>(
           dx.as<T>(), partials, dout.as<T>(), dresidual.empty() ? nullptr : dresidual.as<T>(),
           x.as<T>(), inverse_rms.as<float>(), parameters_of<T>(weight), rows,
@@ -173,7 +191,7 @@ void rms_norm_backward(const Context& context, Tensor dx, Tensor dweight, Tensor
 }
 
 std::int64_t rms_norm_scratch_bytes(std::int64_t, std::int64_t channels) {
-  return scratch_part<float>(max_partials * channels);
+  return scratch_part<float>(partial_rows * channels);
 }
 
 }  // namespace memengine::cuda
