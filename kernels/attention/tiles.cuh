@@ -6,6 +6,7 @@
 // that unrolled loops need one base register and immediate offsets.
 #pragma once
 
+#include <bit>
 #include <type_traits>
 
 #include "kernels/attention/problem.cuh"
@@ -77,20 +78,22 @@ template <typename T, int D, int Rows, int Threads>
 __device__ inline void load_rows_async(T* tile, const T* matrix, int stride, int first, int length,
                                        int head_dim) {
   const auto load = [&]<int width>() {
-    constexpr int pieces = D / width;
+    constexpr int columns = std::bit_ceil(static_cast<unsigned>(D / width));
+    constexpr int rows_at_once = Threads / columns;
+    const int row = static_cast<int>(threadIdx.x) / columns;
+    const int column = static_cast<int>(threadIdx.x) % columns * width;
+    if (column >= D) return;
+    const int rows_left = column < head_dim ? length - first - row : 0;
+    const std::int64_t step = static_cast<std::int64_t>(rows_at_once) * stride;
+    const T* source = matrix + static_cast<std::int64_t>(first + row) * stride + column;
+    T* target = tile + row * row_pitch<T, D> + column;
 #pragma unroll
-    for (int i = 0; i < (Rows * pieces + Threads - 1) / Threads; ++i) {
-      const int piece = i * Threads + static_cast<int>(threadIdx.x);
-      const int row = piece / pieces, column = piece % pieces * width;
-      if ((Rows * pieces) % Threads != 0 && row >= Rows) break;
-      const bool valid = first + row < length && column < head_dim;
-      const T* source =
-          valid ? matrix + static_cast<std::int64_t>(first + row) * stride + column : matrix;
-      T* target = tile + row * row_pitch<T, D> + column;
+    for (int i = 0; i < Rows; i += rows_at_once) {
       if constexpr (width * sizeof(T) == 16)
-        copy_16_bytes_async(target, source, valid);
+        copy_16_bytes_async(target + i * row_pitch<T, D>, source, i < rows_left);
       else
-        copy_4_bytes_async(target, source, valid);
+        copy_4_bytes_async(target + i * row_pitch<T, D>, source, i < rows_left);
+      source += step;
     }
   };
   constexpr int wide = 16 / static_cast<int>(sizeof(T));
