@@ -14,107 +14,56 @@
 #include "kernels/batch_norm.h"
 
 #include "engine/runtime/communicator.h"
-#include "kernels/device_math.cuh"
+#include "kernels/column_sums.cuh"
 
 namespace memengine::cuda {
 namespace {
 
-constexpr int warps = 8;
-constexpr std::int64_t rows_per_slab = 64;
 constexpr float epsilon = 1e-5F;
 constexpr double momentum = 0.1;
 
-std::int64_t slab_count(std::int64_t rows) {
-  return std::clamp<std::int64_t>(ceil_divide(rows, rows_per_slab), 1, max_partials);
-}
-
-__device__ __forceinline__ std::int64_t slab_first(std::int64_t rows, std::int64_t slab,
-                                                   std::int64_t slabs) {
-  return rows * slab / slabs;
-}
-
-// partials [slabs, 2, features]: block (tile, slab) adds up term(row) for 32 * width features. A
-// warp takes every eighth row of the slab; the warps add up in shared memory, in ascending order.
-template <int width, typename Term>
-__device__ __forceinline__ void sum_slab(float* partials, std::int64_t rows, std::int64_t features,
-                                         std::int64_t column, Term term) {
-  __shared__ float of_warp[warps][2 * width][warp_size];
-  const int lane = static_cast<int>(threadIdx.x);
-  const int warp = static_cast<int>(threadIdx.y);
-  const std::int64_t last = slab_first(rows, blockIdx.y + 1, gridDim.y);
-  float sum[2][width] = {};
-  if (column < features) {
-#pragma unroll 4
-    for (std::int64_t row = slab_first(rows, blockIdx.y, gridDim.y) + warp; row < last;
-         row += warps) {
-      term(row, sum[0], sum[1]);
-    }
-  }
-#pragma unroll
-  for (int i = 0; i < width; ++i) {
-    of_warp[warp][i][lane] = sum[0][i];
-    of_warp[warp][width + i][lane] = sum[1][i];
-  }
-  __syncthreads();
-  if (warp > 1 || column >= features) return;
-  float total[width] = {};
-#pragma unroll
-  for (int i = 0; i < width; ++i) {
-#pragma unroll
-    for (int w = 0; w < warps; ++w) total[i] += of_warp[w][warp * width + i][lane];
-  }
-  store(partials + (2 * std::int64_t{blockIdx.y} + warp) * features + column, total);
-}
-
-template <int width>
-__device__ __forceinline__ std::int64_t first_column() {
-  return (std::int64_t{blockIdx.x} * warp_size + threadIdx.x) * width;
-}
-
 // Sums of (x - k) and (x - k)^2, k = the slab's first row.
 template <typename T, int width>
-__global__ void __launch_bounds__(warp_size* warps)
+__global__ void __launch_bounds__(warp_size* slab_warps)
     statistics_kernel(float* partials, const T* x, std::int64_t rows, std::int64_t features) {
-  const std::int64_t column = first_column<width>();
+  const std::int64_t column = slab_column<width>();
   float k[width] = {};
   if (column < features) load(x + slab_first(rows, blockIdx.y, gridDim.y) * features + column, k);
-  sum_slab<width>(partials, rows, features, column,
-                  [&](std::int64_t row, float(&sum)[width], float(&square_sum)[width]) {
-                    float values[width];
-                    load(x + row * features + column, values);
+  sum_slab<2, width>(partials, rows, features, [&](std::int64_t row, float(&sum)[2][width]) {
+    float values[width];
+    load(x + row * features + column, values);
 #pragma unroll
-                    for (int i = 0; i < width; ++i) {
-                      const float centred = values[i] - k[i];
-                      sum[i] += centred;
-                      square_sum[i] += centred * centred;
-                    }
-                  });
+    for (int i = 0; i < width; ++i) {
+      const float centred = values[i] - k[i];
+      sum[0][i] += centred;
+      sum[1][i] += centred * centred;
+    }
+  });
 }
 
 // Sums of dout and dout * xhat.
 template <typename T, int width>
-__global__ void __launch_bounds__(warp_size* warps)
+__global__ void __launch_bounds__(warp_size* slab_warps)
     gradient_sums_kernel(float* partials, const T* dout, const T* x, const float* mean,
                          const float* inverse_std, std::int64_t rows, std::int64_t features) {
-  const std::int64_t column = first_column<width>();
+  const std::int64_t column = slab_column<width>();
   float centre[width] = {};
   float scale[width] = {};
   if (column < features) {
     load(mean + column, centre);
     load(inverse_std + column, scale);
   }
-  sum_slab<width>(partials, rows, features, column,
-                  [&](std::int64_t row, float(&sum)[width], float(&product_sum)[width]) {
-                    float values[width];
-                    float gradient[width];
-                    load(x + row * features + column, values);
-                    load(dout + row * features + column, gradient);
+  sum_slab<2, width>(partials, rows, features, [&](std::int64_t row, float(&sum)[2][width]) {
+    float values[width];
+    float gradient[width];
+    load(x + row * features + column, values);
+    load(dout + row * features + column, gradient);
 #pragma unroll
-                    for (int i = 0; i < width; ++i) {
-                      sum[i] += gradient[i];
-                      product_sum[i] += gradient[i] * ((values[i] - centre[i]) * scale[i]);
-                    }
-                  });
+    for (int i = 0; i < width; ++i) {
+      sum[0][i] += gradient[i];
+      sum[1][i] += gradient[i] * ((values[i] - centre[i]) * scale[i]);
+    }
+  });
 }
 
 constexpr int groups = 16;
@@ -203,12 +152,12 @@ __global__ void __launch_bounds__(feature_threads)
 }
 
 constexpr int rows_per_thread = 4;
-constexpr int rows_per_block = rows_per_thread * warps;
+constexpr int rows_per_block = rows_per_thread * slab_warps;
 
 // out = (x - mean) * inverse_std * weight + bias; `spread` is inverse_std, or the variance when
 // `of_variance`. Block (row group, tile): a thread keeps its features' four numbers for four rows.
 template <typename T, int width, bool of_variance>
-__global__ void __launch_bounds__(warp_size* warps)
+__global__ void __launch_bounds__(warp_size* slab_warps)
     normalise_kernel(T* out, const T* x, const float* mean, const float* spread,
                      const float* weight, const float* bias, std::int64_t rows,
                      std::int64_t features) {
@@ -230,12 +179,12 @@ __global__ void __launch_bounds__(warp_size* warps)
   Pack<T, width> values[rows_per_thread];  // all loads before the first store, which might alias
 #pragma unroll
   for (int r = 0; r < rows_per_thread; ++r) {
-    const std::int64_t row = first + r * warps;
+    const std::int64_t row = first + r * slab_warps;
     if (row < rows) values[r] = load<width>(x + row * features + column);
   }
 #pragma unroll
   for (int r = 0; r < rows_per_thread; ++r) {
-    const std::int64_t row = first + r * warps;
+    const std::int64_t row = first + r * slab_warps;
     if (row >= rows) return;
     float result[width];
 #pragma unroll
@@ -246,7 +195,7 @@ __global__ void __launch_bounds__(warp_size* warps)
 
 // dx may be dout: an element is read and written by the same thread, in this order.
 template <typename T, int width>
-__global__ void __launch_bounds__(warp_size* warps)
+__global__ void __launch_bounds__(warp_size* slab_warps)
     input_gradient_kernel(T* dx, const T* dout, const T* x, const float* mean,
                           const float* inverse_std, const float* weight, const double* sums,
                           double inverse_tokens, std::int64_t rows, std::int64_t features) {
@@ -271,14 +220,14 @@ __global__ void __launch_bounds__(warp_size* warps)
   Pack<T, width> gradients[rows_per_thread];
 #pragma unroll
   for (int r = 0; r < rows_per_thread; ++r) {
-    const std::int64_t row = first + r * warps;
+    const std::int64_t row = first + r * slab_warps;
     if (row >= rows) continue;
     values[r] = load<width>(x + row * features + column);
     gradients[r] = load<width>(dout + row * features + column);
   }
 #pragma unroll
   for (int r = 0; r < rows_per_thread; ++r) {
-    const std::int64_t row = first + r * warps;
+    const std::int64_t row = first + r * slab_warps;
     if (row >= rows) return;
     float result[width];
 #pragma unroll
@@ -337,10 +286,9 @@ void batch_norm_forward_train(const Context& context, Tensor out, Tensor mean, T
       "batch_norm_forward_train", x.dtype(), features,
       {out.data(), x.data(), mean.data(), inverse_std.data(), weight.data(), bias.data()},
       [&]<typename T, int width>(unsigned tiles) {
-        const dim3 block(warp_size, warps);
-        statistics_kernel<T, width>
-            <<<dim3(tiles, static_cast<unsigned>(slabs)), block, 0, context.stream>>>(
-                scratch.partials, x.as<T>(), rows, features);
+        const dim3 block = slab_block();
+        statistics_kernel<T, width><<<slab_grid(rows, features, width), block, 0, context.stream>>>(
+            scratch.partials, x.as<T>(), rows, features);
         MEMENGINE_LAUNCH_CHECK("batch_norm_forward_train (statistics)");
         combine_statistics_kernel<<<grid_size(ceil_divide(features, warp_size)),
                                     dim3(warp_size, groups), 0, context.stream>>>(
@@ -366,16 +314,16 @@ void batch_norm_forward_eval(const Context& context, Tensor out, Tensor x, Tenso
   const std::int64_t features = weight.size();
   const std::int64_t rows = x.size() / features;
   if (rows == 0) return;
-  dispatch_columns(
-      "batch_norm_forward_eval", x.dtype(), features,
-      {out.data(), x.data(), running_mean.data(), running_variance.data(), weight.data(),
-       bias.data()},
-      [&]<typename T, int width>(unsigned tiles) {
-        normalise_kernel<T, width, true>
-            <<<dim3(row_blocks(rows), tiles), dim3(warp_size, warps), 0, context.stream>>>(
-                out.as<T>(), x.as<T>(), running_mean.as<float>(), running_variance.as<float>(),
-                weight.as<float>(), bias.as<float>(), rows, features);
-      });
+  dispatch_columns("batch_norm_forward_eval", x.dtype(), features,
+                   {out.data(), x.data(), running_mean.data(), running_variance.data(),
+                    weight.data(), bias.data()},
+                   [&]<typename T, int width>(unsigned tiles) {
+                     normalise_kernel<T, width, true>
+                         <<<dim3(row_blocks(rows), tiles), slab_block(), 0, context.stream>>>(
+                             out.as<T>(), x.as<T>(), running_mean.as<float>(),
+                             running_variance.as<float>(), weight.as<float>(), bias.as<float>(),
+                             rows, features);
+                   });
   MEMENGINE_LAUNCH_CHECK("batch_norm_forward_eval");
 }
 
@@ -391,9 +339,9 @@ void batch_norm_backward(const Context& context, Tensor dx, Tensor dweight, Tens
       "batch_norm_backward", x.dtype(), features,
       {dx.data(), dout.data(), x.data(), mean.data(), inverse_std.data(), weight.data()},
       [&]<typename T, int width>(unsigned tiles) {
-        const dim3 block(warp_size, warps);
+        const dim3 block = slab_block();
         gradient_sums_kernel<T, width>
-            <<<dim3(tiles, static_cast<unsigned>(slabs)), block, 0, context.stream>>>(
+            <<<slab_grid(rows, features, width), block, 0, context.stream>>>(
                 scratch.partials, dout.as<T>(), x.as<T>(), mean.as<float>(),
                 inverse_std.as<float>(), rows, features);
         MEMENGINE_LAUNCH_CHECK("batch_norm_backward (sums)");

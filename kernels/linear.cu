@@ -4,53 +4,22 @@
 // accumulation.
 #include "kernels/linear.h"
 
-#include "kernels/device_math.cuh"
+#include "kernels/column_sums.cuh"
 #include "kernels/gemm.cuh"
 
 namespace memengine::cuda {
 namespace {
 
-constexpr int warps = 8;
-constexpr std::int64_t rows_per_slab = 64;
-
-// Rows of the partial column sums.
-std::int64_t slab_count(std::int64_t rows) {
-  return std::clamp<std::int64_t>(ceil_divide(rows, rows_per_slab), 1, max_partials);
-}
-
-// partials [slabs, columns]: block (tile, slab) sums the slab's rows of 32 * width columns. A warp
-// takes every eighth row; the eight warps add up in shared memory.
 template <typename T, int width>
-__global__ void __launch_bounds__(warp_size* warps)
+__global__ void __launch_bounds__(warp_size* slab_warps)
     column_sums_kernel(float* partials, const T* x, std::int64_t rows, std::int64_t columns) {
-  __shared__ float of_warp[warps][width][warp_size];
-  const int lane = static_cast<int>(threadIdx.x);
-  const int warp = static_cast<int>(threadIdx.y);
-  const std::int64_t column = (std::int64_t{blockIdx.x} * warp_size + lane) * width;
-  const std::int64_t first = rows * blockIdx.y / gridDim.y;
-  const std::int64_t last = rows * (blockIdx.y + 1) / gridDim.y;
-
-  float sum[width] = {};
-  if (column < columns) {
-#pragma unroll 4
-    for (std::int64_t row = first + warp; row < last; row += warps) {
-      float values[width];
-      load(x + row * columns + column, values);
+  const std::int64_t column = slab_column<width>();
+  sum_slab<1, width>(partials, rows, columns, [&](std::int64_t row, float(&sum)[1][width]) {
+    float values[width];
+    load(x + row * columns + column, values);
 #pragma unroll
-      for (int i = 0; i < width; ++i) sum[i] += values[i];
-    }
-  }
-#pragma unroll
-  for (int i = 0; i < width; ++i) of_warp[warp][i][lane] = sum[i];
-  __syncthreads();
-  if (warp != 0 || column >= columns) return;
-#pragma unroll
-  for (int i = 0; i < width; ++i) {
-    sum[i] = 0;
-#pragma unroll
-    for (int w = 0; w < warps; ++w) sum[i] += of_warp[w][i][lane];
-  }
-  store(partials + blockIdx.y * columns + column, sum);
+    for (int i = 0; i < width; ++i) sum[0][i] += values[i];
+  });
 }
 
 template <typename T>
@@ -58,10 +27,9 @@ void launch_bias_gradient(const Context& context, Tensor dbias, const Matrix& do
   const std::int64_t slabs = slab_count(dout.rows);
   auto* partials = Scratch(context).take<float>(slabs * dout.columns);
   const auto launch = [&]<int width>() {
-    const dim3 grid(grid_size(ceil_divide(dout.columns, std::int64_t{warp_size} * width)),
-                    static_cast<unsigned>(slabs));
-    column_sums_kernel<T, width><<<grid, dim3(warp_size, warps), 0, context.stream>>>(
-        partials, static_cast<const T*>(dout.data), dout.rows, dout.columns);
+    column_sums_kernel<T, width>
+        <<<slab_grid(dout.rows, dout.columns, width), slab_block(), 0, context.stream>>>(
+            partials, static_cast<const T*>(dout.data), dout.rows, dout.columns);
     MEMENGINE_LAUNCH_CHECK("linear_backward_weight (bias)");
   };
   if (in_vectors<T>(dout.columns, {dout.data}))
@@ -76,12 +44,14 @@ constexpr int bias_threads = 256;
 // out [rows, columns] += bias, for a bias in another dtype than the output.
 template <typename T>
 __global__ void __launch_bounds__(bias_threads)
-    add_bias_kernel(T* out, const float* bias, std::int64_t size, std::int64_t columns) {
+    add_bias_kernel(T* out, Parameters<bfloat16> bias, std::int64_t size, std::int64_t columns) {
   const std::int64_t i = std::int64_t{blockIdx.x} * bias_threads + threadIdx.x;
   if (i >= size) return;
   float x[1];
   load(out + i, x);
-  x[0] += bias[i % columns];
+  float addend[1];
+  bias.load(i % columns, addend);
+  x[0] += addend[0];
   store(out + i, x);
 }
 
@@ -98,7 +68,8 @@ void linear_forward(const Context& context, Tensor out, Tensor x, Tensor weight,
   if (bias.empty() || in_epilogue || out.size() == 0) return;
   dispatch_storage("linear_forward", out.dtype(), [&]<typename T>() {
     add_bias_kernel<<<grid_size(ceil_divide(out.size(), bias_threads)), bias_threads, 0,
-                      context.stream>>>(out.as<T>(), bias.as<float>(), out.size(), outputs);
+                      context.stream>>>(out.as<T>(), parameters_of<bfloat16>(bias), out.size(),
+                                        outputs);
   });
   MEMENGINE_LAUNCH_CHECK("linear_forward (bias)");
 }
