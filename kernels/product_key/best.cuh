@@ -17,9 +17,10 @@ using Key = unsigned long long;
 
 inline constexpr unsigned all_lanes = 0xffffffffU;
 
-// NaN counts as the worst score; both zeros are the same.
+// NaN counts as the best score, so that it is picked and shows in the weights; both zeros are the
+// same.
 __device__ __forceinline__ std::uint32_t ordered(float score) {
-  const std::uint32_t bits = __float_as_uint(fmaxf(score, -INFINITY) + 0.0F);
+  const std::uint32_t bits = __float_as_uint(score == score ? score + 0.0F : INFINITY);
   return bits ^ (static_cast<std::uint32_t>(static_cast<std::int32_t>(bits) >> 31) | 0x80000000U);
 }
 
