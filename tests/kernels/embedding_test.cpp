@@ -11,7 +11,7 @@ class Embedding : public GradientTest {
     std::int64_t tokens, vocabulary, channels;
   };
   // A vocabulary of one is the worst skew: every token adds to the same row.
-  static constexpr Size sizes[] = {{1, 1, 1},      {19, 5, 7},       {989, 1, 19},
+  static constexpr Size sizes[] = {{1, 1, 1},      {19, 5, 7},     {989, 1, 19},
                                    {989, 512, 64}, {99, 32003, 9}, {4096, 3, 128}};
 };
 
