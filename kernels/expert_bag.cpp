@@ -1,6 +1,8 @@
 // CPU reference of PEER's experts: a dot product and a GELU a pick.
 //
 //     gelu(a) = a Phi(a),  gelu'(a) = Phi(a) + a phi(a),  Phi(a) = (1 + erf(a / sqrt 2)) / 2
+//
+// Phi is computed as erfc(-a / sqrt 2) / 2, which is the same and does not cancel for a << 0.
 #include "kernels/expert_bag.h"
 
 #include <cmath>
@@ -14,7 +16,7 @@ namespace {
 
 template <typename T>
 T normal_cdf(T a) {
-  return T{0.5} * (1 + std::erf(a * (std::numbers::sqrt2_v<T> / 2)));
+  return T{0.5} * std::erfc(-a * (std::numbers::sqrt2_v<T> / 2));
 }
 
 template <typename T>

@@ -21,7 +21,7 @@ class ExpertBag : public MemoryOpTest {};
 
 TEST_P(ExpertBag, ForwardWeighsTheActivatedExperts) {
   for (const auto& [tokens, picks, v_dim] : std::vector<std::array<std::int64_t, 3>>{
-           {1, 1, 1}, {19, 3, 99}, {99, 19, 64}, {7, 32, 989}}) {
+           {1, 19, 1}, {19, 3, 99}, {99, 19, 64}, {7, 32, 989}}) {
     for (const std::vector<std::int32_t>& pattern : pick_patterns(tokens * picks, 700)) {
       const ExpectedRows expected(pattern);
       std::vector<double> x = normal(tokens * v_dim);
@@ -53,7 +53,7 @@ TEST_P(ExpertBag, ForwardWeighsTheActivatedExperts) {
 
 TEST_P(ExpertBag, BackwardFollowsTheFormula) {
   for (const auto& [tokens, picks] :
-       std::vector<std::array<std::int64_t, 2>>{{1, 1}, {19, 3}, {989, 19}}) {
+       std::vector<std::array<std::int64_t, 2>>{{1, 99}, {19, 3}, {989, 19}}) {
     std::vector<double> activations = normal(tokens * picks, 2.0);
     std::vector<double> weights = normal(tokens * picks);
     std::vector<double> dcoefficients = normal(tokens * picks);
