@@ -1,0 +1,307 @@
+// Gradients of the whole model against finite differences in double, for every kind of layer, and
+// the properties that evaluation and decoding rely on.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "engine/runtime/runtime.h"
+#include "model/transformer.h"
+
+namespace memengine {
+namespace {
+
+struct Variant {
+  std::string name;
+  ModelConfig config;
+};
+
+ModelConfig small_dense() {
+  ModelConfig config;
+  config.dim = 8;
+  config.n_layers = 2;
+  config.n_heads = 2;
+  config.multiple_of = 3;
+  config.vocab_size = 11;
+  return config;
+}
+
+ModelConfig small_memory() {
+  ModelConfig config = small_dense();
+  ProductKeyConfig& memory = config.productkey_args;
+  memory.is_enabled = true;
+  memory.layers = "1";
+  memory.mem_n_keys = 5;
+  memory.mem_heads = 2;
+  memory.mem_knn = 3;
+  memory.mem_k_dim = 6;
+  memory.mem_value_dtype = ValueDtype::fp32;
+  return config;
+}
+
+template <typename Change>
+Variant variant(const std::string& name, ModelConfig config, Change&& change) {
+  change(config);
+  return {name, config};
+}
+
+std::vector<Variant> variants() {
+  const auto memory = [](const std::string& name, auto&& change) {
+    return variant(name, small_memory(), [&](ModelConfig& c) { change(c.productkey_args); });
+  };
+  using Args = ProductKeyConfig;
+  return {
+      {"dense", small_dense()},
+      variant("tied_grouped", small_dense(),
+              [](ModelConfig& c) { c.weight_tying = true, c.n_heads = 4, c.n_kv_heads = 2; }),
+      variant("sliding_window", small_dense(), [](ModelConfig& c) { c.sliding_window = 3; }),
+      variant("document_mask", small_dense(), [](ModelConfig& c) { c.document_mask = true; }),
+      {"memory", small_memory()},
+      memory("plain_sum", [](Args& a) { a.swilu_projection = false; }),
+      memory("value_projection", [](Args& a) { a.swilu_projection = false, a.mem_v_dim = 5; }),
+      memory("swilu_own_size", [](Args& a) { a.mem_v_dim = 7; }),
+      memory("gated", [](Args& a) { a.mem_gated = true; }),
+      memory("gated_plain", [](Args& a) { a.mem_gated = true, a.swilu_projection = false; }),
+      memory("batchnorm", [](Args& a) { a.mem_query_norm = QueryNorm::batchnorm; }),
+      memory("layernorm", [](Args& a) { a.mem_query_norm = QueryNorm::layernorm; }),
+      memory("peer", [](Args& a) { a.peer_variant = true; }),
+      memory("peer_gated", [](Args& a) { a.peer_variant = true, a.mem_gated = true; }),
+      memory("shared", [](Args& a) { a.layers = "0,1"; }),
+      memory("unshared", [](Args& a) { a.layers = "0,1", a.mem_share_values = false; }),
+      memory("shared_peer", [](Args& a) { a.layers = "0,1", a.peer_variant = true; }),
+      memory("host_table", [](Args& a) { a.zero_copy = true; }),
+  };
+}
+
+// A model of a variant in double on the CPU, with a batch of random tokens in two micro-batches.
+class TestModel {
+ public:
+  static constexpr std::int64_t sequences = 2;
+  static constexpr std::int64_t length = 5;
+  static constexpr std::int64_t micro_batches = 2;
+
+  TestModel(const ModelConfig& config, bool training, std::uint64_t seed)
+      : config_(config), runtime_(Device::cpu) {
+    ModelSize size;
+    size.tokens = sequences * length;
+    size.length = length;
+    size.micro_batches = micro_batches;
+    size.training = training;
+    size.dtype = DType::f64;
+    size.cache_sequences = training ? 0 : sequences;
+    size.cache_length = length;
+    ModelMemory planned;
+    const Transformer counted(config, size, planned);
+    memory_.device = Arena(Device::cpu, planned.device.planned_bytes());
+    memory_.temporary = Arena(Device::cpu, planned.temporary.planned_bytes());
+    memory_.host = Arena(Device::cpu, planned.host.planned_bytes());
+    model_ = std::make_unique<Transformer>(config, size, memory_);
+    runtime_.reserve_scratch(model_->scratch_bytes(Device::cpu));
+    model_->initialize(runtime_.context(), seed);
+
+    std::mt19937_64 random(seed);
+    for (std::int64_t i = 0; i < micro_batches * sequences * length; ++i) {
+      tokens_.push_back(static_cast<std::int32_t>(random() % 11));
+      targets_.push_back(static_cast<std::int32_t>(random() % 11));
+      const auto position = static_cast<std::int32_t>(i % length);
+      positions_.push_back(position);
+      std::int32_t visible = 0;
+      if (config.document_mask) visible = position >= 3 ? 3 : 0;
+      if (config.sliding_window) {
+        visible = std::max<std::int32_t>(
+            0, position - static_cast<std::int32_t>(*config.sliding_window) + 1);
+      }
+      visible_.push_back(visible);
+    }
+  }
+
+  TokenBatch batch(std::int64_t micro) {
+    const std::int64_t count = sequences * length;
+    const auto view = [&](std::vector<std::int32_t>& values) {
+      return Tensor(values.data() + micro * count, DType::i32, {count});
+    };
+    TokenBatch batch;
+    batch.tokens = view(tokens_);
+    batch.targets = view(targets_);
+    batch.layout.positions = view(positions_);
+    if (config_.document_mask || config_.sliding_window) {
+      batch.layout.first_visible = view(visible_).reshape({sequences, length});
+    }
+    batch.sequences = sequences;
+    return batch;
+  }
+
+  // Sum of the losses of all micro-batches, each weighted differently.
+  double loss(bool with_gradients) {
+    const Context& context = runtime_.context();
+    double total = 0;
+    if (with_gradients) fill_zero(context, model_->parameters().gradients());
+    for (std::int64_t micro = 0; micro < micro_batches; ++micro) {
+      const double scale = 0.5 + static_cast<double>(micro);
+      model_->forward(context, batch(micro), micro, scale);
+      for (std::int64_t i = 0; i < sequences * length; ++i) {
+        total += scale * model_->losses().as<double>()[i];
+      }
+      if (with_gradients) model_->backward(context, batch(micro), micro);
+    }
+    if (with_gradients) model_->reduce_row_gradients(context);
+    return total;
+  }
+
+  Transformer& model() { return *model_; }
+  const Context& context() { return runtime_.context(); }
+  std::vector<std::int32_t>& tokens() { return tokens_; }
+
+ private:
+  ModelConfig config_;
+  Runtime runtime_;
+  ModelMemory memory_;
+  std::unique_ptr<Transformer> model_;
+  std::vector<std::int32_t> tokens_, targets_, positions_, visible_;
+};
+
+double relative_error(const std::vector<double>& actual, const std::vector<double>& expected) {
+  double difference = 0;
+  double norm = 0;
+  for (std::size_t i = 0; i < actual.size(); ++i) {
+    difference += (actual[i] - expected[i]) * (actual[i] - expected[i]);
+    norm += expected[i] * expected[i];
+  }
+  return std::sqrt(difference / std::max(norm, 1e-300));
+}
+
+class WholeModel : public testing::TestWithParam<Variant> {};
+
+TEST_P(WholeModel, ParameterGradientsAreTheDerivativesOfTheLoss) {
+  TestModel test(GetParam().config, true, 7);
+  test.loss(true);
+  // Gradients computed after the first loss() stand in the block; differences leave it alone.
+  const Tensor block = test.model().parameters().gradients();
+  const std::vector<double> all(block.as<double>(), block.as<double>() + block.size());
+  const auto* values = test.model().parameters().values().as<double>();
+  for (const NamedTensor& named : test.model().parameters().named()) {
+    const std::int64_t first = named.value.as<double>() - values;
+    if (first < 0 || first >= block.size()) continue;  // a running statistic
+    auto* weights = named.value.as<double>();
+    std::vector<double> analytic;
+    std::vector<double> numeric;
+    const std::int64_t stride = std::max<std::int64_t>(1, named.value.size() / 40);
+    for (std::int64_t i = 0; i < named.value.size(); i += stride) {
+      const double kept = weights[i];
+      weights[i] = kept + 1e-5;
+      const double above = test.loss(false);
+      weights[i] = kept - 1e-5;
+      const double below = test.loss(false);
+      weights[i] = kept;
+      analytic.push_back(all[static_cast<std::size_t>(first + i)]);
+      numeric.push_back((above - below) / 2e-5);
+    }
+    double size = 0;
+    for (const double x : numeric) size += std::abs(x);
+    if (size < 1e-6) {  // batch norm cancels the query's bias: both must be (nearly) zero
+      for (const double x : analytic) EXPECT_NEAR(x, 0, 1e-8) << named.name;
+      continue;
+    }
+    EXPECT_LE(relative_error(analytic, numeric), 1e-6) << named.name;
+  }
+}
+
+TEST_P(WholeModel, RowGradientsAreTheDerivativesOfTheLoss) {
+  TestModel test(GetParam().config, true, 8);
+  test.loss(true);
+  for (const MemoryBank& bank : test.model().banks()) {
+    const std::int32_t count = bank.step_rows().count.as<std::int32_t>()[0];
+    ASSERT_GT(count, 0);
+    for (const ValueTable& table : bank.tables()) {
+      const ValueRows& rows = table.rows();
+      const std::int64_t v_dim = rows.v_dim();
+      std::vector<double> analytic;
+      std::vector<double> numeric;
+      const auto* gradients = table.row_gradients().as<double>();
+      const std::vector<std::int32_t> list(bank.step_rows().rows.as<std::int32_t>(),
+                                           bank.step_rows().rows.as<std::int32_t>() + count);
+      for (std::int32_t u = 0; u < count; ++u) {
+        const std::int64_t row = list[static_cast<std::size_t>(u)];
+        auto* lower = reinterpret_cast<std::uint16_t*>(rows.records + row * rows.layout.bytes());
+        for (std::int64_t j = 0; j < v_dim; j += 3) {
+          std::uint16_t& hi = rows.hi[row * v_dim + j];
+          const SplitFloat kept{hi, lower[j]};
+          const float weight = join_float(kept.hi, kept.lo);
+          // The table holds FP32, so the step taken is the difference of the stored numbers.
+          const auto loss_at = [&](float value) {
+            const SplitFloat split = split_float(value);
+            hi = split.hi;
+            lower[j] = split.lo;
+            return test.loss(false);
+          };
+          const float above = weight + 0x1p-11F;
+          const float below = weight - 0x1p-11F;
+          const double difference = loss_at(above) - loss_at(below);
+          numeric.push_back(difference / (static_cast<double>(above) - static_cast<double>(below)));
+          analytic.push_back(gradients[u * v_dim + j]);
+          hi = kept.hi;
+          lower[j] = kept.lo;
+        }
+      }
+      EXPECT_LE(relative_error(analytic, numeric), 1e-6) << table.name();
+    }
+  }
+}
+
+// Token by token with the key/value cache, the model says what it says of the whole text.
+TEST_P(WholeModel, DecodingEqualsScoring) {
+  if (GetParam().config.document_mask) return;  // decoding has one document a sequence
+  TestModel test(GetParam().config, false, 9);
+  const std::int64_t count = TestModel::sequences * TestModel::length;
+  std::vector<double> whole(static_cast<std::size_t>(count));
+  std::vector<std::int32_t> best(static_cast<std::size_t>(count));
+  const TokenBatch batch = test.batch(0);
+  test.model().score(test.context(), batch, Tensor(whole.data(), DType::f64, {count}),
+                     Tensor(best.data(), DType::i32, {count}));
+
+  std::vector<double> logits(TestModel::sequences * 11);
+  for (std::int32_t t = 0; t < TestModel::length; ++t) {
+    std::vector<std::int32_t> tokens, sequences, positions, wanted;
+    for (std::int32_t s = 0; s < TestModel::sequences; ++s) {
+      tokens.push_back(test.tokens()[static_cast<std::size_t>(s * TestModel::length + t)]);
+      sequences.push_back(s);
+      positions.push_back(t);
+      wanted.push_back(s);
+    }
+    const auto integers = [](std::vector<std::int32_t>& values) {
+      return Tensor(values.data(), DType::i32, {static_cast<std::int64_t>(values.size())});
+    };
+    test.model().decode(
+        test.context(), Tensor(logits.data(), DType::f64, {TestModel::sequences, 11}),
+        integers(tokens), {integers(sequences), integers(positions)}, integers(wanted));
+    for (std::int64_t s = 0; s < TestModel::sequences; ++s) {
+      const double* row = logits.data() + s * 11;
+      double sum = 0;
+      for (int v = 0; v < 11; ++v) sum += std::exp(row[v]);
+      const std::int64_t at = s * TestModel::length + t;
+      const double expected = row[batch.targets.as<std::int32_t>()[at]] - std::log(sum);
+      EXPECT_NEAR(whole[static_cast<std::size_t>(at)], expected, 1e-12);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, WholeModel, testing::ValuesIn(variants()),
+                         [](const auto& info) { return info.param.name; });
+
+TEST(InitialWeights, DependOnSeedAndNameOnly) {
+  TestModel one(small_memory(), true, 3);
+  TestModel same(small_memory(), true, 3);
+  TestModel other(small_memory(), true, 4);
+  const auto numbers = [](TestModel& test) {
+    const Tensor values = test.model().parameters().values();
+    return std::vector<double>(values.as<double>(), values.as<double>() + values.size());
+  };
+  EXPECT_EQ(numbers(one), numbers(same));
+  EXPECT_NE(numbers(one), numbers(other));
+}
+
+}  // namespace
+}  // namespace memengine
