@@ -8,6 +8,9 @@
 
 namespace memengine {
 
+void add_inspect_command(CLI::App& program);
+void add_prepare_command(CLI::App& program);
+void add_synth_command(CLI::App& program);
 void add_train_command(CLI::App& program);
 
 }  // namespace memengine

@@ -16,7 +16,10 @@ int main(int argument_count, char** arguments) {
       "memengine");
   program.set_version_flag("--version", "memengine " MEMENGINE_VERSION);
   program.require_subcommand(1);
+  memengine::add_prepare_command(program);
   memengine::add_train_command(program);
+  memengine::add_inspect_command(program);
+  memengine::add_synth_command(program);
 
   try {
     program.parse(argument_count, arguments);

@@ -1,0 +1,75 @@
+// memengine inspect PATH: says what a config, shards or a checkpoint hold.
+#include "cli/inspect.h"
+
+#include "cli/command.h"
+#include "engine/runtime/error.h"
+#include "io/checkpoint.h"
+
+namespace memengine {
+namespace {
+
+namespace fs = std::filesystem;
+
+void inspect(const InspectArguments& arguments) {
+  const fs::path& path = arguments.path;
+  std::error_code error;
+  if (!fs::exists(path, error)) fail_input("{}: no such file or folder", path.string());
+  const std::string extension = path.extension().string();
+  const bool is_config = extension == ".yaml" || extension == ".yml";
+  if (!is_config && !arguments.overrides.empty()) {
+    fail_input("{}: '{}' would override a key of a config, but this is none", path.string(),
+               arguments.overrides.front());
+  }
+  if (is_config) return inspect_config(arguments);
+  if (extension == ".safetensors") return inspect_checkpoint(arguments);
+  if (fs::is_directory(path, error)) {
+    // A run's folder, its checkpoints, or one of them.
+    for (const char* below : {"", "checkpoints"}) {
+      const fs::path folder = path / below;
+      if (fs::exists(folder / "state.json", error) ||
+          fs::exists(folder / "model.safetensors", error) || !checkpoint_steps(folder).empty()) {
+        InspectArguments found = arguments;
+        found.path = *below == '\0' ? path : folder;
+        return inspect_checkpoint(found);
+      }
+    }
+  }
+  if (has_shards(path)) return inspect_shards(arguments);
+  fail_input(
+      "{}: neither a config (.yaml), nor token shards (.bin or a folder of them), nor a checkpoint",
+      path.string());
+}
+
+}  // namespace
+
+void add_inspect_command(CLI::App& program) {
+  CLI::App* command =
+      program.add_subcommand("inspect", "Show what a config, shards or a checkpoint hold");
+  command->footer(
+      "What it is follows from the path:\n\n"
+      "  memengine inspect configs/zero_copy.yaml model.productkey_args.mem_n_keys=4096\n"
+      "      parameters, FLOPs a token, and the memory plan; nothing is allocated\n"
+      "  memengine inspect data/novels\n"
+      "      documents, tokens, their histogram, a sample; checksums are verified\n"
+      "  memengine inspect runs/zero_copy\n"
+      "      the newest checkpoint's step, tensors and bytes; every block is verified");
+  auto arguments = std::make_shared<InspectArguments>();
+  command->add_option("path", arguments->path, "A config, shard, checkpoint, or folder of these")
+      ->required();
+  command->add_option("overrides", arguments->overrides, "a.b.c=value, for a config");
+  command->add_option("--device", arguments->device, "Plan a config for cpu or cuda only")
+      ->check(CLI::IsMember({"cpu", "cuda"}));
+  command
+      ->add_option("--tokenizer", arguments->tokenizer,
+                   "sp, tiktoken or bytes: decodes the shards' sample")
+      ->check(CLI::IsMember({"sp", "tiktoken", "bytes"}));
+  command->add_option("--tokenizer-path", arguments->tokenizer_path,
+                      "Its file (default: tokenizer.model beside the shards)");
+  command->add_option("--sample", arguments->sample_tokens, "Tokens of the shards' sample")
+      ->check(CLI::Range(0, 65536))
+      ->capture_default_str();
+  command->add_flag("!--no-verify", arguments->verify, "Do not compare checksums");
+  command->callback([=] { inspect(*arguments); });
+}
+
+}  // namespace memengine

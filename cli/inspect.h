@@ -1,0 +1,30 @@
+// The three things that `memengine inspect` can look at; each prints to stdout.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace memengine {
+
+struct InspectArguments {
+  std::filesystem::path path;
+  std::vector<std::string> overrides;  // of a config: a.b.c=value
+  std::string device;                  // of a config's plan: "cpu", "cuda", or empty for all
+  std::string tokenizer;               // of shards: to decode the sample; empty: looked for
+  std::filesystem::path tokenizer_path;
+  std::int64_t sample_tokens = 64;
+  bool verify = true;  // compare the checksums of shards and checkpoints
+};
+
+// What a config's model and run amount to, and the memory it would take.
+void inspect_config(const InspectArguments& arguments);
+// A shard, a source's folder, or a folder of sources.
+void inspect_shards(const InspectArguments& arguments);
+// One checkpoint, the newest of a folder of them, or a file of tensors.
+void inspect_checkpoint(const InspectArguments& arguments);
+
+// Whether inspect_shards finds shards there.
+bool has_shards(const std::filesystem::path& path);
+
+}  // namespace memengine

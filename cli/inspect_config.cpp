@@ -1,0 +1,131 @@
+// A config in numbers: the model is built on planning arenas, which count and allocate nothing.
+#include <fmt/core.h>
+
+#include "cli/inspect.h"
+#include "cli/terminal.h"
+#include "engine/config.h"
+#include "engine/run_data.h"
+#include "engine/run_files.h"
+#include "engine/runtime/error.h"
+#include "engine/training_model.h"
+
+namespace memengine {
+namespace {
+
+// A config may leave the vocabulary to its tokenizer, whose file need not be here.
+void settle_vocabulary(RunConfig& config) {
+  if (config.model.vocab_size > 0) return;
+  constexpr std::int64_t assumed = 32000;
+  try {
+    config.model.vocab_size = open_tokenizer(config.data.tokenizer)->vocab_size();
+  } catch (const Error&) {
+    config.model.vocab_size = assumed;
+    fmt::print(
+        "note: there is no tokenizer at {}; a vocabulary of {} is assumed (set "
+        "model.vocab_size)\n",
+        config.data.tokenizer.path.value_or("data.tokenizer.path"), grouped(assumed));
+  }
+}
+
+std::string counts(std::int64_t number) {
+  return number < 10000
+             ? grouped(number)
+             : fmt::format("{} ({})", grouped(number), count_text(static_cast<double>(number)));
+}
+
+void print_row(const char* title, const std::string& text) {
+  fmt::print("  {:<22} {}\n", title, text);
+}
+
+void print_model(const RunConfig& config) {
+  const ModelConfig& model = config.model;
+  const ProductKeyConfig& args = model.productkey_args;
+  ModelMemory planning;
+  const Transformer transformer(model, training_size(config, Device::cpu), planning);
+  const std::vector<std::int64_t> layers = model.memory_layers();
+  print_row("transformer",
+            fmt::format("{} layers, dim {}, {} heads of {}, vocabulary {}", model.n_layers,
+                        model.dim, model.heads(), model.head_size(), grouped(model.vocab_size)));
+  if (static_cast<std::int64_t>(layers.size()) < model.n_layers) {
+    print_row("feed-forward", fmt::format("SwiGLU, {} wide", grouped(model.ffn_hidden())));
+  }
+  std::int64_t tables = 0, values = 0, rows = 0;
+  for (const MemoryBank& bank : transformer.banks()) {
+    for (const ValueTable& table : bank.tables()) {
+      ++tables;
+      rows += table.rows().rows;
+      values += table.rows().rows * table.rows().v_dim();
+    }
+  }
+  if (!layers.empty()) {
+    std::string list;
+    for (const std::int64_t layer : layers)
+      list += (list.empty() ? "" : ", ") + std::to_string(layer);
+    print_row("memory", fmt::format("in {} {}: {} heads pick {} of {} rows each",
+                                    layers.size() == 1 ? "layer" : "layers", list, args.mem_heads,
+                                    args.mem_knn, grouped(args.rows())));
+    print_row("value tables",
+              fmt::format("{}, {} rows of {} in all, {}", tables, grouped(rows), model.value_dim(),
+                          args.zero_copy ? "in host memory" : "on the device"));
+  }
+  const std::int64_t dense = transformer.parameters().parameter_count();
+  print_row("parameters, dense", counts(dense));
+  if (values > 0) {
+    print_row("parameters, values", counts(values));
+    print_row("parameters, all", counts(dense + values));
+  }
+  const std::int64_t flops = transformer.training_flops_per_token();
+  print_row("FLOPs a token", counts(flops) + ", forward and backward");
+  const std::int64_t tokens = config.tokens_per_step();
+  print_row("a step",
+            fmt::format("{} tokens ({} x {} of {})", grouped(tokens), config.grad_acc_steps,
+                        config.data.batch_size, config.data.seq_len));
+  if (!layers.empty()) {
+    const std::int64_t picks =
+        tokens * static_cast<std::int64_t>(layers.size()) * args.mem_heads * args.mem_knn;
+    print_row("rows picked in a step", counts(picks));
+  }
+  const double all_tokens = static_cast<double>(tokens) * static_cast<double>(config.steps);
+  print_row("the run",
+            fmt::format("{} steps, {} tokens, {:.2g} FLOPs", grouped(config.steps),
+                        count_text(all_tokens), all_tokens * static_cast<double>(flops)));
+}
+
+// What is free now, where the device is there to be asked.
+std::string fits(const MemoryPlan& plan, Device device) {
+  try {
+    if (device == Device::cuda) choose_device("cuda");
+  } catch (const Error&) {
+    return "whether it fits: there is no GPU here to ask";
+  }
+  try {
+    check_plan(plan, device);
+    return "it fits in what is free here now";
+  } catch (const Error& error) {
+    return std::string("it does not fit here: ") + error.what();
+  }
+}
+
+}  // namespace
+
+void inspect_config(const InspectArguments& arguments) {
+  RunConfig config = load_run_config(arguments.path, arguments.overrides);
+  settle_vocabulary(config);
+  fmt::print("{}: {}\n", arguments.path.string(), config.name);
+  for (const std::string& notice : config.notices) fmt::print("note: {}\n", notice);
+  print_model(config);
+  if (arguments.device == "cuda" && !cuda_build) {
+    fmt::print("note: this build has no CUDA; this is the plan for the CPU\n");
+  }
+  std::vector<Device> devices;
+  if (cuda_build && arguments.device != "cpu") devices.push_back(Device::cuda);
+  if (!cuda_build || arguments.device != "cuda") devices.push_back(Device::cpu);
+  for (const Device device : devices) {
+    const MemoryPlan plan = TrainingModel::plan(config, device);
+    fmt::print("\nmemory for training on {}\n{}  {}\n",
+               device == Device::cuda ? "a GPU" : "the CPU", plan_text(plan, device),
+               fits(plan, device));
+  }
+}
+
+}  // namespace memengine

@@ -1,0 +1,300 @@
+// memengine prepare INPUT... --tokenizer sp|tiktoken|bytes --out DIR
+//
+// Turns texts into token shards that train reads. The folder it leaves:
+//
+//   DIR/tokenizer.model                  a copy of the tokenizer (not for bytes)
+//   DIR/<source>/{train,val}_000000.bin  shards, each with a .json beside it
+#include "io/prepare.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cctype>
+#include <memory>
+
+#include "cli/command.h"
+#include "cli/terminal.h"
+#include "engine/memory_plan.h"
+#include "engine/run_files.h"
+#include "engine/runtime/error.h"
+#include "io/file.h"
+#include "io/sentencepiece_trainer.h"
+
+namespace memengine {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct PrepareArguments {
+  std::vector<std::string> inputs;   // PATH
+  std::vector<std::string> sources;  // NAME=PATH
+  std::string name;                  // of the source that `inputs` are; empty: from the first path
+  std::vector<std::string> validation_inputs;  // PATH or NAME=PATH
+  double validation = 0.01;
+  bool validation_given = false;
+  std::string tokenizer = "sp", tokenizer_path;
+  int train_vocabulary = 0;
+  std::string out;
+  bool no_bos = false, no_eos = false;
+  std::vector<std::string> text_fields;
+  PrepareOptions options;
+};
+
+// "novels" for data/novels/ and for novels.chunk.00.jsonl.zst.
+std::string source_name(const fs::path& input) {
+  const fs::path whole = fs::absolute(input).lexically_normal();
+  std::string name = (whole.has_filename() ? whole : whole.parent_path()).filename().string();
+  if (!fs::is_directory(input)) name = name.substr(0, name.find('.', 1));
+  for (char& c : name) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (!(byte < 128 && std::isalnum(byte)) && c != '.' && c != '_') c = '-';
+  }
+  return name;
+}
+
+// NAME and PATH of "NAME=PATH".
+std::pair<std::string, fs::path> split_named(const std::string& option, const std::string& text) {
+  const std::size_t equals = text.find('=');
+  if (equals == 0 || equals == std::string::npos || equals + 1 == text.size()) {
+    fail_input("{} is '{}': write NAME=PATH", option, text);
+  }
+  return {text.substr(0, equals), text.substr(equals + 1)};
+}
+
+std::vector<PrepareSource> collect_sources(const PrepareArguments& arguments) {
+  std::vector<PrepareSource> sources;
+  const auto source = [&](const std::string& name) -> PrepareSource& {
+    for (PrepareSource& known : sources) {
+      if (known.name == name) return known;
+    }
+    return sources.emplace_back(PrepareSource{name, {}, {}});
+  };
+  if (!arguments.inputs.empty()) {
+    PrepareSource& unnamed =
+        source(arguments.name.empty() ? source_name(arguments.inputs.front()) : arguments.name);
+    unnamed.inputs.assign(arguments.inputs.begin(), arguments.inputs.end());
+  }
+  for (const std::string& text : arguments.sources) {
+    const auto [name, path] = split_named("--source", text);
+    source(name).inputs.push_back(path);
+  }
+  if (sources.empty()) {
+    fail_input("prepare: name a text file or folder, or sources with --source NAME=PATH");
+  }
+  for (const std::string& text : arguments.validation_inputs) {
+    if (sources.size() == 1 && text.find('=') == std::string::npos) {
+      sources.front().validation_inputs.emplace_back(text);
+      continue;
+    }
+    const auto [name, path] = split_named("--validation-input", text);
+    const std::size_t before = sources.size();
+    source(name).validation_inputs.push_back(path);
+    if (sources.size() > before) fail_input("--validation-input: no source is named '{}'", name);
+  }
+  return sources;
+}
+
+// Held-out files that lie in a folder of training texts are not trained on.
+void hold_out(PrepareSource& source, const TextOptions& text, LiveLine& line) {
+  if (source.validation_inputs.empty()) return;
+  const std::vector<fs::path> held_out = TextSource(source.validation_inputs, text).files();
+  std::vector<fs::path> kept;
+  for (const fs::path& file : TextSource(source.inputs, text).files()) {
+    const bool held = std::any_of(held_out.begin(), held_out.end(), [&](const fs::path& other) {
+      return fs::equivalent(file, other);
+    });
+    if (held) line.say(fmt::format("held out for validation: {}", file.string()));
+    if (!held) kept.push_back(file);
+  }
+  if (kept.empty()) fail_input("source '{}': every input is held out", source.name);
+  source.inputs = std::move(kept);
+}
+
+void train_tokenizer(const PrepareArguments& arguments, const std::vector<PrepareSource>& sources,
+                     const fs::path& path, LiveLine& line) {
+  if (arguments.tokenizer != "sp" || !arguments.tokenizer_path.empty()) {
+    fail_input(
+        "--train-tokenizer makes a SentencePiece model: give neither another --tokenizer "
+        "nor --tokenizer-path");
+  }
+  SentencePieceTraining training;
+  training.vocab_size = arguments.train_vocabulary;
+  std::vector<std::unique_ptr<TextSource>> texts;
+  for (const PrepareSource& source : sources) {
+    texts.push_back(std::make_unique<TextSource>(source.inputs, arguments.options.text));
+  }
+  line.say(fmt::format("training a SentencePiece tokenizer of {} pieces on the first {} of text",
+                       grouped(training.vocab_size), bytes_text(training.max_bytes)));
+  std::size_t turn = 0;  // sources give a document each in turn
+  train_sentencepiece_file(
+      [&](std::string& text) {
+        for (std::size_t tried = 0; tried < texts.size(); ++tried) {
+          if (texts[turn++ % texts.size()]->next(text)) return true;
+        }
+        return false;
+      },
+      training, path);
+}
+
+// Opens the tokenizer and puts a copy where configs look for it; a data folder has only one.
+std::unique_ptr<Tokenizer> place_tokenizer(const PrepareArguments& arguments,
+                                           const std::vector<PrepareSource>& sources,
+                                           LiveLine& line) {
+  if (arguments.tokenizer == "bytes") return load_tokenizer("bytes", {});
+  const fs::path out = arguments.out, placed = out / "tokenizer.model";
+  fs::path given = arguments.tokenizer_path;
+  std::error_code error;
+  if (arguments.train_vocabulary > 0) {
+    fs::create_directories(out, error);
+    given = out / "tokenizer.model.trained";
+    train_tokenizer(arguments, sources, given, line);
+  } else if (given.empty()) {
+    fail_input(
+        "--tokenizer {} needs its model file: give --tokenizer-path{}", arguments.tokenizer,
+        arguments.tokenizer == "sp" ? ", or make one with --train-tokenizer VOCABULARY" : "");
+  }
+  std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(arguments.tokenizer, given);
+  const std::string bytes = read_tokenizer_file(given);
+  if (arguments.train_vocabulary > 0) fs::remove(given, error);
+  if (fs::exists(placed, error) && !arguments.options.overwrite) {
+    if (tokenizer_file_hash(read_tokenizer_file(placed)) == tokenizer->hash()) return tokenizer;
+    fail_input("{} is another tokenizer: choose another --out, or replace all with --overwrite",
+               placed.string());
+  }
+  fs::create_directories(out, error);
+  if (error) fail_input("cannot make {}: {}", out.string(), error.message());
+  write_file_atomically(FileSystem::real(), placed, bytes);
+  return tokenizer;
+}
+
+std::string progress_line(const PrepareProgress& now) {
+  const double share = now.bytes_total > 0 ? static_cast<double>(now.bytes_read) /
+                                                 static_cast<double>(now.bytes_total)
+                                           : 0;
+  std::string line =
+      fmt::format("{} {:<10} {:3.0f}%  {} documents  {} tokens", now.source, now.phase, 100 * share,
+                  grouped(now.documents), count_text(static_cast<double>(now.tokens)));
+  if (now.seconds > 0) {
+    const double bytes =
+        static_cast<double>(now.phase == "shuffle" ? now.bytes_read : now.text_bytes);
+    line += fmt::format("  {:.1f} MB/s", bytes / now.seconds / 1e6);
+    if (share > 0) line += fmt::format("  left {}", duration_text(now.seconds_left));
+  }
+  return line;
+}
+
+void print_summary(const PrepareArguments& arguments, const PreparedSource& done) {
+  fmt::print("{}/{}{}\n", arguments.out, done.name,
+             done.already_done ? ": made before from the same inputs, nothing to do" : "");
+  fmt::print("  train  {:>12} documents  {:>14} tokens  {}\n", grouped(done.train_documents),
+             grouped(done.train_tokens), counted(done.train_shards, "shard"));
+  fmt::print("  val    {:>12} documents  {:>14} tokens  {}\n", grouped(done.val_documents),
+             grouped(done.val_tokens), counted(done.val_shards, "shard"));
+  const std::int64_t tokens = done.train_tokens + done.val_tokens;
+  fmt::print("  {} of text, {:.2f} bytes a token\n", bytes_text(done.text_bytes),
+             static_cast<double>(done.text_bytes) / static_cast<double>(tokens));
+  if (done.bad_lines == 0) return;
+  fmt::print("  {} skipped\n", counted(done.bad_lines, "bad line"));
+  constexpr std::size_t shown = 10;
+  for (std::size_t i = 0; i < std::min(shown, done.problems.size()); ++i) {
+    fmt::print("    {}\n", done.problems[i]);
+  }
+  if (done.problems.size() > shown) fmt::print("    ...\n");
+}
+
+void run_prepare(PrepareArguments arguments) {
+  LiveLine line;
+  PrepareOptions& options = arguments.options;
+  if (!arguments.text_fields.empty()) options.text.fields = arguments.text_fields;
+  options.sources = collect_sources(arguments);
+  const bool explicit_validation = !arguments.validation_inputs.empty();
+  if (explicit_validation && arguments.validation_given) {
+    fail_input("give either --validation or --validation-input");
+  }
+  options.validation_fraction = explicit_validation ? 0 : arguments.validation;
+  for (PrepareSource& source : options.sources) hold_out(source, options.text, line);
+  const std::unique_ptr<Tokenizer> tokenizer = place_tokenizer(arguments, options.sources, line);
+  options.tokenizer = tokenizer.get();
+  options.out_dir = arguments.out;
+  options.add_bos = !arguments.no_bos;
+  options.add_eos = !arguments.no_eos;
+  options.progress_seconds = line.terminal() ? 0.2 : 10;
+  options.progress = [&](const PrepareProgress& now) { line.show(progress_line(now)); };
+  options.stop = stop_requested;
+  catch_stop_signals();
+  const PrepareResult result = prepare(options);
+  if (line.terminal()) line.show("");
+  for (const PreparedSource& done : result.sources) print_summary(arguments, done);
+  if (result.stopped) {
+    fail_internal("prepare: stopped; the same command goes on where it stopped");
+  }
+  fmt::print("to train on it: data.root_dir={} data.tokenizer.name={}", arguments.out,
+             tokenizer->name());
+  if (arguments.tokenizer != "bytes") {
+    fmt::print(" data.tokenizer.path={}", (fs::path(arguments.out) / "tokenizer.model").string());
+  }
+  fmt::print("\n");
+}
+
+}  // namespace
+
+void add_prepare_command(CLI::App& program) {
+  CLI::App* command = program.add_subcommand("prepare", "Turn texts into token shards");
+  command->footer(
+      "Inputs are files or folders of .jsonl, .jsonl.zst, .jsonl.gz and .txt. Documents are\n"
+      "shuffled by the seed; the result does not depend on the number of threads. Stopped with\n"
+      "Ctrl-C or killed, the same command goes on where it stopped.\n\n"
+      "  memengine prepare text/novels --train-tokenizer 4096 --out data\n"
+      "  memengine prepare --source web=crawl/ --source code=code.jsonl.zst \\\n"
+      "      --tokenizer tiktoken --tokenizer-path llama3.tiktoken --out data");
+  auto arguments = std::make_shared<PrepareArguments>();
+  PrepareOptions& options = arguments->options;
+  options.seed = 42;
+  command->add_option("input", arguments->inputs, "Text files or folders: one source");
+  command->add_option("--out", arguments->out, "Folder for the shards")->required();
+  command->add_option("--tokenizer", arguments->tokenizer, "sp, tiktoken or bytes")
+      ->check(CLI::IsMember({"sp", "tiktoken", "bytes"}))
+      ->capture_default_str();
+  command->add_option("--tokenizer-path", arguments->tokenizer_path, "The tokenizer's model file");
+  command
+      ->add_option("--train-tokenizer", arguments->train_vocabulary,
+                   "Train a SentencePiece tokenizer of so many pieces on the inputs")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--name", arguments->name, "Name of the source (default: the input's name)");
+  command->add_option("--source", arguments->sources, "NAME=PATH: a source by name; repeatable")
+      ->allow_extra_args(false);
+  auto* validation =
+      command
+          ->add_option("--validation", arguments->validation, "Share of the documents to hold out")
+          ->capture_default_str();
+  command
+      ->add_option("--validation-input", arguments->validation_inputs,
+                   "PATH or NAME=PATH: hold out these texts instead; repeatable")
+      ->allow_extra_args(false);
+  command->add_option("--seed", options.seed, "Of the documents' order")->capture_default_str();
+  command->add_option("--threads", options.threads, "0: one a core")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  command->add_option("--shard-tokens", options.max_shard_tokens, "Most tokens in one shard")
+      ->capture_default_str();
+  command
+      ->add_option("--text-field", arguments->text_fields,
+                   "JSON field that holds the text (default: text, then content)")
+      ->allow_extra_args(false);
+  command->add_flag("--paragraphs", options.text.paragraphs,
+                    "A document of a .txt file is a paragraph, not the file");
+  command
+      ->add_option("--max-bad-lines", options.text.max_bad_lines,
+                   "Skip so many lines that are not JSON, have no text or are not UTF-8")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_flag("--no-bos", arguments->no_bos, "No BOS in front of documents");
+  command->add_flag("--no-eos", arguments->no_eos, "No EOS behind documents");
+  command->add_flag("--overwrite", options.overwrite, "Replace shards of other settings or inputs");
+  command->callback([=] {
+    arguments->validation_given = validation->count() > 0;
+    run_prepare(*arguments);
+  });
+}
+
+}  // namespace memengine

@@ -1,0 +1,122 @@
+// memengine synth --people N --out DIR
+//
+// Writes the synthetic biographies and their recall questions (io/biographies.h), and on request a
+// tokenizer made for them.
+#include <fmt/core.h>
+
+#include <filesystem>
+#include <fstream>
+#include <functional>
+
+#include "cli/command.h"
+#include "cli/terminal.h"
+#include "engine/memory_plan.h"
+#include "engine/runtime/error.h"
+#include "io/biographies.h"
+#include "io/sentencepiece_trainer.h"
+
+namespace memengine {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct SynthArguments {
+  std::int64_t people = 1000;
+  int passages = 5;
+  std::uint64_t seed = 42;
+  std::int64_t questions = 0;  // persons asked about; 0: all
+  int vocabulary = 0;
+  std::string out;
+};
+
+// The file appears as a whole or not at all.
+void write_file(const fs::path& path, const std::function<void(std::ostream&)>& write) {
+  const fs::path partial = path.string() + ".partial";
+  std::ofstream file(partial, std::ios::binary);
+  if (!file) fail_input("{}: cannot be written", partial.string());
+  write(file);
+  file.close();
+  if (!file) fail_input("{}: cannot be written: is the disk full?", partial.string());
+  fs::rename(partial, path);
+}
+
+void synthesize(const SynthArguments& arguments) {
+  const BiographyCorpus corpus(arguments.seed, arguments.people, arguments.passages);
+  const fs::path out = arguments.out;
+  std::error_code error;
+  fs::create_directories(out, error);
+  if (error) fail_input("cannot make {}: {}", out.string(), error.message());
+
+  const fs::path text = out / "biographies.jsonl", questions = out / "questions.jsonl";
+  write_file(text, [&](std::ostream& file) { corpus.write_corpus(file); });
+  write_file(questions,
+             [&](std::ostream& file) { corpus.write_questions(file, arguments.questions); });
+  const std::int64_t asked =
+      arguments.questions > 0 ? std::min(arguments.questions, arguments.people) : arguments.people;
+  fmt::print("{:<28} {} of {}, {}\n", text.string(), counted(arguments.passages, "passage"),
+             arguments.people == 1 ? "1 person" : grouped(arguments.people) + " people",
+             bytes_text(static_cast<std::int64_t>(fs::file_size(text))));
+  fmt::print("{:<28} {}\n", questions.string(),
+             counted(asked * biography_attribute_count, "question"));
+  fmt::print("{:<28} {:.1f} bits a person, {} in all\n", "knowledge",
+             BiographyCorpus::bits_per_person(),
+             bytes_text(static_cast<std::int64_t>(BiographyCorpus::bits_per_person() *
+                                                  static_cast<double>(arguments.people) / 8)));
+
+  if (arguments.vocabulary > 0) {
+    const fs::path path = out / "tokenizer.model";
+    std::int64_t person = 0;
+    int passage = 0;
+    Biography biography;
+    const NextText next = [&](std::string& document) {
+      if (person == corpus.people()) return false;
+      if (passage == 0) biography = corpus.person(person);
+      document = corpus.passage(biography, person, passage);
+      if (++passage == corpus.passages()) {
+        passage = 0;
+        ++person;
+      }
+      return true;
+    };
+    SentencePieceTraining training;
+    training.vocab_size = arguments.vocabulary;
+    train_sentencepiece_file(next, training, path);
+    fmt::print("{:<28} SentencePiece, at most {} pieces\n", path.string(),
+               grouped(arguments.vocabulary));
+  }
+  const Biography first = corpus.person(0);
+  const RecallQuestion question = corpus.questions(first, 0).front();
+  fmt::print("\nthe first passage:\n  {}\na question about it:\n  {} ...{}\n",
+             corpus.passage(first, 0, 0), question.prompt, question.answer);
+  fmt::print("\nnext: memengine prepare {} --out {}{}\n", text.string(), (out / "shards").string(),
+             arguments.vocabulary > 0
+                 ? " --tokenizer sp --tokenizer-path " + (out / "tokenizer.model").string()
+                 : " --train-tokenizer 1024");
+}
+
+}  // namespace
+
+void add_synth_command(CLI::App& program) {
+  CLI::App* command =
+      program.add_subcommand("synth", "Write synthetic biographies and questions about them");
+  command->footer(
+      "Every person has a unique name and six attributes, told in several paraphrases: a corpus\n"
+      "whose facts can be counted, to measure how much a model stores.\n\n"
+      "  memengine synth --people 20000 --passages 8 --vocab 1024 --out data/bio");
+  auto arguments = std::make_shared<SynthArguments>();
+  command->add_option("--out", arguments->out, "Folder to write to")->required();
+  command->add_option("--people", arguments->people, "How many")->capture_default_str();
+  command->add_option("--passages", arguments->passages, "Paraphrases of each")
+      ->capture_default_str();
+  command->add_option("--seed", arguments->seed, "Of all that is drawn")->capture_default_str();
+  command->add_option("--questions", arguments->questions, "About so many of them; 0: all")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command
+      ->add_option("--vocab", arguments->vocabulary,
+                   "Also train a SentencePiece tokenizer of so many pieces")
+      ->check(CLI::PositiveNumber);
+  command->callback([=] { synthesize(*arguments); });
+}
+
+}  // namespace memengine

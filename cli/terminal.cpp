@@ -1,0 +1,76 @@
+// The terminal, signals and numbers for people.
+#include "cli/terminal.h"
+
+#include <fmt/core.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include "io/utf8.h"
+
+namespace memengine {
+namespace {
+
+volatile std::sig_atomic_t signals_seen = 0;
+
+extern "C" void count_signal(int signal) {
+  signals_seen = signals_seen + 1;
+  if (signals_seen > 1) {
+    std::signal(signal, SIG_DFL);
+    std::raise(signal);
+  }
+}
+
+}  // namespace
+
+LiveLine::LiveLine() : terminal_(isatty(STDOUT_FILENO) != 0) {}
+
+LiveLine::~LiveLine() {
+  if (live_) fmt::print("\n");
+}
+
+void LiveLine::show(const std::string& line) {
+  if (!terminal_) {
+    say(line);
+    return;
+  }
+  winsize size{};
+  std::string visible = line;
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 &&
+      visible.size() > size.ws_col) {
+    visible.resize(size.ws_col);
+    visible.resize(complete_utf8_prefix(visible));
+  }
+  fmt::print("\r\x1b[K{}", visible);
+  std::fflush(stdout);
+  live_ = true;
+}
+
+void LiveLine::say(const std::string& line) {
+  if (live_) fmt::print("\r\x1b[K");
+  live_ = false;
+  fmt::print("{}\n", line);
+  std::fflush(stdout);
+}
+
+void catch_stop_signals() {
+  for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, count_signal);
+}
+
+bool stop_requested() {
+  return signals_seen > 0;
+}
+
+std::string grouped(std::int64_t number) {
+  std::string digits = std::to_string(number);
+  const std::size_t first = digits.starts_with('-') ? 1 : 0;
+  for (std::size_t at = digits.size(); at > first + 3;) digits.insert(at -= 3, ",");
+  return digits;
+}
+
+std::string counted(std::int64_t number, const std::string& noun) {
+  return grouped(number) + " " + noun + (number == 1 ? "" : "s");
+}
+
+}  // namespace memengine

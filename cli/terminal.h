@@ -1,0 +1,37 @@
+// What commands that work for a while share: a live line, and a polite way to be stopped.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace memengine {
+
+// One line that is written over on a terminal; elsewhere (a file, a pipe) each is a plain line.
+class LiveLine {
+ public:
+  LiveLine();
+  ~LiveLine();  // leaves the cursor below the line
+  LiveLine(const LiveLine&) = delete;
+  LiveLine& operator=(const LiveLine&) = delete;
+
+  bool terminal() const { return terminal_; }
+  // Replaces the live line, cut to the terminal's width.
+  void show(const std::string& line);
+  // A line that stays.
+  void say(const std::string& line);
+
+ private:
+  bool terminal_;
+  bool live_ = false;
+};
+
+// From here on SIGINT and SIGTERM only count; a second one ends the process at once.
+void catch_stop_signals();
+bool stop_requested();
+
+// "126,601,234".
+std::string grouped(std::int64_t number);
+// "1 shard", "2,000 shards".
+std::string counted(std::int64_t number, const std::string& noun);
+
+}  // namespace memengine
