@@ -97,18 +97,33 @@ Trainer::~Trainer() = default;
 
 void Trainer::train_step() {
   const Context& context = runtime_.context();
-  Transformer& transformer = model_.transformer();
   const std::int64_t micro_batches = config_.grad_acc_steps;
   const std::int64_t tokens = config_.data.batch_size * config_.data.seq_len;
   const double gradient_scale = 1.0 / static_cast<double>(tokens * micro_batches);
 
+  // The host runs ahead of the device, but by two steps at most: the loader gives buffers that the
+  // device may still be copying from to nobody for so long.
+  StreamMarker& uploaded = uploaded_[static_cast<std::size_t>(step_ % 2)];
+  uploaded.wait();
   for (std::int64_t micro = 0; micro < micro_batches; ++micro) {
     const Batch batch = loader_->next();
     data_seconds_ += batch.wait_seconds;
     batches_.upload(context, batch, micro);
   }
+  uploaded.record(context);
+  step_graph_.run(context, config_.cuda_graph, [&] { compute_step(gradient_scale); });
+
+  ++step_;
+  ++steps_since_;
+  total_tokens_ += tokens * micro_batches;
+}
+
+// The part of a step that is the same sequence of launches every time.
+void Trainer::compute_step(double gradient_scale) {
+  const Context& context = runtime_.context();
+  Transformer& transformer = model_.transformer();
   fill_zero(context, transformer.parameters().gradients());
-  for (std::int64_t micro = 0; micro < micro_batches; ++micro) {
+  for (std::int64_t micro = 0; micro < config_.grad_acc_steps; ++micro) {
     batches_.derive(context, micro);
     const TokenBatch batch = batches_.batch(micro);
     transformer.forward(context, batch, micro, gradient_scale);
@@ -117,10 +132,6 @@ void Trainer::train_step() {
   }
   sum(context, batches_.loss(), batches_.loss_parts(), 1.0);
   model_.update();
-
-  ++step_;
-  ++steps_since_;
-  total_tokens_ += tokens * micro_batches;
 }
 
 std::int64_t Trainer::run(const std::function<bool()>& stop) {
@@ -235,7 +246,7 @@ void Trainer::resume() {
   }
   if (!newest.checkpoint) {
     initialise_weights();
-    loader_ = data_.training_loader(config_, {}, nullptr);
+    loader_ = data_.training_loader(config_, host_allocator(), nullptr);
     return;
   }
   const RunState state = read_run_state(*newest.checkpoint);
@@ -244,7 +255,14 @@ void Trainer::resume() {
                    &model_.optimizer());
   step_ = saved_step_ = state.step;
   total_tokens_ = state.total_tokens;
-  loader_ = data_.training_loader(config_, {}, &state.position);
+  loader_ = data_.training_loader(config_, host_allocator(), &state.position);
+}
+
+// Batches the GPU copies from must be page-locked, or every copy would make the host wait.
+HostAllocator Trainer::host_allocator() {
+  if (!runtime_.context().on_cuda()) return {};
+  return {[](std::size_t bytes) { return allocate_pinned(bytes); },
+          [](void* address) { free_pinned(address); }};
 }
 
 void Trainer::initialise_weights() {

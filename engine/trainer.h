@@ -12,6 +12,7 @@
 #include "engine/batch_buffers.h"
 #include "engine/run_data.h"
 #include "engine/runtime/runtime.h"
+#include "engine/runtime/step_graph.h"
 #include "engine/training_listener.h"
 #include "engine/training_model.h"
 #include "io/checkpoint.h"
@@ -36,11 +37,11 @@ class Trainer {
   std::int64_t step() const { return step_; }
 
  private:
-  struct Figures;
-
   void resume();
   void initialise_weights();
+  HostAllocator host_allocator();
   void train_step();
+  void compute_step(double gradient_scale);
   void report();
   void save();
   template <typename Tell>
@@ -55,6 +56,8 @@ class Trainer {
   std::unique_ptr<FolderLock> lock_;
   std::unique_ptr<TokenLoader> loader_;
   std::unique_ptr<ValidationReader> validation_;
+  StepGraph step_graph_;
+  StreamMarker uploaded_[2];
 
   std::int64_t step_ = 0;
   std::int64_t saved_step_ = -1;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "engine/runtime/error.h"
 #include "model/model_config.h"
 
 namespace memengine {
@@ -26,11 +27,11 @@ inline double initial_std(const ModelConfig& config, std::int64_t layer, std::in
 }
 
 inline std::string layer_name(std::int64_t layer, const char* rest) {
-  return "layers." + std::to_string(layer) + "." + rest;
+  return format_text("layers.{}.{}", layer, rest);
 }
 
 inline std::string feed_forward_name(std::int64_t layer, const char* rest) {
-  return layer_name(layer, "feed_forward.") + rest;
+  return format_text("layers.{}.feed_forward.{}", layer, rest);
 }
 
 }  // namespace memengine

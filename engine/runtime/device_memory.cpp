@@ -31,6 +31,15 @@ void free_memory(Device device, void* address, std::int64_t bytes) noexcept {
   munmap(address, static_cast<std::size_t>(bytes));
 }
 
+void* allocate_pinned(std::size_t bytes) {
+  if constexpr (cuda_build) return cuda::allocate_pinned(bytes);
+  fail_internal("{} bytes of page-locked memory were asked for in a build without CUDA", bytes);
+}
+
+void free_pinned(void* address) {
+  if constexpr (cuda_build) cuda::free_pinned(address);
+}
+
 HostBlock::HostBlock(std::int64_t bytes, bool pinned, const std::string& purpose)
     : bytes_(bytes), pinned_(pinned) {
   const std::int64_t available = free_memory_bytes(Device::cpu);

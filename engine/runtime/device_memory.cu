@@ -18,6 +18,16 @@ void free_memory(void* address) noexcept {
   cudaFree(address);
 }
 
+void* allocate_pinned(std::size_t bytes) {
+  void* address = nullptr;
+  MEMENGINE_CUDA_CHECK(cudaHostAlloc(&address, bytes, cudaHostAllocPortable));
+  return address;
+}
+
+void free_pinned(void* address) noexcept {
+  cudaFreeHost(address);
+}
+
 std::string register_host_memory(void* address, std::int64_t bytes) {
   const cudaError_t status = cudaHostRegister(address, static_cast<std::size_t>(bytes),
                                               cudaHostRegisterMapped | cudaHostRegisterPortable);
