@@ -1,0 +1,46 @@
+# The two commands: `make demo` and `make test`. Both install what is missing (.ci/
+# install_dependencies.sh says what), build with CMake and leave ./memengine here.
+#
+#   make demo     build, then show what a memory layer is for, in a few minutes on two cores
+#   make test     build, CUDA sources too where nvcc is found, and run all tests
+#   make build    build only
+#   make format   clang-format all sources
+#   make clean    remove the build folder and ./memengine
+
+BUILD ?= build
+JOBS ?= $(shell nproc)
+NVCC := $(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc))
+CCACHE := $(shell command -v ccache)
+
+CONFIGURE := -G Ninja -DCMAKE_BUILD_TYPE=Release
+CONFIGURE += $(if $(NVCC),-DMEMENGINE_CUDA=ON -DCMAKE_CUDA_COMPILER=$(NVCC),-DMEMENGINE_CUDA=OFF)
+CONFIGURE += $(if $(CCACHE),-DCMAKE_CXX_COMPILER_LAUNCHER=$(CCACHE) -DCMAKE_CUDA_COMPILER_LAUNCHER=$(CCACHE))
+
+.PHONY: demo test build program configure dependencies format clean
+
+demo: program
+	./memengine demo
+
+test: build
+	ctest --test-dir $(BUILD) -j2 --output-on-failure
+
+build: configure
+	cmake --build $(BUILD) -j $(JOBS)
+	@ln -sf $(BUILD)/memengine memengine
+
+# Without the tests: what the demo needs.
+program: configure
+	cmake --build $(BUILD) -j $(JOBS) --target memengine
+	@ln -sf $(BUILD)/memengine memengine
+
+configure: dependencies
+	cmake -S . -B $(BUILD) $(CONFIGURE)
+
+dependencies:
+	@.ci/install_dependencies.sh
+
+format:
+	clang-format -i $$(git ls-files '*.h' '*.cpp' '*.cu' '*.cuh')
+
+clean:
+	rm -rf $(BUILD) memengine
