@@ -99,7 +99,8 @@ void hold_out(PrepareSource& source, const TextOptions& text, LiveLine& line) {
   if (source.validation_inputs.empty()) return;
   const std::vector<fs::path> held_out = TextSource(source.validation_inputs, text).files();
   std::vector<fs::path> kept;
-  for (const fs::path& file : TextSource(source.inputs, text).files()) {
+  const TextSource inputs(source.inputs, text);
+  for (const fs::path& file : inputs.files()) {
     const bool held = std::any_of(held_out.begin(), held_out.end(), [&](const fs::path& other) {
       return fs::equivalent(file, other);
     });
