@@ -36,33 +36,29 @@ __global__ void __launch_bounds__(256)
   const int column = (static_cast<int>(warp % slabs) * team + lane % team) * width;
   const bool in_row = column < columns;
 
+  const int safe_column = in_row ? column : 0;
+
   float sum[width] = {};
   for (int base = 0; base < picks_per_token; base += warp_size) {
-    std::int32_t my_row = -1;
-    float my_weight = 0;
-    if (base + lane < picks_per_token) {
-      const std::int64_t pick = token * picks_per_token + base + lane;
-      my_row = inverse[pick];
-      my_weight = as_float(weights[pick]);
-    }
+    // Behind the last pick, lanes repeat it with a weight of zero.
+    const int place = base + lane;
+    const std::int64_t pick = token * picks_per_token + min(place, picks_per_token - 1);
+    const std::int32_t my_row = inverse[pick];
+    const float my_weight = place < picks_per_token ? as_float(weights[pick]) : 0.0F;
     const int here = min(warp_size, picks_per_token - base);
+#pragma unroll 1
     for (int next = 0; next < here; next += in_flight * teams) {
       Pack<T, width> row[in_flight];
-      float weight[in_flight];
-      bool given[in_flight];
 #pragma unroll
       for (int i = 0; i < in_flight; ++i) {
-        const int source = (next + i * teams + my_team) % warp_size;
-        const std::int32_t r = __shfl_sync(all, my_row, source);
-        weight[i] = __shfl_sync(all, my_weight, source);
-        given[i] = in_row && r >= 0;
-        if (given[i]) row[i] = load<width>(rows + static_cast<std::int64_t>(r) * columns + column);
+        const std::int32_t r = __shfl_sync(all, my_row, next + i * teams + my_team);
+        row[i] = load<width>(rows + static_cast<std::int64_t>(r) * columns + safe_column);
       }
 #pragma unroll
       for (int i = 0; i < in_flight; ++i) {
-        if (!given[i]) continue;
+        const float weight = __shfl_sync(all, my_weight, next + i * teams + my_team);
 #pragma unroll
-        for (int j = 0; j < width; ++j) sum[j] += weight[i] * row[i][j];
+        for (int j = 0; j < width; ++j) sum[j] += weight * row[i][j];
       }
     }
   }

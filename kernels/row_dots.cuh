@@ -13,7 +13,7 @@ namespace memengine::cuda {
 
 // Calls finish(pick, dot product) for every pick p = n * K + k.
 template <typename T, int width, int team, typename Finish>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 4)
     row_dots_kernel(Finish finish, const T* x, const T* rows, const std::int32_t* inverse,
                     std::int64_t tokens, int picks_per_token, int columns, int groups) {
   constexpr int in_flight = 8;
@@ -29,30 +29,29 @@ __global__ void __launch_bounds__(256)
   const int member = lane % team;
   const int my_team = lane / team;
   const std::int64_t first_pick = token * picks_per_token + first;
-  const std::int32_t my_row = lane < count ? inverse[first_pick + lane] : -1;
+  // Lanes without a pick repeat the last one; their results are not used.
+  const std::int32_t my_row = inverse[first_pick + min(lane, count - 1)];
   const T* vector = x + token * columns;
 
   float result = 0;
   for (int base = 0; base < count; base += in_flight * teams) {
-    const T* row[in_flight];
+    std::int32_t row[in_flight];
     float sum[in_flight];
 #pragma unroll
     for (int i = 0; i < in_flight; ++i) {
-      const int source = base + my_team * in_flight + i;
-      const std::int32_t r = __shfl_sync(all, my_row, source % warp_size);
-      row[i] = source < count ? rows + static_cast<std::int64_t>(r) * columns : nullptr;
+      row[i] = __shfl_sync(all, my_row, (base + my_team * in_flight + i) % warp_size);
       sum[i] = 0;
     }
+#pragma unroll 1
     for (int column = member * width; column < columns; column += team * width) {
       const Pack<T, width> a = load<width>(vector + column);
       Pack<T, width> b[in_flight];
 #pragma unroll
       for (int i = 0; i < in_flight; ++i) {
-        if (row[i] != nullptr) b[i] = load<width>(row[i] + column);
+        b[i] = load<width>(rows + static_cast<std::int64_t>(row[i]) * columns + column);
       }
 #pragma unroll
       for (int i = 0; i < in_flight; ++i) {
-        if (row[i] == nullptr) continue;
 #pragma unroll
         for (int j = 0; j < width; ++j) sum[i] += a[j] * b[i][j];
       }

@@ -44,7 +44,7 @@ struct SegmentsOfSortedRows {
 
 // One team of `team` lanes sums one chunk over one slab of team * width columns.
 template <typename T, int width, int team, bool accumulate, typename Segments>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 3)
     segment_sum_kernel(float* out, float* partials, Segments segments, const T* vectors,
                        std::int64_t entries, int entries_per_vector, int columns, int slabs) {
   constexpr int in_flight = 8;
@@ -60,6 +60,7 @@ __global__ void __launch_bounds__(256)
                         << (static_cast<int>(threadIdx.x) % warp_size - member);
   const int column = (slab * team + member) * width;
   const bool in_row = column < columns;
+  const int safe_column = in_row ? column : 0;
 
   std::int32_t current = segments.row(first);
   if (current >= segments.row_limit) return;
@@ -84,35 +85,33 @@ __global__ void __launch_bounds__(256)
   };
 
   for (int base = 0; base < count; base += team) {
-    // Each lane fetches one entry; the team then walks through them.
-    std::int32_t my_row = 0;
-    std::int32_t my_vector = 0;
+    // Each lane fetches one entry; the team then walks through them. Behind the last entry, lanes
+    // repeat it with a coefficient of zero.
+    const int place = base + member;
+    const std::int64_t position = first + min(place, count - 1);
+    const std::int32_t entry = segments.order[position];
+    const std::int32_t my_row = segments.row(position);
+    const std::int32_t my_vector = entry / entries_per_vector;
     float my_coefficient = 0;
-    if (base + member < count) {
-      const std::int64_t position = first + base + member;
-      const std::int32_t entry = segments.order[position];
-      my_row = segments.row(position);
-      my_vector = entry / entries_per_vector;
+    if (place < count) {
       if constexpr (sizeof(*segments.coefficients) == 4)
         my_coefficient = segments.coefficients[entry];
       else
         my_coefficient = to_float(segments.coefficients[entry]);
     }
     const int here = min(team, count - base);
+#pragma unroll 1
     for (int next = 0; next < here; next += in_flight) {
       Pack<T, width> vector[in_flight];
 #pragma unroll
       for (int i = 0; i < in_flight; ++i) {
         const std::int32_t v = __shfl_sync(mask, my_vector, next + i, team);
-        if (in_row && next + i < here) {
-          vector[i] = load<width>(vectors + static_cast<std::int64_t>(v) * columns + column);
-        }
+        vector[i] = load<width>(vectors + static_cast<std::int64_t>(v) * columns + safe_column);
       }
 #pragma unroll
       for (int i = 0; i < in_flight; ++i) {
         const std::int32_t row = __shfl_sync(mask, my_row, next + i, team);
         const float coefficient = __shfl_sync(mask, my_coefficient, next + i, team);
-        if (next + i >= here) continue;
         if (row != current) {
           finish();
           current = row;
@@ -120,10 +119,8 @@ __global__ void __launch_bounds__(256)
 #pragma unroll
           for (int j = 0; j < width; ++j) sum[j] = 0;
         }
-        if (in_row) {
 #pragma unroll
-          for (int j = 0; j < width; ++j) sum[j] += coefficient * vector[i][j];
-        }
+        for (int j = 0; j < width; ++j) sum[j] += coefficient * vector[i][j];
       }
     }
   }
