@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Everything that needs a GPU, in one call: build, all tests, the memory checkers, the benchmark.
+#
+#   .ci/gpu.sh [build] [test] [sanitize] [bench]      default: all four
+#
+# Logs and the benchmark's JSON go to $OUT (default: build-gpu/out). Exit status: the first failure's.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+build=${BUILD:-build-gpu}
+out=${OUT:-$build/out}
+steps=${*:-build test sanitize bench}
+mkdir -p "$out"
+status=0
+note() { printf '\n== %s (%ss)\n' "$1" "$SECONDS"; }
+keep() { [ "$1" -eq 0 ] || { [ $status -ne 0 ] || status=$1; echo "FAILED: $2 ($1)"; }; }
+
+for step in $steps; do
+  case $step in
+    build)
+      note build
+      cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release >"$out/configure.log" 2>&1 ||
+        { tail -20 "$out/configure.log"; exit 1; }
+      ninja -k 20 -C "$build" >"$out/build.log" 2>&1
+      result=$?
+      keep $result build
+      if [ $result -ne 0 ]; then grep -E "error|FAILED|undefined" "$out/build.log" | head -40; fi
+      ;;
+    test)
+      note test
+      for program in "$build"/test_*; do
+        [ -x "$program" ] && [ -f "$program" ] || continue
+        name=$(basename "$program")
+        timeout 300 "$program" --gtest_brief=1 >"$out/$name.log" 2>&1
+        keep $? "$name"
+        echo "$name: $(grep -E '^\[  (PASSED|FAILED)' "$out/$name.log" | head -1)"
+        grep -E "^\[  FAILED  \]" "$out/$name.log" | sort -u | head -30
+      done
+      ;;
+    sanitize)
+      for tool in memcheck racecheck initcheck; do
+        note "$tool"
+        for name in test_kernels test_optim; do
+          timeout 280 compute-sanitizer --tool $tool --error-exitcode 9 --print-limit 5 \
+            "$build/$name" --gtest_brief=1 --gtest_filter='*cuda*' >"$out/$tool.$name.log" 2>&1
+          keep $? "$tool $name"
+          grep -E "ERROR SUMMARY|RACECHECK SUMMARY" "$out/$tool.$name.log"
+        done
+      done
+      ;;
+    bench)
+      note bench
+      "$build/memengine" bench --json "$out/bench.json" 2>&1 | tee "$out/bench.log"
+      keep $? bench
+      ;;
+  esac
+done
+note done
+exit $status
