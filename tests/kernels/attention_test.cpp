@@ -17,7 +17,7 @@ class Attention : public GradientTest {
     AttentionShape shape;
   };
   // head_dim from the smallest to the largest, lengths around and between tiles.
-  static constexpr Case cases[] = {{1, 1, {1, 1, 2}},   {2, 19, {4, 2, 8}},   {3, 64, {3, 1, 16}},
+  static constexpr Case cases[] = {{5, 1, {1, 1, 2}},   {2, 19, {4, 2, 8}},   {3, 64, {3, 1, 16}},
                                    {1, 99, {6, 2, 38}}, {2, 130, {4, 4, 32}}, {1, 257, {2, 1, 128}},
                                    {1, 200, {8, 1, 64}}};
 

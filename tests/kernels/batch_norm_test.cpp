@@ -42,7 +42,7 @@ class BatchNorm : public GradientTest {
   struct Size {
     std::int64_t rows, features;
   };
-  static constexpr Size sizes[] = {{7, 1}, {5, 19}, {99, 64}, {989, 19}, {64, 989}};
+  static constexpr Size sizes[] = {{7, 3}, {5, 19}, {99, 64}, {989, 19}, {64, 989}};
 
   // Columns with means and deviations of their own.
   std::vector<double> inputs(std::int64_t rows, std::int64_t features) {

@@ -37,7 +37,7 @@ class LayerNorm : public GradientTest {
   struct Size {
     std::int64_t tokens, heads, k_dim;
   };
-  static constexpr Size sizes[] = {{1, 1, 8}, {3, 2, 19}, {99, 4, 64}, {19, 1, 989}, {989, 3, 6}};
+  static constexpr Size sizes[] = {{3, 1, 8}, {3, 2, 19}, {99, 4, 64}, {19, 1, 989}, {989, 3, 6}};
 };
 
 TEST_P(LayerNorm, ForwardAndBackward) {

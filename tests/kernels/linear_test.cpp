@@ -10,7 +10,7 @@ class Linear : public GradientTest {
   struct Size {
     std::int64_t rows, inputs, outputs;
   };
-  static constexpr Size sizes[] = {{1, 1, 1},   {1, 64, 989},   {3, 7, 19},
+  static constexpr Size sizes[] = {{5, 1, 3},   {1, 64, 989},   {3, 7, 19},
                                    {99, 33, 1}, {65, 989, 128}, {989, 19, 99}};
 };
 
@@ -90,6 +90,9 @@ TEST_P(Linear, BackwardWeightAccumulates) {
     auto x = normal(rows * inputs);
     auto dweight = normal(outputs * inputs);
     auto dbias = normal(outputs);
+    // Off centre, so that the sums over rows do not cancel to rounding errors.
+    for (double& value : dout) value += 1;
+    for (double& value : x) value += 1;
     const Tensor dout_tensor = upload(dtype(), {rows, outputs}, dout);
     const Tensor x_tensor = upload(dtype(), {rows, inputs}, x);
     const Tensor dweight_tensor = upload(accumulator(), {outputs, inputs}, dweight);
