@@ -17,7 +17,7 @@
 namespace memengine {
 
 // indices = the knn best rows of each head, best first; equal scores: the lower row first.
-// weights = softmax of their scores over knn.
+// weights = softmax of their scores over knn. On CUDA knn is at most 128 (internal error beyond).
 void product_key_forward(const Context& context, Tensor indices, Tensor weights, Tensor query,
                          Tensor sub_keys);
 
