@@ -52,8 +52,30 @@ struct alignas(16) KeyValueShared {
   QueryStage<T, D> stages[2];
 };
 
+// As mask_scores, keys along the rows; `lowest` has the first visible key of each query.
+template <int M, int N>
+__device__ inline void mask_transposed_scores(float (&scores)[M][N][4], const std::int32_t* lowest,
+                                              int first_query, int first_key) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int n = 0; n < N; ++n)
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int column = n * 8 + lane % 4 * 2 + i;
+      const int lowest_key = lowest[column];
+#pragma unroll
+      for (int m = 0; m < M; ++m)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const int key = first_key + m * 16 + half * 8 + lane / 4;
+          if (key > first_query + column || key < lowest_key)
+            scores[m][n][2 * half + i] = masked_score;
+        }
+    }
+}
+
 template <typename T, int D>
-__global__ void __launch_bounds__(threads, 2)
+__global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
     attention_key_value_gradient_kernel(T* dqkv, const T* dout, const T* qkv,
                                         const float* log_sum_exp, const float* delta,
                                         AttentionProblem problem) {
@@ -74,17 +96,14 @@ __global__ void __launch_bounds__(threads, 2)
 
   const int query_begin = block_key / tile * tile;
   const int query_end = problem.query_end(b, min(block_key + owned_per_block<T, D>, length));
-  const int tiles = (query_end - query_begin + tile - 1) / tile;  // at least 1: a key sees itself
 
-  // Step i works on query tile i % tiles of query head i / tiles of the group.
-  const auto load_stage = [&](QueryStage<T, D>& stage, int step) {
-    const int head = kv_head * group + step / tiles;
-    const int first = query_begin + step % tiles * tile;
+  const auto load_stage = [&](QueryStage<T, D>& stage, int head, int first) {
     load_rows_async<T, D, tile, threads>(stage.query, qkv + problem.qkv_offset(b, head), stride,
                                          first, length, head_dim);
     load_rows_async<T, D, tile, threads>(stage.dout, dout + problem.out_offset(b, head), out_stride,
                                          first, length, head_dim);
-    for (int i = threadIdx.x; i < tile; i += threads) {
+    if (threadIdx.x < tile) {
+      const int i = threadIdx.x;
       const bool valid = first + i < length;
       const std::int64_t row = problem.row_offset(b, head) + (valid ? first + i : 0);
       copy_4_bytes_async(&stage.log_sum_exp[i], log_sum_exp + row, valid);
@@ -96,7 +115,7 @@ __global__ void __launch_bounds__(threads, 2)
                                                         block_key, length, head_dim);
   load_rows_async<T, D, owned_per_block<T, D>, threads>(shared.value, qkv + value_offset, stride,
                                                         block_key, length, head_dim);
-  load_stage(shared.stages[0], 0);
+  load_stage(shared.stages[0], kv_head * group, query_begin);
   commit_copies();
 
   const int warp_offset = warp * owned_per_warp<T, D> * row_pitch<T, D>;
@@ -105,39 +124,40 @@ __global__ void __launch_bounds__(threads, 2)
   const float c = problem.scale * log2_e;
   float dkey[M][D / 8][4] = {};
   float dvalue[M][D / 8][4] = {};
-  for (int step = 0; step < group * tiles; ++step) {
+  const int head_end = (kv_head + 1) * group;
+  int head = kv_head * group, tile_query = query_begin, current = 0;
+  while (head < head_end) {
     wait_copies<0>();
     __syncthreads();
-    const QueryStage<T, D>& stage = shared.stages[step % 2];
-    if (step + 1 < group * tiles) {
-      load_stage(shared.stages[(step + 1) % 2], step + 1);
+    const QueryStage<T, D>& stage = shared.stages[current];
+    current ^= 1;
+    const bool last_tile = tile_query + tile >= query_end;  // of this head
+    const int next_head = last_tile ? head + 1 : head;
+    const int next_query = last_tile ? query_begin : tile_query + tile;
+    if (next_head < head_end) {
+      load_stage(shared.stages[current], next_head, next_query);
       commit_copies();
     }
 #pragma unroll 1
     for (int first = 0; first < tile; first += part) {
-      const int query = query_begin + step % tiles * tile + first;
+      const int query = tile_query + first;
       if (query + part <= warp_key || query >= query_end) continue;  // nobody sees this warp's keys
 
       float p[M][part_columns][4];
       multiply_by_rows<T, D>(p, keys, stage.query + first * row_pitch<T, D>);
-      const bool masked = query < warp_key + owned_per_warp<T, D> - 1 ||
-                          stage.first_visible[first + part - 1] > warp_key;
+      if (query < warp_key + owned_per_warp<T, D> - 1 ||
+          stage.first_visible[first + part - 1] > warp_key)
+        mask_transposed_scores(p, stage.first_visible + first, query, warp_key);
 #pragma unroll
       for (int n = 0; n < part_columns; ++n)
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          const int column = n * 8 + lane % 4 * 2 + i;
-          const float offset = stage.log_sum_exp[first + column] * log2_e;
-          const int lowest = masked ? stage.first_visible[first + column] : 0;
+          const float offset = stage.log_sum_exp[first + n * 8 + lane % 4 * 2 + i] * log2_e;
 #pragma unroll
-          for (int m = 0; m < M; ++m)
-#pragma unroll
-            for (int half = 0; half < 2; ++half) {
-              float& x = p[m][n][2 * half + i];
-              x = exp2_fast(x * c - offset);
-              const int key = warp_key + m * 16 + half * 8 + lane / 4;
-              if (masked && (key > query + column || key < lowest)) x = 0;
-            }
+          for (int m = 0; m < M; ++m) {
+            p[m][n][i] = exp2_fast(p[m][n][i] * c - offset);
+            p[m][n][i + 2] = exp2_fast(p[m][n][i + 2] * c - offset);
+          }
         }
       accumulate_rows<T, D>(dvalue, p, stage.dout + first * row_pitch<T, D>);
 
@@ -149,15 +169,15 @@ __global__ void __launch_bounds__(threads, 2)
         for (int i = 0; i < 2; ++i) {
           const float row_delta = stage.delta[first + n * 8 + lane % 4 * 2 + i];
 #pragma unroll
-          for (int m = 0; m < M; ++m)
-#pragma unroll
-            for (int half = 0; half < 2; ++half) {
-              float& x = ds[m][n][2 * half + i];
-              x = p[m][n][2 * half + i] * (x - row_delta);
-            }
+          for (int m = 0; m < M; ++m) {
+            ds[m][n][i] = p[m][n][i] * (ds[m][n][i] - row_delta);
+            ds[m][n][i + 2] = p[m][n][i + 2] * (ds[m][n][i + 2] - row_delta);
+          }
         }
       accumulate_rows<T, D>(dkey, ds, stage.query + first * row_pitch<T, D>);
     }
+    head = next_head;
+    tile_query = next_query;
   }
   store_rows<T, D>(dqkv + key_offset, stride, warp_key, length, head_dim, dkey,
                    [&](int, int) { return problem.scale; });
@@ -179,7 +199,7 @@ struct alignas(16) QueryShared {
 };
 
 template <typename T, int D>
-__global__ void __launch_bounds__(threads, 2)
+__global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
     attention_query_gradient_kernel(T* dqkv, const T* dout, const T* qkv, const float* log_sum_exp,
                                     const float* delta, AttentionProblem problem) {
   constexpr int M = fragments<T, D>;
@@ -252,24 +272,17 @@ __global__ void __launch_bounds__(threads, 2)
       float p[M][part_columns][4], ds[M][part_columns][4];
       multiply_by_rows<T, D>(p, queries, stage.key + first * row_pitch<T, D>);
       multiply_by_rows<T, D>(ds, douts, stage.value + first * row_pitch<T, D>);
-      const bool masked = part_key + part > warp_row + 1 || part_key < warp_common;
+      if (part_key + part > warp_row + 1 || part_key < warp_common)
+        mask_scores(p, problem, b, warp_row, part_key);
 #pragma unroll
       for (int m = 0; m < M; ++m)
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          const int row = warp_row + m * 16 + half * 8 + lane / 4;
-          const int lowest = masked ? problem.first_key(b, row) : 0;
+        for (int n = 0; n < part_columns; ++n)
 #pragma unroll
-          for (int n = 0; n < part_columns; ++n)
-#pragma unroll
-            for (int i = 0; i < 2; ++i) {
-              const int key = part_key + n * 8 + lane % 4 * 2 + i;
-              const float x = exp2_fast(p[m][n][2 * half + i] * c - offset[m][half]);
-              float& result = ds[m][n][2 * half + i];
-              result = x * (result - row_delta[m][half]);
-              if (masked && (key > row || key < lowest)) result = 0;
-            }
-        }
+          for (int i = 0; i < 4; ++i) {
+            const float probability = exp2_fast(p[m][n][i] * c - offset[m][i / 2]);
+            ds[m][n][i] = probability * (ds[m][n][i] - row_delta[m][i / 2]);
+          }
       accumulate_rows<T, D>(dquery, ds, stage.key + first * row_pitch<T, D>);
     }
   }

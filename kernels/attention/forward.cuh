@@ -2,16 +2,21 @@
 //
 // One block computes a tile of query rows of one head, 16 * M rows a warp. Tiles of keys and values
 // stream through two shared-memory stages (cp.async); each warp multiplies its queries by the keys,
-// updates the running maximum m and sum l of its rows, and adds probabilities times values to its
-// output, all in registers:
+// turns scores into probabilities relative to a reference r of each row, and adds probabilities
+// times values to its output, all in registers:
 //
-//     s = q k^T;  m' = max(m, s);  p = exp2(c (s - m'));  l = l 2^(c (m - m')) + sum p
-//     o = o 2^(c (m - m')) + p v                          with c = scale * log2(e)
+//     s = q k^T;  p = 2^(c s - r);  l += sum p;  o += p v          with c = scale * log2(e)
+//     at the end: o / l, log_sum_exp = ln(2) (r + log2 l)
+//
+// The usual r is the running maximum, but any r that keeps p in the range of floats gives the same
+// result. So r is the maximum of the row's first tile, and is raised (o and l rescaled) only when a
+// tile's sum passes 2^60: the maximum costs nothing where it is not needed. Masked scores are a
+// huge finite negative number: a row that has seen only masked keys has a hugely negative r and
+// gathers garbage, which the raise that the first real score enforces multiplies by zero.
 //
 // M = 2 where the registers allow it: every key fragment read from shared memory then feeds two
-// products; with 16 rows a warp shared memory, not the tensor cores, would be the limit. Masked
-// scores are a huge finite negative number: a row that has seen only masked keys gathers garbage,
-// which the first real score multiplies by exactly zero. Blocks with the most keys start first.
+// products; with 16 rows a warp shared memory, not the tensor cores, would be the limit. Blocks
+// with the most keys start first.
 #pragma once
 
 #include "engine/runtime/cuda_check.h"
@@ -20,8 +25,8 @@
 namespace memengine::cuda {
 namespace forward {
 
-constexpr float masked_score = -1e30F;
 constexpr int threads = 128;
+constexpr float largest_sum = 0x1p60F;
 constexpr int key_tile = 64;
 constexpr int key_columns = key_tile / 8;  // 8-wide fragments
 
@@ -40,53 +45,61 @@ constexpr int shared_bytes = (4 * key_tile + (narrow<T, D> ? 0 : rows_per_block<
 // What a lane knows of its rows: two in each 16-row fragment.
 template <int M>
 struct RowState {
-  float maximum[M][2];
-  float sum[M][2];  // of this lane's columns only; the quad adds up at the end
+  float reference[M][2];  // in powers of two
+  float sum[M][2];        // of this lane's columns only; the quad adds up at the end
 };
 
-// Replaces scores by probabilities relative to the rows' new maximum and rescales sum and output.
+// Makes each row's reference at least the maximum of its scores, and rescales sum and output.
 template <int D, int M>
-__device__ __forceinline__ void online_softmax(float (&scores)[M][key_columns][4],
-                                               float (&output)[M][D / 8][4], RowState<M>& rows,
-                                               float c) {
-  float rescale[M][2];
-  bool moved = false;
+__device__ inline void raise_reference(const float (&scores)[M][key_columns][4],
+                                       float (&output)[M][D / 8][4], RowState<M>& rows, float c) {
 #pragma unroll
   for (int m = 0; m < M; ++m)
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      float maximum = rows.maximum[m][half];
+      float maximum = masked_score;
 #pragma unroll
       for (int n = 0; n < key_columns; ++n)
         maximum = fmaxf(maximum, fmaxf(scores[m][n][2 * half], scores[m][n][2 * half + 1]));
       maximum = fmaxf(maximum, __shfl_xor_sync(0xffffffffU, maximum, 1));
       maximum = fmaxf(maximum, __shfl_xor_sync(0xffffffffU, maximum, 2));
-      moved |= maximum > rows.maximum[m][half];
-      rescale[m][half] = exp2_fast((rows.maximum[m][half] - maximum) * c);
-      rows.maximum[m][half] = maximum;
-      const float offset = maximum * c;
-      float sum = rows.sum[m][half] * rescale[m][half];
+      const float reference = fmaxf(rows.reference[m][half], maximum * c);
+      const float rescale = exp2_fast(rows.reference[m][half] - reference);
+      rows.reference[m][half] = reference;
+      rows.sum[m][half] *= rescale;
+#pragma unroll
+      for (int n = 0; n < D / 8; ++n) {
+        output[m][n][2 * half] *= rescale;
+        output[m][n][2 * half + 1] *= rescale;
+      }
+    }
+}
+
+// Replaces scores by 2^(c score - reference); false if a sum has grown too large.
+template <int M>
+__device__ inline bool exponentials(float (&scores)[M][key_columns][4], float (&sums)[M][2],
+                                    const RowState<M>& rows, float c) {
+  bool in_range = true;
+#pragma unroll
+  for (int m = 0; m < M; ++m)
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float sum = 0;
 #pragma unroll
       for (int n = 0; n < key_columns; ++n)
 #pragma unroll
         for (int i = 2 * half; i < 2 * half + 2; ++i) {
-          scores[m][n][i] = exp2_fast(scores[m][n][i] * c - offset);
+          scores[m][n][i] = exp2_fast(scores[m][n][i] * c - rows.reference[m][half]);
           sum += scores[m][n][i];
         }
-      rows.sum[m][half] = sum;
+      sums[m][half] = sum;
+      in_range &= sum <= largest_sum;
     }
-  if (__any_sync(0xffffffffU, moved)) {  // after the first tiles a maximum rarely moves
-#pragma unroll
-    for (int m = 0; m < M; ++m)
-#pragma unroll
-      for (int n = 0; n < D / 8; ++n)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) output[m][n][i] *= rescale[m][i / 2];
-  }
+  return __all_sync(0xffffffffU, in_range);
 }
 
 template <typename T, int D>
-__global__ void __launch_bounds__(threads, 2)
+__global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
     attention_forward_kernel(T* out, float* log_sum_exp, const T* qkv, AttentionProblem problem) {
   constexpr int M = fragments<T, D>;
   constexpr int stage_elements = key_tile * row_pitch<T, D>;
@@ -135,11 +148,12 @@ __global__ void __launch_bounds__(threads, 2)
   for (int m = 0; m < M; ++m)
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      rows.maximum[m][half] = masked_score;
+      rows.reference[m][half] = masked_score;
       rows.sum[m][half] = 0;
     }
 
   int stage = 0;
+  bool raise = true;
   for (int first = key_begin; first < key_end; first += key_tile, stage ^= 1) {
     wait_copies<0>();
     __syncthreads();  // the tile is there, and nobody reads the other stage any more
@@ -149,25 +163,21 @@ __global__ void __launch_bounds__(threads, 2)
     }
     if (first >= warp_row + rows_per_warp<T, D> || first + key_tile <= warp_first) continue;
 
-    float scores[M][key_columns][4];
-    multiply_by_rows<T, D>(scores, queries, key_stages + stage * stage_elements);
-    if (first + key_tile > warp_row + 1 || first < warp_common) {
-#pragma unroll
-      for (int m = 0; m < M; ++m)
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          const int row = warp_row + m * 16 + half * 8 + lane / 4;
-          const int lowest = problem.first_key(b, row);
-#pragma unroll
-          for (int n = 0; n < key_columns; ++n)
-#pragma unroll
-            for (int i = 0; i < 2; ++i) {
-              const int key = first + n * 8 + lane % 4 * 2 + i;
-              if (key > row || key < lowest) scores[m][n][2 * half + i] = masked_score;
-            }
-        }
+    float scores[M][key_columns][4], sums[M][2];
+    while (true) {
+      multiply_by_rows<T, D>(scores, queries, key_stages + stage * stage_elements);
+      if (first + key_tile > warp_row + 1 || first < warp_common)
+        mask_scores(scores, problem, b, warp_row, first);
+      if (raise) raise_reference<D>(scores, output, rows, c);
+      const bool in_range = exponentials(scores, sums, rows, c);
+      if (in_range || raise) break;
+      raise = true;  // rare: once more, from the scores on
     }
-    online_softmax<D>(scores, output, rows, c);
+    raise = false;
+#pragma unroll
+    for (int m = 0; m < M; ++m)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) rows.sum[m][half] += sums[m][half];
     accumulate_rows<T, D>(output, scores, value_stages + stage * stage_elements);
   }
 
@@ -181,7 +191,7 @@ __global__ void __launch_bounds__(threads, 2)
       const int row = warp_row + m * 16 + half * 8 + lane / 4;
       if (row < length && lane % 4 == 0) {
         log_sum_exp[problem.row_offset(b, head) + row] =
-            (rows.maximum[m][half] * c + log2f(sum)) * ln_2;
+            (rows.reference[m][half] + log2f(sum)) * ln_2;
       }
     }
   store_rows<T, D>(out + problem.out_offset(b, head), problem.out_stride(), warp_row, length,

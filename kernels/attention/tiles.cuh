@@ -27,6 +27,13 @@ inline constexpr int row_pitch = D + 16 / static_cast<int>(sizeof(T));
 template <typename T, int D>
 inline constexpr bool narrow = D* static_cast<int>(sizeof(T)) <= 128;
 
+// Blocks of 128 threads that shall share a multiprocessor; more means fewer registers a thread.
+template <typename T, int D>
+inline constexpr int blocks_at_once = D * sizeof(T) <= 32 ? 3 : 2;
+
+// Instead of minus infinity: the difference of two masked scores is zero, not NaN.
+inline constexpr float masked_score = -1e30F;
+
 // Calls body.template operator()<D>() with the narrowest width that has kernels.
 template <typename T, typename Body>
 void dispatch_head_dim(int head_dim, const Body& body) {
@@ -147,6 +154,28 @@ struct SharedRows {
     for (int i = 0; i < 4; ++i) a.set(i, words[i]);
   }
 };
+
+// Masks the scores [queries first_query .., keys first_tile_key ..] of keys that a query does not
+// see.
+template <int M, int N>
+__device__ inline void mask_scores(float (&scores)[M][N][4], const AttentionProblem& problem, int b,
+                                   int first_query, int first_tile_key) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int m = 0; m < M; ++m)
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int query = first_query + m * 16 + half * 8 + lane / 4;
+      const int lowest = problem.first_key(b, query);
+#pragma unroll
+      for (int n = 0; n < N; ++n)
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const int key = first_tile_key + n * 8 + lane % 4 * 2 + i;
+          if (key > query || key < lowest) scores[m][n][2 * half + i] = masked_score;
+        }
+    }
+}
 
 // scores [16 M, 8 N] = left [16 M, D] times right [8 N, D] transposed, `right` in shared memory.
 template <typename T, int D, int M, int N, typename Left>
