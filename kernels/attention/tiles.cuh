@@ -32,7 +32,9 @@ template <typename T, int D>
 inline constexpr int blocks_at_once = D * sizeof(T) <= 32 ? 3 : 2;
 
 // Instead of minus infinity: the difference of two masked scores is zero, not NaN.
-inline constexpr float masked_score = -1e30F;
+// A power of two: its product with the scale is exact, so a row that has seen nothing else gets
+// 2^0 from the fused multiply-add s c - r, not 2 to the power of a rounding error.
+inline constexpr float masked_score = -0x1p100F;
 
 // Calls body.template operator()<D>() with the narrowest width that has kernels.
 template <typename T, typename Body>
