@@ -68,7 +68,7 @@ void add_inspect_command(CLI::App& program) {
   command->add_option("--sample", arguments->sample_tokens, "Tokens of the shards' sample")
       ->check(CLI::Range(0, 65536))
       ->capture_default_str();
-  command->add_flag("!--no-verify", arguments->verify, "Do not compare checksums");
+  command->add_flag("--no-verify", arguments->no_verify, "Do not compare checksums");
   command->callback([=] { inspect(*arguments); });
 }
 

@@ -14,7 +14,7 @@ struct InspectArguments {
   std::string tokenizer;               // of shards: to decode the sample; empty: looked for
   std::filesystem::path tokenizer_path;
   std::int64_t sample_tokens = 64;
-  bool verify = true;  // compare the checksums of shards and checkpoints
+  bool no_verify = false;  // do not compare the checksums of shards and checkpoints
 };
 
 // What a config's model and run amount to, and the memory it would take.

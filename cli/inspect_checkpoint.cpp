@@ -66,7 +66,7 @@ void print_checkpoint(const fs::path& folder, bool verify) {
 void inspect_checkpoint(const InspectArguments& arguments) {
   const fs::path& path = arguments.path;
   std::error_code error;
-  if (fs::exists(path / "state.json", error)) return print_checkpoint(path, arguments.verify);
+  if (fs::exists(path / "state.json", error)) return print_checkpoint(path, !arguments.no_verify);
   const std::vector<std::int64_t> steps =
       fs::is_directory(path, error) ? checkpoint_steps(path) : std::vector<std::int64_t>();
   if (!steps.empty()) {
@@ -75,7 +75,7 @@ void inspect_checkpoint(const InspectArguments& arguments) {
     fmt::print("{}: {}, of {}\n", path.string(),
                counted(static_cast<std::int64_t>(steps.size()), "checkpoint"),
                (steps.size() == 1 ? "step " : "steps ") + list);
-    return print_checkpoint(path / checkpoint_name(steps.back()), arguments.verify);
+    return print_checkpoint(path / checkpoint_name(steps.back()), !arguments.no_verify);
   }
   const SafetensorsReader reader(path);
   std::uint64_t bytes = 0;

@@ -139,7 +139,7 @@ void print_set(const InspectArguments& arguments, const ShardSet& set) {
   const std::unique_ptr<Tokenizer> tokenizer = find_tokenizer(arguments, set.shards.front());
   ShardSummaryOptions options;
   options.sample_tokens = arguments.sample_tokens;
-  options.verify = arguments.verify;
+  options.verify = !arguments.no_verify;
   options.tokenizer = tokenizer.get();
   const ShardSummary summary = summarize_shards(set.shards, options);
   fmt::print("{}: {}", set.name, counted(summary.shards, "shard"));
@@ -154,7 +154,7 @@ void print_set(const InspectArguments& arguments, const ShardSet& set) {
   } else {
     fmt::print("  tokenizer {} {}, vocabulary {}\n", summary.tokenizer, summary.tokenizer_hash,
                grouped(summary.vocab_size));
-    if (arguments.verify) {
+    if (!arguments.no_verify) {
       fmt::print("  checksums {}\n",
                  summary.verified ? "verified" : "verified, but not all shards have one");
     }

@@ -4,10 +4,33 @@
 #include <fmt/core.h>
 
 #include <exception>
+#include <filesystem>
 #include <new>
+#include <string>
 
 #include "cli/command.h"
 #include "engine/runtime/error.h"
+#include "io/yaml_values.h"
+
+namespace {
+
+// A first word that is no command is answered with the nearest one.
+void check_command(CLI::App& program, const std::string& word) {
+  if (word.starts_with('-')) return;
+  std::string nearest;
+  for (const CLI::App* command : program.get_subcommands([](CLI::App*) { return true; })) {
+    const std::string& name = command->get_name();
+    if (name == word) return;
+    if (nearest.empty() ||
+        memengine::edit_distance(word, name) < memengine::edit_distance(word, nearest)) {
+      nearest = name;
+    }
+  }
+  memengine::fail_input("there is no command '{}'; the nearest is '{}' (see memengine --help)",
+                        word, nearest);
+}
+
+}  // namespace
 
 int main(int argument_count, char** arguments) {
   CLI::App program(
@@ -16,20 +39,27 @@ int main(int argument_count, char** arguments) {
       "memengine");
   program.set_version_flag("--version", "memengine " MEMENGINE_VERSION);
   program.require_subcommand(1);
+  program.get_formatter()->column_width(36);
   memengine::add_prepare_command(program);
   memengine::add_train_command(program);
   memengine::add_inspect_command(program);
   memengine::add_synth_command(program);
 
   try {
+    if (argument_count > 1) check_command(program, arguments[1]);
     program.parse(argument_count, arguments);
     return 0;
   } catch (const CLI::ParseError& error) {
-    // CLI11 prints help and usage errors itself; all its errors are the user's.
-    return program.exit(error) == 0 ? 0 : 2;
+    if (error.get_exit_code() == 0) return program.exit(error);  // help was asked for
+    fmt::print(stderr, "memengine: {} (see memengine --help)\n", error.what());
+    return 2;
   } catch (const memengine::Error& error) {
     fmt::print(stderr, "memengine: {}\n", error.what());
     return error.kind() == memengine::Error::Kind::input ? 2 : 1;
+  } catch (const std::filesystem::filesystem_error& error) {
+    // A path that cannot be read or written is the user's to mend.
+    fmt::print(stderr, "memengine: {}\n", error.what());
+    return 2;
   } catch (const std::bad_alloc&) {
     fmt::print(stderr, "memengine: out of host memory\n");
     return 1;

@@ -1,6 +1,7 @@
 // The counting allocator. A planning arena counts from a made-up base address.
 #include "engine/runtime/arena.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "engine/runtime/device_memory.h"
@@ -14,8 +15,9 @@ constexpr std::uintptr_t planning_base = 4096;
 
 }  // namespace
 
-Arena::Arena(Device device, std::int64_t bytes) : device_(device), capacity_(bytes) {
-  if (bytes == 0) capacity_ = bytes = alignment;
+Arena::Arena(Device device, std::int64_t bytes) : device_(device) {
+  // Parts are aligned, so the last one ends at a multiple.
+  capacity_ = bytes = std::max((bytes + alignment - 1) / alignment, std::int64_t{1}) * alignment;
   const std::int64_t available = free_memory_bytes(device);
   if (bytes <= available) base_ = allocate_memory(device, bytes);
   if (base_ == nullptr) {

@@ -1,0 +1,147 @@
+// Whatever is wrong with the input: one clear line, exit code 2.
+#include <gtest/gtest.h>
+
+#include "tests/cli/program.h"
+
+namespace memengine {
+namespace {
+
+using Words = std::vector<std::string>;
+
+class BadInput : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder.write("config.yaml", small_config());
+    folder.write("texts.jsonl", small_texts());
+  }
+  void prepare() {
+    run_well(folder, {"prepare", "texts.jsonl", "--tokenizer", "bytes", "--out", "data"});
+  }
+  std::filesystem::path shard() const { return folder / "data/texts/train_000000.bin"; }
+
+  TemporaryFolder folder;
+};
+
+TEST_F(BadInput, OnTheCommandLine) {
+  expect_refusal(folder, {}, {"subcommand"});
+  expect_refusal(folder, {"trian", "config.yaml"}, {"'trian'", "'train'"});
+  expect_refusal(folder, {"train"}, {"config"});
+  expect_refusal(folder, {"train", "config.yaml", "--fast"}, {"--fast"});
+  expect_refusal(folder, {"train", "config.yaml", "steps"}, {"steps", "="});
+  expect_refusal(folder, {"synth", "--people", "many", "--out", "x"}, {"--people", "many"});
+  expect_refusal(folder, {"synth", "--people", "0", "--out", "x"}, {"0"});
+}
+
+TEST_F(BadInput, InTheConfig) {
+  prepare();
+  expect_refusal(folder, {"train", "nowhere.yaml"}, {"nowhere.yaml"});
+  expect_refusal(folder, {"train", "config.yaml", "model.n_layer=3"},
+                 {"model.n_layer", "n_layers"});
+  expect_refusal(folder, {"train", "config.yaml", "steps=soon"}, {"steps", "soon"});
+  expect_refusal(folder, {"train", "config.yaml", "model.productkey_args.layers=7"}, {"7"});
+  expect_refusal(folder, {"train", "config.yaml", "model.productkey_args.mem_offload=true"},
+                 {"mem_offload"});
+  folder.write("typo.yaml", small_config() + "optimizer: {lr: 1}\n");
+  expect_refusal(folder, {"train", "typo.yaml"}, {"typo.yaml:", "optimizer", "optim"});
+  folder.write("type.yaml", small_config() + "grad_acc_steps: [1, 2]\n");
+  expect_refusal(folder, {"train", "type.yaml"}, {"type.yaml:", "grad_acc_steps"});
+  folder.write("broken.yaml", "model: {dim: 32\n");
+  expect_refusal(folder, {"train", "broken.yaml"}, {"broken.yaml"});
+  expect_refusal(folder, {"inspect", "config.yaml", "modle.dim=3"}, {"modle", "model"});
+}
+
+TEST_F(BadInput, APlanThatExceedsMemory) {
+  prepare();
+  expect_refusal(folder,
+                 {"train", "config.yaml", "model.productkey_args.mem_n_keys=40000",
+                  "model.productkey_args.mem_v_dim=2048"},
+                 {"memory", "mem_n_keys"});
+  EXPECT_FALSE(std::filesystem::exists(folder / "run/metrics.jsonl"));
+}
+
+TEST_F(BadInput, InTheData) {
+  expect_refusal(folder, {"train", "config.yaml"}, {"data", "prepare"});
+  prepare();
+  expect_refusal(folder, {"train", "config.yaml", "data.sources={nothing: 1}"}, {"nothing"});
+  expect_refusal(folder, {"train", "config.yaml", "model.vocab_size=100"}, {"vocab_size", "258"});
+  expect_refusal(folder, {"train", "config.yaml", "data.seq_len=100000"}, {"texts"});
+}
+
+TEST_F(BadInput, ADamagedShard) {
+  prepare();
+  const std::string whole = file_bytes(shard());
+  folder.write("data/texts/train_000000.bin", whole.substr(0, whole.size() - 3));
+  expect_refusal(folder, {"train", "config.yaml"}, {"train_000000.bin"});
+  expect_refusal(folder, {"inspect", "data"}, {"train_000000.bin"});
+  folder.write("data/texts/train_000000.bin", "");
+  expect_refusal(folder, {"train", "config.yaml"}, {"train_000000.bin"});
+  std::string changed = whole;
+  changed[0] = 'x';
+  folder.write("data/texts/train_000000.bin", changed);
+  expect_refusal(folder, {"train", "config.yaml"}, {"train_000000.bin"});
+  changed = whole;
+  changed[changed.size() / 2] ^= 1;
+  folder.write("data/texts/train_000000.bin", changed);
+  expect_refusal(folder, {"inspect", "data"}, {"train_000000.bin", "checksum"});
+}
+
+TEST_F(BadInput, AnotherTokenizerThanTheShards) {
+  prepare();
+  run_well(folder,
+           {"synth", "--people", "20", "--passages", "2", "--vocab", "400", "--out", "bio"});
+  expect_refusal(
+      folder,
+      {"train", "config.yaml", "data.tokenizer.name=sp", "data.tokenizer.path=bio/tokenizer.model"},
+      {"tokenizer"});
+  expect_refusal(
+      folder, {"train", "config.yaml", "data.tokenizer.name=sp", "data.tokenizer.path=none.model"},
+      {"none.model"});
+}
+
+TEST_F(BadInput, OfPrepare) {
+  const auto refuse = [&](Words more, const Words& parts) {
+    Words words = {"prepare", "--out", "out"};
+    words.insert(words.end(), more.begin(), more.end());
+    expect_refusal(folder, words, parts);
+  };
+  const Words bytes = {"--tokenizer", "bytes"};
+  const auto with_bytes = [&](Words words) {
+    words.insert(words.end(), bytes.begin(), bytes.end());
+    return words;
+  };
+  refuse(bytes, {"--source"});
+  refuse(with_bytes({"nowhere.jsonl"}), {"nowhere.jsonl"});
+  refuse(with_bytes({"config.yaml"}), {"config.yaml"});
+  refuse(with_bytes({"--source", "texts.jsonl"}), {"NAME=PATH"});
+  refuse(with_bytes({"texts.jsonl", "--validation", "1.5"}), {"1.5"});
+  refuse(with_bytes({"texts.jsonl", "--text-field", "body"}), {"texts.jsonl:1", "body"});
+  refuse({"texts.jsonl"}, {"--tokenizer-path"});
+  refuse({"texts.jsonl", "--tokenizer", "words"}, {"words"});
+  refuse({"texts.jsonl", "--tokenizer-path", "texts.jsonl"}, {"texts.jsonl"});
+  refuse({"texts.jsonl", "--tokenizer", "tiktoken", "--tokenizer-path", "texts.jsonl"},
+         {"texts.jsonl"});
+  folder.write("empty.jsonl", "");
+  refuse(with_bytes({"empty.jsonl"}), {"empty"});
+  folder.write("latin.txt", "caf\xe9");
+  refuse(with_bytes({"latin.txt"}), {"latin.txt", "UTF-8"});
+  folder.write("latin.jsonl", "{\"text\": \"fine\"}\n{\"text\": \"caf\xe9\"}\n");
+  refuse(with_bytes({"latin.jsonl"}), {"latin.jsonl:2", "UTF-8"});
+  folder.write("half.jsonl", "{\"text\": \"fine\"}\n{\"text\": \"not clo");
+  refuse(with_bytes({"half.jsonl"}), {"half.jsonl:2"});
+  // Another tokenizer or other settings in the same folder.
+  prepare();
+  expect_refusal(folder,
+                 {"prepare", "texts.jsonl", "--tokenizer", "bytes", "--seed", "1", "--out", "data"},
+                 {"overwrite"});
+}
+
+TEST_F(BadInput, OfInspect) {
+  expect_refusal(folder, {"inspect", "nowhere"}, {"nowhere"});
+  expect_refusal(folder, {"inspect", "texts.jsonl"}, {"texts.jsonl", "neither"});
+  expect_refusal(folder, {"inspect", folder.path().string()}, {"neither"});
+  folder.write("x.safetensors", "nonsense");
+  expect_refusal(folder, {"inspect", "x.safetensors"}, {"x.safetensors"});
+}
+
+}  // namespace
+}  // namespace memengine
