@@ -15,7 +15,6 @@ pkg-config  pkg-config
 -           libopenblas-dev
 -           libpcre2-dev
 -           libsentencepiece-dev
--           libspdlog-dev
 -           libxxhash-dev
 -           libyaml-cpp-dev
 -           libzstd-dev
