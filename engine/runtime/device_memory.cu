@@ -11,6 +11,7 @@ void* allocate_memory(std::int64_t bytes) {
     return nullptr;
   }
   MEMENGINE_CUDA_CHECK(cudaMemset(address, 0, static_cast<std::size_t>(bytes)));
+  MEMENGINE_CUDA_CHECK(cudaDeviceSynchronize());  // streams do not wait for the default stream
   return address;
 }
 
