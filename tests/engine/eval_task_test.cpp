@@ -93,7 +93,7 @@ TEST(EvalTask, NqOpenPromptsEqualTheHarness) {
       read_lines(test_data_folder() / "eval/lm_eval_rules/nq_open_0shot_first20.jsonl");
   ASSERT_EQ(cases.size(), 20U);
   for (std::size_t i = 0; i < 20; ++i) {
-    EXPECT_EQ(contexts[i], cases[i].at("ctx"));
+    EXPECT_EQ(contexts[i], cases[i].at("ctx").get<std::string>());
     EXPECT_EQ(task.documents[i].answers, cases[i].at("gold").get<std::vector<std::string>>());
   }
 }
@@ -141,8 +141,8 @@ TEST(EvalTask, PiqaWorkedFewShotCases) {
   EXPECT_EQ(task.shot_split(), "train");
   const auto contexts = build_contexts(task, 5, 20, 1234);
   for (std::size_t i = 0; i < 20; ++i) {
-    EXPECT_EQ(contexts[i], cases[i].at("ctx")) << i;
-    EXPECT_EQ(task.documents[i].gold, cases[i].at("gold"));
+    EXPECT_EQ(contexts[i], cases[i].at("ctx").get<std::string>()) << i;
+    EXPECT_EQ(task.documents[i].gold, cases[i].at("gold").get<int>());
     for (std::size_t choice = 0; choice < 2; ++choice) {
       EXPECT_EQ(task.target_delimiter + task.documents[i].choices[choice],
                 cases[i].at("continuations")[choice]);
