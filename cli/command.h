@@ -8,6 +8,9 @@
 
 namespace memengine {
 
+void add_eval_command(CLI::App& program);
+void add_export_command(CLI::App& program);
+void add_generate_command(CLI::App& program);
 void add_inspect_command(CLI::App& program);
 void add_prepare_command(CLI::App& program);
 void add_synth_command(CLI::App& program);

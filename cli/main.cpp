@@ -42,6 +42,9 @@ int main(int argument_count, char** arguments) {
   program.get_formatter()->column_width(36);
   memengine::add_prepare_command(program);
   memengine::add_train_command(program);
+  memengine::add_eval_command(program);
+  memengine::add_generate_command(program);
+  memengine::add_export_command(program);
   memengine::add_inspect_command(program);
   memengine::add_synth_command(program);
 

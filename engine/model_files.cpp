@@ -238,24 +238,24 @@ ModelTensors list_tensors(const Context& context, const Transformer& transformer
   return list;
 }
 
-void load(const Checkpoint& checkpoint, const std::vector<FileTensor>& tensors) {
+// `reader` is a Checkpoint or a SafetensorsReader, `where` its name for messages.
+template <typename Reader>
+void load(const Reader& reader, const std::string& where, const std::vector<FileTensor>& tensors) {
   constexpr std::uint64_t block_bytes = 16 << 20;
   std::vector<std::byte> block;
   for (const FileTensor& tensor : tensors) {
-    const TensorInfo* found = checkpoint.find(tensor.source.name);
+    const TensorInfo* found = reader.find(tensor.source.name);
     if (found == nullptr) {
-      fail_input("{}: no tensor '{}': the checkpoint is of another model",
-                 checkpoint.folder().string(), tensor.source.name);
+      fail_input("{}: no tensor '{}': the weights are of another model", where, tensor.source.name);
     }
     if (found->shape != tensor.source.shape || found->dtype != tensor.source.dtype) {
-      fail_input("{}: tensor '{}' is {} [{}], the config makes it {} [{}]",
-                 checkpoint.folder().string(), tensor.source.name, file_dtype_name(found->dtype),
-                 fmt::join(found->shape, ", "), file_dtype_name(tensor.source.dtype),
-                 fmt::join(tensor.source.shape, ", "));
+      fail_input("{}: tensor '{}' is {} [{}], the config makes it {} [{}]", where,
+                 tensor.source.name, file_dtype_name(found->dtype), fmt::join(found->shape, ", "),
+                 file_dtype_name(tensor.source.dtype), fmt::join(tensor.source.shape, ", "));
     }
     for (std::uint64_t offset = 0; offset < found->bytes; offset += block_bytes) {
       block.resize(std::min(block_bytes, found->bytes - offset));
-      checkpoint.read(tensor.source.name, offset, block);
+      reader.read(tensor.source.name, offset, block);
       tensor.write(offset, block);
     }
   }
@@ -278,8 +278,15 @@ std::vector<CheckpointFile> model_files(const Context& context, const Transforme
 void load_model_files(const Context& context, const Checkpoint& checkpoint,
                       Transformer& transformer, const Optimizer* optimizer) {
   const ModelTensors tensors = list_tensors(context, transformer, optimizer);
-  load(checkpoint, tensors.model);
-  load(checkpoint, tensors.optimizer);
+  const std::string where = checkpoint.folder().string();
+  load(checkpoint, where, tensors.model);
+  load(checkpoint, where, tensors.optimizer);
+  transformer.parameters().refresh_compute(context);
+}
+
+void load_weights(const Context& context, const SafetensorsReader& reader, const std::string& where,
+                  Transformer& transformer) {
+  load(reader, where, list_tensors(context, transformer, nullptr).model);
   transformer.parameters().refresh_compute(context);
 }
 

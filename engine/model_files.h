@@ -24,4 +24,8 @@ std::vector<CheckpointFile> model_files(const Context& context, const Transforme
 void load_model_files(const Context& context, const Checkpoint& checkpoint,
                       Transformer& transformer, const Optimizer* optimizer);
 
+// The weights alone, from any safetensors file with the same names; `where` is for messages.
+void load_weights(const Context& context, const SafetensorsReader& reader, const std::string& where,
+                  Transformer& transformer);
+
 }  // namespace memengine

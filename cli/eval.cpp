@@ -1,0 +1,87 @@
+// memengine eval CONFIG [a.b.c=value ...]
+#include <fmt/core.h>
+
+#include <chrono>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "cli/command.h"
+#include "cli/device_option.h"
+#include "cli/terminal.h"
+#include "engine/evaluation.h"
+#include "engine/run_files.h"
+
+namespace memengine {
+namespace {
+
+// "hellaswag  [#######.......]  1600/3200  211/s  left 8s", renewed a few times a second.
+class EvalDisplay {
+ public:
+  void show(const std::string& task, std::size_t done, std::size_t total) {
+    const auto now = std::chrono::steady_clock::now();
+    if (task != task_) {
+      task_ = task;
+      begin_ = last_;  // the first pass is done already
+      shown_ = {};
+    }
+    last_ = now;
+    const double since_shown = std::chrono::duration<double>(now - shown_).count();
+    if (done < total && since_shown < (line_.terminal() ? 0.2 : 30.0)) return;
+    shown_ = now;
+    const double seconds = std::chrono::duration<double>(now - begin_).count();
+    const double rate = static_cast<double>(done) / std::max(seconds, 1e-9);
+    const std::size_t filled = total > 0 ? done * 24 / total : 24;
+    line_.show(fmt::format("{:<10} [{}{}]  {}/{} requests  {:.1f}/s  left {}", task,
+                           std::string(filled, '#'), std::string(24 - filled, '.'), done, total,
+                           rate, duration_text(static_cast<double>(total - done) / rate)));
+  }
+
+ private:
+  LiveLine line_;
+  std::string task_;
+  std::chrono::steady_clock::time_point begin_, shown_;
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+void evaluate_checkpoint(const std::string& path, const std::vector<std::string>& overrides,
+                         const std::string& tokenizer) {
+  const EvalConfig config = load_eval_config(path, overrides);
+  for (const std::string& notice : config.notices) fmt::print("note: {}\n", notice);
+  const ModelSource source = find_model(config.ckpt_dir, tokenizer);
+  const Device device = device_of(config.device);
+  fmt::print("evaluating {} on {}\n", source.folder.string(), describe_device(device));
+  std::fflush(stdout);
+  Evaluation evaluation;
+  {
+    EvalDisplay display;
+    evaluation = run_evaluation(config, source, device,
+                                [&](const std::string& task, std::size_t done, std::size_t total) {
+                                  display.show(task, done, total);
+                                });
+  }
+  write_evaluation(config, evaluation, std::max<std::int64_t>(source.step, 0));
+  fmt::print("\n{}\nresults in {}\n", eval_table(evaluation.results),
+             (std::filesystem::path(config.dump_dir) / "results.json").string());
+}
+
+}  // namespace
+
+void add_eval_command(CLI::App& program) {
+  CLI::App* command =
+      program.add_subcommand("eval", "Evaluate a model on HellaSwag, PIQA and NQ Open");
+  command->footer(
+      "ckpt_dir is a checkpoint, a run's folder (its newest checkpoint), an exported model or a\n"
+      "Hugging Face Llama folder. Keys of the config can be overridden:\n\n"
+      "  memengine eval configs/eval.yaml ckpt_dir=runs/demo data_dir=data/eval harness.limit=100");
+  auto path = std::make_shared<std::string>();
+  auto overrides = std::make_shared<std::vector<std::string>>();
+  auto tokenizer = std::make_shared<std::string>();
+  command->add_option("config", *path, "YAML file")->required();
+  command->add_option("overrides", *overrides, "a.b.c=value");
+  command->add_option("--tokenizer", *tokenizer,
+                      "Tokenizer file (or 'bytes') in place of the model's own");
+  command->callback([=] { evaluate_checkpoint(*path, *overrides, *tokenizer); });
+}
+
+}  // namespace memengine

@@ -1,0 +1,175 @@
+// memengine generate MODEL [--prompt TEXT] ...
+//
+// One-shot with --prompt; without it, each line typed (or read from a pipe) is continued. Text
+// appears as it is made, whole characters at a time.
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <iostream>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/command.h"
+#include "cli/device_option.h"
+#include "cli/terminal.h"
+#include "engine/generator.h"
+#include "io/utf8.h"
+
+namespace memengine {
+namespace {
+
+struct GenerateArguments {
+  std::string model, tokenizer;
+  std::optional<std::string> prompt;
+  std::vector<std::string> until;
+  std::int64_t max_tokens = 256;
+  std::int64_t rows = 1024;  // of one pass
+  SamplingOptions sampling;
+  DeviceChoice device = DeviceChoice::automatic;
+  bool fp32 = false;
+};
+
+// Prints tokens as text: an unfinished character waits for its other bytes, and the space that
+// SentencePiece puts in front of a text is not shown at its beginning.
+class Stream {
+ public:
+  Stream(const Tokenizer& tokenizer, bool starts_text)
+      : tokenizer_(tokenizer), starts_text_(starts_text) {}
+
+  void show(std::int32_t token) {
+    if (token >= tokenizer_.vocab_size()) return;
+    pending_ += tokenizer_.token_bytes(token);
+    if (starts_text_ && !pending_.empty()) {
+      if (tokenizer_.name() == "sp" && pending_.front() == ' ') pending_.erase(0, 1);
+      starts_text_ = false;
+    }
+    print(complete_utf8_prefix(pending_));
+  }
+  void finish() {
+    print(pending_.size());
+    fmt::print("\n");
+    std::fflush(stdout);
+  }
+
+ private:
+  void print(std::size_t bytes) {
+    const std::string text = replace_invalid_utf8(std::string_view(pending_).substr(0, bytes));
+    pending_.erase(0, bytes);
+    fmt::print("{}", text);
+    std::fflush(stdout);
+  }
+
+  const Tokenizer& tokenizer_;
+  bool starts_text_;
+  std::string pending_;
+};
+
+const char* why_it_ended(Generation::End end) {
+  switch (end) {
+    case Generation::End::context_full:
+      return "the model's context is full";
+    case Generation::End::max_tokens:
+      return "--max-tokens reached";
+    case Generation::End::end_of_sequence:
+      return "end of sequence";
+    case Generation::End::stop_string:
+      return "stop string";
+    case Generation::End::interrupted:
+      return "interrupted";
+  }
+  return "";
+}
+
+void generate(const GenerateArguments& arguments) {
+  const ModelSource source = find_model(arguments.model, arguments.tokenizer);
+  const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(source);
+  Runtime runtime(device_of(arguments.device));
+  InferenceSize size;
+  size.bf16 = !arguments.fp32;
+  size.cache_sequences = 1;
+  size.cache_length = source.model.max_seqlen;
+  size.tokens = std::min(arguments.rows, size.cache_length);
+  InferenceModel model(source.model, size, runtime);
+  model.load(source);
+  Generator generator(model, *tokenizer);
+  const bool terminal = isatty(STDOUT_FILENO) != 0;
+  catch_stop_signals();
+
+  const auto continue_text = [&](const std::string& text, SamplingOptions sampling) {
+    const bool bos = source.add_bos && tokenizer->bos_id() >= 0;
+    GenerationPrompt prompt{tokenizer->encode(text, bos, false), arguments.max_tokens,
+                            arguments.until};
+    fmt::print("{}", text);
+    std::fflush(stdout);
+    Stream stream(*tokenizer, text.empty());
+    const auto on_token = [&](std::size_t, std::int32_t token) {
+      stream.show(token);
+      return !stop_requested();
+    };
+    const Generation made = generator.generate({&prompt, 1}, sampling, on_token).front();
+    stream.finish();
+    if (terminal && made.end != Generation::End::end_of_sequence) {
+      fmt::print("[{} tokens; {}]\n", made.tokens.size(), why_it_ended(made.end));
+    }
+  };
+  if (arguments.prompt) {
+    continue_text(*arguments.prompt, arguments.sampling);
+    return;
+  }
+  const bool typed = isatty(STDIN_FILENO) != 0;
+  if (typed) fmt::print("Type the beginning of a text; an empty line or Ctrl-D ends.\n");
+  SamplingOptions sampling = arguments.sampling;
+  std::string line;
+  while (!stop_requested()) {
+    if (typed) {
+      fmt::print("> ");
+      std::fflush(stdout);
+    }
+    if (!std::getline(std::cin, line) || (typed && line.empty())) break;
+    continue_text(line, sampling);
+    ++sampling.seed;  // the same line again gives another text
+  }
+}
+
+}  // namespace
+
+void add_generate_command(CLI::App& program) {
+  CLI::App* command = program.add_subcommand("generate", "Continue texts with a model");
+  command->footer(
+      "  memengine generate runs/demo --prompt \"Once upon a time\" --temperature 0.8 --top-p 0.9\n"
+      "  memengine generate runs/demo          (interactive)");
+  auto arguments = std::make_shared<GenerateArguments>();
+  command
+      ->add_option("model", arguments->model,
+                   "A checkpoint, a run's folder, an exported model or a Hugging Face Llama folder")
+      ->required();
+  command->add_option("--prompt", arguments->prompt,
+                      "Text to continue; without it lines are read from the terminal");
+  command->add_option("--max-tokens", arguments->max_tokens, "Most new tokens")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--temperature", arguments->sampling.temperature, "0: the most likely token")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command
+      ->add_option("--top-p", arguments->sampling.top_p, "Keep the tokens that make up this share")
+      ->check(CLI::Range(0.0, 1.0));
+  command->add_option("--top-k", arguments->sampling.top_k, "Keep so many of the likeliest tokens")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--seed", arguments->sampling.seed, "Of the draws")->capture_default_str();
+  command->add_option("--stop", arguments->until, "Stop once this text appears (repeatable)");
+  command->add_option("--tokenizer", arguments->tokenizer,
+                      "Tokenizer file (or 'bytes') in place of the model's own");
+  command->add_option("--device", arguments->device, "auto, cpu or cuda")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, DeviceChoice>{{"auto", DeviceChoice::automatic},
+                                              {"cpu", DeviceChoice::cpu},
+                                              {"cuda", DeviceChoice::cuda}}));
+  command->add_flag("--fp32", arguments->fp32, "Compute in FP32 on a GPU, not in BF16");
+  command->callback([=] { generate(*arguments); });
+}
+
+}  // namespace memengine

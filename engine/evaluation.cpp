@@ -1,0 +1,162 @@
+// Sizes the model for the tasks, runs them, and records what came out.
+#include "engine/evaluation.h"
+
+#include <algorithm>
+#include <chrono>
+#include <deque>
+
+#include "engine/eval_model.h"
+#include "engine/inference_model.h"
+#include "engine/runtime/error.h"
+#include "io/checkpoint.h"
+#include "io/metrics.h"
+
+namespace memengine {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Texts that decode at once: enough to fill a pass, few enough for their caches.
+constexpr std::int64_t most_sequences = 256;
+
+double seconds_since_1970() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+void check_task_names(const HarnessConfig& harness) {
+  if (harness.tasks.empty()) {
+    fail_input("harness.tasks is empty: name tasks to evaluate, for instance [hellaswag, piqa]");
+  }
+  const std::vector<std::string>& known = evaluation_task_names();
+  for (const EvalTask& task : harness.tasks) {
+    if (std::find(known.begin(), known.end(), task.task) == known.end()) {
+      fail_input("harness.tasks: no task '{}'; there are {}", task.task, fmt::join(known, ", "));
+    }
+  }
+}
+
+// Runs of neighbouring tasks with the same limit are evaluated together.
+std::vector<EvalOptions> task_groups(const EvalConfig& config) {
+  std::vector<EvalOptions> groups;
+  for (const EvalTask& task : config.harness.tasks) {
+    const double limit = task.limit.value_or(config.harness.limit.value_or(0));
+    if (groups.empty() || groups.back().limit != limit) {
+      EvalOptions options;
+      options.data_root = *config.data_dir;
+      options.limit = limit;
+      options.fewshot_seed = static_cast<std::uint64_t>(config.harness.fewshot_random_seed);
+      // The harness's tasks stop after 256 tokens of their own; the config can only stop earlier.
+      options.max_gen_tokens =
+          static_cast<int>(std::min<std::int64_t>(config.generator.max_gen_len, 256));
+      groups.push_back(options);
+    }
+    const std::int64_t shots = task.num_fewshot.value_or(config.harness.num_fewshot.value_or(0));
+    groups.back().tasks.push_back({task.task, static_cast<int>(shots)});
+  }
+  return groups;
+}
+
+InferenceSize inference_size(const EvalConfig& config, const ModelConfig& model,
+                             std::int64_t max_length, Device device) {
+  InferenceSize size;
+  size.bf16 = config.generator.dtype == ModelDtype::bf16;
+  size.tokens = std::max(config.generator.max_tokens, max_length);
+  const bool generates = std::any_of(config.harness.tasks.begin(), config.harness.tasks.end(),
+                                     [](const EvalTask& task) { return task.task == "nq_open"; });
+  if (generates) {
+    size.cache_length = max_length;
+    size.cache_sequences = fitting_sequences(model, max_length, size.bf16, device,
+                                             std::min(most_sequences, size.tokens));
+  }
+  return size;
+}
+
+}  // namespace
+
+Evaluation run_evaluation(const EvalConfig& config, const ModelSource& source, Device device,
+                          const EvalTaskProgress& progress) {
+  const double start = seconds_since_1970();
+  check_task_names(config.harness);
+  if (!config.data_dir) {
+    fail_input(
+        "data_dir is missing; give the folder with the evaluation sets, for instance "
+        "data_dir=data/eval");
+  }
+  const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(source);
+  std::int64_t max_length = source.model.max_seqlen;
+  if (config.generator.max_prompt_len) {
+    max_length =
+        std::min(max_length, *config.generator.max_prompt_len + config.generator.max_gen_len);
+  }
+  const InferenceSize size = inference_size(config, source.model, max_length, device);
+  Runtime runtime(device);
+  InferenceModel model(source.model, size, runtime);
+  model.load(source);
+  EvalModel language_model(model, *tokenizer, max_length);
+  SamplingOptions sampling;
+  sampling.temperature = config.generator.temperature;
+  sampling.top_p = config.generator.top_p;
+  sampling.top_k = config.generator.top_k;
+  language_model.set_sampling(sampling);
+  const bool bos = source.add_bos && tokenizer->bos_id() >= 0;
+  const EncodeText encode = [&](std::string_view text) {
+    return tokenizer->encode(text, bos, false);
+  };
+
+  Evaluation evaluation;
+  for (const EvalOptions& options : task_groups(config)) {
+    std::vector<EvalTaskResult> results = evaluate(language_model, encode, options, progress);
+    std::move(results.begin(), results.end(), std::back_inserter(evaluation.results));
+  }
+  EvalRunDescription& run = evaluation.run;
+  run.model_name = source.folder.string();
+  run.model_arguments = fmt::format("ckpt_dir={}", source.folder.string());
+  run.device = device == Device::cuda ? "cuda" : "cpu";
+  run.dtype = size.bf16 && device == Device::cuda ? "bf16" : "fp32";
+  run.max_length = static_cast<int>(max_length);
+  run.limit = config.harness.limit.value_or(0);
+  run.fewshot_seed = static_cast<std::uint64_t>(config.harness.fewshot_random_seed);
+  run.start_time = start;
+  run.total_seconds = seconds_since_1970() - start;
+  return evaluation;
+}
+
+void append_eval_metrics(const fs::path& folder, const Evaluation& evaluation, std::int64_t step) {
+  std::deque<std::string> names;  // keys are views
+  std::vector<Metric> metrics = {{"global_step", step},
+                                 {"created_at", evaluation.run.start_time},
+                                 {"seconds", evaluation.run.total_seconds}};
+  for (const EvalTaskResult& result : evaluation.results) {
+    for (const EvalMetric& metric : result.metrics) {
+      names.push_back(result.task.name + "/" + metric.name);
+      metrics.emplace_back(names.back(), metric.value);
+      if (!metric.standard_error) continue;
+      names.push_back(names.back() + "_stderr");
+      metrics.emplace_back(names.back(), *metric.standard_error);
+    }
+  }
+  fs::create_directories(folder);
+  MetricsFile(folder / "metrics.eval.jsonl", std::max<std::int64_t>(step - 1, 0)).write(metrics);
+}
+
+void write_evaluation(const EvalConfig& config, const Evaluation& evaluation, std::int64_t step) {
+  if (config.dump_dir.empty()) {
+    fail_input("dump_dir is missing; give the folder for results.json, for instance dump_dir=eval");
+  }
+  write_eval_files(config.dump_dir, evaluation.results, evaluation.run, config.harness.log_samples);
+  if (config.metric_log_dir) append_eval_metrics(*config.metric_log_dir, evaluation, step);
+}
+
+Evaluation evaluate_during_training(const RunConfig& config, const fs::path& checkpoint,
+                                    Device device, const EvalTaskProgress& progress) {
+  if (!config.eval) fail_internal("evaluation during training without an `eval` section");
+  const ModelSource source = find_model(checkpoint);
+  Evaluation evaluation = run_evaluation(*config.eval, source, device, progress);
+  EvalConfig files = *config.eval;
+  files.dump_dir = (fs::path(config.dump_dir) / "evals" / checkpoint_name(source.step)).string();
+  if (!files.metric_log_dir) files.metric_log_dir = config.dump_dir;
+  write_evaluation(files, evaluation, source.step);
+  return evaluation;
+}
+
+}  // namespace memengine

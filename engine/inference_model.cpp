@@ -1,0 +1,185 @@
+// The same construction twice, as for training: on planning arenas to count, on real ones to run.
+#include "engine/inference_model.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/hugging_face.h"
+#include "engine/model_files.h"
+#include "engine/runtime/runtime_cuda.h"
+#include "io/safetensors.h"
+
+namespace memengine {
+namespace {
+
+ModelSize model_size(const InferenceSize& size, Device device) {
+  ModelSize result;
+  result.tokens = size.tokens;
+  result.length = size.tokens;  // score() packs its documents into one row
+  result.training = false;
+  result.dtype = size.bf16 && device == Device::cuda ? DType::bf16 : DType::f32;
+  result.cache_sequences = size.cache_sequences;
+  result.cache_length = size.cache_length;
+  return result;
+}
+
+}  // namespace
+
+void ScoreRows::clear() {
+  for (auto* part : {&tokens, &targets, &positions, &document_start}) part->clear();
+}
+
+void DecodeRows::clear() {
+  for (auto* part : {&tokens, &sequences, &positions, &wanted}) part->clear();
+}
+
+// Everything that is built from arenas.
+struct InferenceModel::Parts {
+  std::unique_ptr<Transformer> transformer;
+  Buffers buffers;
+
+  Parts(const ModelConfig& config, const InferenceSize& size, Device device, ModelMemory& memory) {
+    const ModelSize shape = model_size(size, device);
+    transformer = std::make_unique<Transformer>(config, shape, memory);
+    const auto allocate = [&](DType dtype, std::int64_t count) {
+      return memory.device.allocate("batches", dtype, {count});
+    };
+    for (Tensor* part :
+         {&buffers.tokens, &buffers.targets, &buffers.positions, &buffers.document_start,
+          &buffers.first_visible, &buffers.best, &buffers.sequences, &buffers.wanted}) {
+      *part = allocate(DType::i32, size.tokens);
+    }
+    buffers.log_probabilities = allocate(DType::f32, size.tokens);
+    if (size.cache_sequences > 0) {
+      buffers.logits =
+          memory.device.allocate("batches", shape.dtype, {size.cache_sequences, config.vocab_size});
+    }
+  }
+};
+
+MemoryPlan InferenceModel::plan(const ModelConfig& config, const InferenceSize& size,
+                                Device device) {
+  ModelMemory memory;
+  const Parts parts(config, size, device, memory);
+  MemoryPlan plan;
+  plan.device = memory.device.bytes_by_purpose();
+  for (const auto& [purpose, bytes] : memory.temporary.bytes_by_purpose()) {
+    plan.device[purpose] += bytes;
+  }
+  plan.device["scratch"] += parts.transformer->scratch_bytes(device);
+  if (device == Device::cuda) plan.device["scratch"] += cuda::gemm_workspace_bytes;
+  plan.host = memory.host.bytes_by_purpose();
+  return plan;
+}
+
+InferenceModel::InferenceModel(const ModelConfig& config, const InferenceSize& size,
+                               Runtime& runtime)
+    : runtime_(runtime), size_(size) {
+  const Device device = runtime.context().device;
+  if (size.cache_sequences > size.tokens) {
+    fail_internal("{} sequences decode at once, but a pass has {} rows", size.cache_sequences,
+                  size.tokens);
+  }
+  plan_ = plan(config, size, device);
+  check_plan(plan_, device);
+
+  ModelMemory planned;
+  const Parts counted(config, size, device, planned);
+  memory_.device = Arena(device, planned.device.planned_bytes());
+  memory_.temporary = Arena(device, planned.temporary.planned_bytes());
+  if (planned.host.planned_bytes() > 0) {
+    memory_.host =
+        Arena(HostBlock(planned.host.planned_bytes(), device == Device::cuda, "the value table"));
+  }
+  Parts parts(config, size, device, memory_);
+  transformer_ = std::move(parts.transformer);
+  buffers_ = parts.buffers;
+  runtime.reserve_scratch(transformer_->scratch_bytes(device));
+  runtime.context().allow_tf32 = size.allow_tf32;
+}
+
+void InferenceModel::initialize(std::uint64_t seed) {
+  transformer_->initialize(runtime_.context(), seed);
+}
+
+void InferenceModel::load(const ModelSource& source) {
+  const Context& context = runtime_.context();
+  switch (source.kind) {
+    case ModelSource::Kind::checkpoint:
+      load_model_files(context, Checkpoint(source.folder), *transformer_, nullptr);
+      break;
+    case ModelSource::Kind::exported:
+      load_weights(context, SafetensorsReader(source.folder / "model.safetensors"),
+                   source.folder.string(), *transformer_);
+      break;
+    case ModelSource::Kind::hugging_face:
+      load_hugging_face(context, source.folder, *transformer_);
+      break;
+  }
+  runtime_.synchronize();
+}
+
+Tensor InferenceModel::upload(const Tensor& buffer, const std::vector<std::int32_t>& numbers) {
+  const auto count = static_cast<std::int64_t>(numbers.size());
+  const Tensor part = buffer.rows(0, count);
+  copy_bytes(runtime_.context(), part.data(), numbers.data(), part.bytes());
+  return part;
+}
+
+void InferenceModel::score(const ScoreRows& rows, std::vector<float>& log_probabilities,
+                           std::vector<std::int32_t>& best) {
+  const Context& context = runtime_.context();
+  const std::int64_t count = rows.size();
+  TokenBatch batch;
+  batch.tokens = upload(buffers_.tokens, rows.tokens);
+  batch.targets = upload(buffers_.targets, rows.targets);
+  batch.layout.positions = upload(buffers_.positions, rows.positions);
+  batch.layout.first_visible = buffers_.first_visible.rows(0, count).reshape({1, count});
+  visible_range(context, batch.layout.first_visible,
+                upload(buffers_.document_start, rows.document_start).reshape({1, count}),
+                config().sliding_window.value_or(0));
+  const Tensor scores = buffers_.log_probabilities.rows(0, count);
+  const Tensor choices = buffers_.best.rows(0, count);
+  transformer_->score(context, batch, scores, choices);
+  log_probabilities.resize(static_cast<std::size_t>(count));
+  best.resize(static_cast<std::size_t>(count));
+  copy_bytes(context, log_probabilities.data(), scores.data(), scores.bytes());
+  copy_bytes(context, best.data(), choices.data(), choices.bytes());
+  runtime_.synchronize();
+}
+
+void InferenceModel::decode(const DecodeRows& rows, std::vector<float>& logits) {
+  const Context& context = runtime_.context();
+  const auto wanted = static_cast<std::int64_t>(rows.wanted.size());
+  if (wanted < 1 || wanted > size_.cache_sequences) {
+    fail_internal("decode: logits of {} rows asked for, 1 to {} are possible", wanted,
+                  size_.cache_sequences);
+  }
+  const CacheLayout layout{upload(buffers_.sequences, rows.sequences),
+                           upload(buffers_.positions, rows.positions)};
+  const Tensor out = buffers_.logits.rows(0, wanted);
+  transformer_->decode(context, out, upload(buffers_.tokens, rows.tokens), layout,
+                       upload(buffers_.wanted, rows.wanted));
+  logits.resize(static_cast<std::size_t>(out.size()));
+  if (out.dtype() == DType::bf16) {
+    half_logits_.resize(logits.size());
+    copy_bytes(context, half_logits_.data(), out.data(), out.bytes());
+    runtime_.synchronize();
+    std::transform(half_logits_.begin(), half_logits_.end(), logits.begin(),
+                   [](bfloat16 x) { return to_float(x); });
+    return;
+  }
+  copy_bytes(context, logits.data(), out.data(), out.bytes());
+  runtime_.synchronize();
+}
+
+std::int64_t fitting_sequences(const ModelConfig& config, std::int64_t cache_length, bool bf16,
+                               Device device, std::int64_t most) {
+  const std::int64_t width = bf16 && device == Device::cuda ? 2 : 4;
+  const std::int64_t bytes =
+      2 * config.n_layers * cache_length * config.kv_heads() * config.head_size() * width +
+      config.vocab_size * width;
+  return std::clamp<std::int64_t>(free_memory_bytes(device) / 4 / bytes, 1, most);
+}
+
+}  // namespace memengine

@@ -1,0 +1,100 @@
+// A model for scoring and decoding, in memory that was planned first: no gradients, no optimizer.
+//
+// It takes and gives plain host arrays. A pass holds up to N rows; which rows belong together is
+// said by positions and document starts (score), or by cache sequences (decode), so that one pass
+// serves many texts.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/memory_plan.h"
+#include "engine/model_source.h"
+#include "engine/runtime/runtime.h"
+#include "model/transformer.h"
+
+namespace memengine {
+
+struct InferenceSize {
+  std::int64_t tokens = 1024;        // N: most rows of one pass
+  std::int64_t cache_sequences = 0;  // texts that decode at once; 0: only score()
+  std::int64_t cache_length = 0;     // most tokens of each
+  bool bf16 = false;                 // compute in BF16; on a GPU only, the CPU computes in FP32
+  bool allow_tf32 = false;
+};
+
+// Rows of one score() pass, all arrays of the same length, at most N. Row i reads rows
+// document_start[i] .. i of the pass. target -1: nothing is asked of the row.
+struct ScoreRows {
+  std::vector<std::int32_t> tokens, targets, positions, document_start;
+
+  void clear();
+  std::int64_t size() const { return static_cast<std::int64_t>(tokens.size()); }
+};
+
+// Rows of one decode() pass, at most N: row i is the token at positions[i] of cache sequence
+// sequences[i]; rows of one sequence in ascending order, without a gap to what its cache holds.
+// `wanted` lists the rows whose logits are asked for, at most cache_sequences.
+struct DecodeRows {
+  std::vector<std::int32_t> tokens, sequences, positions, wanted;
+
+  void clear();
+  std::int64_t size() const { return static_cast<std::int64_t>(tokens.size()); }
+};
+
+class InferenceModel {
+ public:
+  // Allocates nothing.
+  static MemoryPlan plan(const ModelConfig& config, const InferenceSize& size, Device device);
+
+  // Plans, checks that the plan fits (input error if not), allocates and builds. The weights are
+  // zero until load() or initialize(). The runtime outlives the model.
+  InferenceModel(const ModelConfig& config, const InferenceSize& size, Runtime& runtime);
+
+  // Weights of a source whose config this model was built from. Input errors name file and tensor.
+  void load(const ModelSource& source);
+  // Fresh random weights.
+  void initialize(std::uint64_t seed);
+
+  // log_probabilities[i] = log p(targets[i] | the row and those it reads), 0 where the target is
+  // -1; best[i] is the most likely token. Both overwritten, in the rows' order.
+  void score(const ScoreRows& rows, std::vector<float>& log_probabilities,
+             std::vector<std::int32_t>& best);
+
+  // logits overwritten: [wanted, vocabulary].
+  void decode(const DecodeRows& rows, std::vector<float>& logits);
+
+  const ModelConfig& config() const { return transformer_->config(); }
+  const InferenceSize& size() const { return size_; }
+  Transformer& transformer() { return *transformer_; }
+  const Context& context() const { return runtime_.context(); }
+  const MemoryPlan& memory_plan() const { return plan_; }
+
+ private:
+  struct Buffers {
+    Tensor tokens, targets, positions, document_start, first_visible, best;  // i32 [N]
+    Tensor sequences, wanted;                                                // i32 [N]
+    Tensor log_probabilities;                                                // f32 [N]
+    Tensor logits;  // [cache_sequences, vocabulary]
+  };
+  struct Parts;
+
+  Tensor upload(const Tensor& buffer, const std::vector<std::int32_t>& numbers);
+
+  Runtime& runtime_;
+  InferenceSize size_;
+  MemoryPlan plan_;
+  ModelMemory memory_;
+  std::unique_ptr<Transformer> transformer_;
+  Buffers buffers_;
+  std::vector<bfloat16> half_logits_;
+};
+
+// How many texts can decode at once: at most `most`, and no more than a quarter of the free memory
+// holds caches for. At least 1.
+std::int64_t fitting_sequences(const ModelConfig& config, std::int64_t cache_length, bool bf16,
+                               Device device, std::int64_t most);
+
+}  // namespace memengine
