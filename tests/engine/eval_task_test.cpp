@@ -145,7 +145,7 @@ TEST(EvalTask, PiqaWorkedFewShotCases) {
     EXPECT_EQ(task.documents[i].gold, cases[i].at("gold").get<int>());
     for (std::size_t choice = 0; choice < 2; ++choice) {
       EXPECT_EQ(task.target_delimiter + task.documents[i].choices[choice],
-                cases[i].at("continuations")[choice]);
+                cases[i].at("continuations")[choice].get<std::string>());
     }
   }
 }
