@@ -63,6 +63,7 @@ void check_resumable(const RunConfig& config, const RunState& state,
         "{} differs from the run that {} belongs to: use the same value, or another dump_dir", key,
         checkpoint);
   };
+  if (config.data.seq_len != stored.data.seq_len) refuse("data.seq_len");
   // dim, layers, heads and tables are named by the tensors' shapes too; this names the key.
   ModelConfig model = config.model;
   if (model.dim != stored.model.dim) refuse("model.dim");
@@ -72,7 +73,6 @@ void check_resumable(const RunConfig& config, const RunState& state,
   if (!(model == stored.model)) refuse("model");
   if (config.seed != stored.seed) refuse("seed");
   if (!(config.data.tokenizer == stored.data.tokenizer)) refuse("data.tokenizer");
-  if (config.data.seq_len != stored.data.seq_len) refuse("data.seq_len");
   if (config.data.seed != stored.data.seed) refuse("data.seed");
 }
 

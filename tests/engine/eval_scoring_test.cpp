@@ -28,7 +28,9 @@ TEST(EvalScoring, ExactMatchFollowsTheWorkedCases) {
     const std::string cut = cut_at_stop_strings(c.at("generation").get<std::string>(), until);
     const std::string answer(python_strip(cut));
     EXPECT_EQ(answer, c.at("after_stop_and_strip").get<std::string>());
-    EXPECT_EQ(exact_match(answer, c.at("golds").get<Texts>()), c.at("exact_match").get<double>() == 1.0) << line;
+    EXPECT_EQ(exact_match(answer, c.at("golds").get<Texts>()),
+              c.at("exact_match").get<double>() == 1.0)
+        << line;
     ++cases;
   }
   EXPECT_EQ(cases, 11);
