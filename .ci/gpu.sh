@@ -37,13 +37,21 @@ for step in $steps; do
       done
       ;;
     sanitize)
+      note sanitize
+      # The checkers share the GPU: they wait for the host most of the time.
       for tool in memcheck racecheck initcheck; do
-        note "$tool"
         for name in test_kernels test_optim; do
-          timeout 280 compute-sanitizer --tool $tool --error-exitcode 9 --print-limit 5 \
+          (timeout 400 compute-sanitizer --tool $tool --error-exitcode 9 --print-limit 5 \
             "$build/$name" --gtest_brief=1 --gtest_filter='*cuda*' >"$out/$tool.$name.log" 2>&1
-          keep $? "$tool $name"
-          grep -E "ERROR SUMMARY|RACECHECK SUMMARY" "$out/$tool.$name.log"
+            echo $? >"$out/$tool.$name.status") &
+        done
+      done
+      wait
+      for tool in memcheck racecheck initcheck; do
+        for name in test_kernels test_optim; do
+          keep "$(cat "$out/$tool.$name.status")" "$tool $name"
+          echo "$tool $name: $(grep -hE 'ERROR SUMMARY|RACECHECK SUMMARY' "$out/$tool.$name.log")" \
+            "$(grep -E '^\[  (PASSED|FAILED)' "$out/$tool.$name.log" | head -1)"
         done
       done
       ;;
