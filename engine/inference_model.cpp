@@ -7,7 +7,6 @@
 #include "engine/hugging_face.h"
 #include "engine/model_files.h"
 #include "engine/runtime/runtime_cuda.h"
-#include "io/safetensors.h"
 
 namespace memengine {
 namespace {
@@ -104,17 +103,10 @@ void InferenceModel::initialize(std::uint64_t seed) {
 
 void InferenceModel::load(const ModelSource& source) {
   const Context& context = runtime_.context();
-  switch (source.kind) {
-    case ModelSource::Kind::checkpoint:
-      load_model_files(context, Checkpoint(source.folder), *transformer_, nullptr);
-      break;
-    case ModelSource::Kind::exported:
-      load_weights(context, SafetensorsReader(source.folder / "model.safetensors"),
-                   source.folder.string(), *transformer_);
-      break;
-    case ModelSource::Kind::hugging_face:
-      load_hugging_face(context, source.folder, *transformer_);
-      break;
+  if (source.kind == ModelSource::Kind::hugging_face) {
+    load_hugging_face(context, source.folder, *transformer_);
+  } else {
+    load_weights(context, open_weights(source), *transformer_);
   }
   runtime_.synchronize();
 }

@@ -238,7 +238,7 @@ ModelTensors list_tensors(const Context& context, const Transformer& transformer
   return list;
 }
 
-// `reader` is a Checkpoint or a SafetensorsReader, `where` its name for messages.
+// `reader` is a Checkpoint or a WeightReader, `where` its name for messages.
 template <typename Reader>
 void load(const Reader& reader, const std::string& where, const std::vector<FileTensor>& tensors) {
   constexpr std::uint64_t block_bytes = 16 << 20;
@@ -284,9 +284,8 @@ void load_model_files(const Context& context, const Checkpoint& checkpoint,
   transformer.parameters().refresh_compute(context);
 }
 
-void load_weights(const Context& context, const SafetensorsReader& reader, const std::string& where,
-                  Transformer& transformer) {
-  load(reader, where, list_tensors(context, transformer, nullptr).model);
+void load_weights(const Context& context, const WeightReader& reader, Transformer& transformer) {
+  load(reader, reader.where, list_tensors(context, transformer, nullptr).model);
   transformer.parameters().refresh_compute(context);
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/runtime/context.h"
+#include "engine/weight_reader.h"
 #include "io/checkpoint.h"
 #include "model/transformer.h"
 #include "optim/optimizer.h"
@@ -24,8 +25,7 @@ std::vector<CheckpointFile> model_files(const Context& context, const Transforme
 void load_model_files(const Context& context, const Checkpoint& checkpoint,
                       Transformer& transformer, const Optimizer* optimizer);
 
-// The weights alone, from any safetensors file with the same names; `where` is for messages.
-void load_weights(const Context& context, const SafetensorsReader& reader, const std::string& where,
-                  Transformer& transformer);
+// The weights alone, for inference.
+void load_weights(const Context& context, const WeightReader& reader, Transformer& transformer);
 
 }  // namespace memengine
