@@ -7,6 +7,7 @@
 
 #include "engine/model_files.h"
 #include "engine/run_state.h"
+#include "engine/training_step.h"
 #include "engine/usage.h"
 #include "kernels/reduce.h"
 
@@ -111,27 +112,13 @@ void Trainer::train_step() {
     batches_.upload(context, batch, micro);
   }
   uploaded.record(context);
-  step_graph_.run(context, config_.cuda_graph, [&] { compute_step(gradient_scale); });
+  step_graph_.run(context, config_.cuda_graph, [&] {
+    compute_step(context, model_, batches_, micro_batches, gradient_scale);
+  });
 
   ++step_;
   ++steps_since_;
   total_tokens_ += tokens * micro_batches;
-}
-
-// The part of a step that is the same sequence of launches every time.
-void Trainer::compute_step(double gradient_scale) {
-  const Context& context = runtime_.context();
-  Transformer& transformer = model_.transformer();
-  fill_zero(context, transformer.parameters().gradients());
-  for (std::int64_t micro = 0; micro < config_.grad_acc_steps; ++micro) {
-    batches_.derive(context, micro);
-    const TokenBatch batch = batches_.batch(micro);
-    transformer.forward(context, batch, micro, gradient_scale);
-    sum(context, batches_.loss_parts().rows(micro, 1), transformer.losses(), gradient_scale);
-    transformer.backward(context, batch, micro);
-  }
-  sum(context, batches_.loss(), batches_.loss_parts(), 1.0);
-  model_.update();
 }
 
 std::int64_t Trainer::run(const std::function<bool()>& stop) {

@@ -41,7 +41,6 @@ class Trainer {
   void initialise_weights();
   HostAllocator host_allocator();
   void train_step();
-  void compute_step(double gradient_scale);
   void report();
   void save();
   template <typename Tell>

@@ -1,0 +1,142 @@
+// The order of measurements, and the say-so along the way.
+#include "engine/bench/bench.h"
+
+#include <filesystem>
+#include <fstream>
+
+#include "engine/bench/ceilings.h"
+#include "engine/bench/ops.h"
+#include "engine/bench/report.h"
+#include "engine/bench/steps.h"
+
+namespace memengine::bench {
+namespace {
+
+class Bench {
+ public:
+  Bench(const BenchOptions& options, const std::function<void(const std::string&)>& say)
+      : options_(options), say_(say) {
+    timing_.repetitions = options.quick ? 5 : 20;
+    if (options.quick) timing_.seconds_per_repetition = 1e-4;
+    results_.device = describe_device(options.device);
+  }
+
+  Results run() {
+    // Names and configs are checked before anything takes time.
+    const std::vector<BenchCase> op_cases = chosen(options_.ops, op_case_names(options_.device));
+    const std::vector<BenchCase> step_cases =
+        chosen(options_.steps, step_case_names(options_.device));
+    std::vector<BenchCase> profiled;
+    for (const std::string& name : options_.profiled) profiled.push_back(find(name));
+    say_(results_.device);
+    if (options_.ceilings || !op_cases.empty() || !profiled.empty()) ceilings();
+    if (!op_cases.empty()) say_("\n" + op_head());
+    for (const BenchCase& bench_case : op_cases) ops(bench_case);
+    if (!step_cases.empty()) say_("\n" + step_head());
+    for (const BenchCase& bench_case : step_cases) step(bench_case);
+    for (const BenchCase& bench_case : profiled) profile(bench_case);
+    return std::move(results_);
+  }
+
+ private:
+  BenchCase find(const std::string& name) const {
+    if (!options_.config.empty() && name == config_name()) {
+      return case_of_config(options_.config, options_.overrides);
+    }
+    return named_case(name, options_.config_folder);
+  }
+
+  std::string config_name() const { return std::filesystem::path(options_.config).stem().string(); }
+
+  std::vector<BenchCase> chosen(bool wanted, const std::vector<std::string>& by_default) const {
+    std::vector<BenchCase> cases;
+    if (!wanted) return cases;
+    std::vector<std::string> names = options_.cases;
+    if (!options_.config.empty()) names.insert(names.begin(), config_name());
+    for (const std::string& name : names.empty() ? by_default : names) cases.push_back(find(name));
+    return cases;
+  }
+
+  void ceilings() {
+    say_("\nceilings of this machine");
+    Runtime runtime(options_.device);
+    CeilingOptions ceiling_options;
+    ceiling_options.quick = options_.quick;
+    ceiling_options.link_gathers = options_.ceilings;
+    ceiling_options.table_gib = options_.table_gib;
+    results_.ceilings =
+        measure_ceilings(runtime, timing_, ceiling_options, [&](const CeilingResult& result) {
+          results_.ceiling_lines.push_back(result);
+          say_(ceiling_line(result));
+        });
+    write_json();
+  }
+
+  // A case that does not fit this machine is told; the others go on.
+  void ops(const BenchCase& bench_case) {
+    say_(bench_case.name + ":");
+    try {
+      Runtime runtime(options_.device);
+      Workbench workbench(runtime, timing_);
+      const OnOp on_op = [&](const OpResult& result) {
+        results_.ops.push_back(result);
+        say_(op_line(result));
+      };
+      OpBench bench(workbench, bench_case, results_.ceilings, on_op);
+      bench.transformer();
+      bench.memory();
+      bench.optimizer();
+    } catch (const Error& error) {
+      if (error.kind() != Error::Kind::input) throw;
+      results_.failures.push_back(bench_case.name + ": " + error.what());
+      say_("  " + results_.failures.back());
+    }
+    write_json();
+  }
+
+  void step(const BenchCase& bench_case) {
+    const int warm_up = options_.quick ? 2 : 5;
+    results_.steps.push_back(bench_step(bench_case, options_.device, warm_up, timing_.repetitions));
+    say_(step_line(results_.steps.back()));
+    write_json();
+  }
+
+  void profile(const BenchCase& bench_case) {
+    say_("\n" + op_head());
+    ops(bench_case);
+    say_("\n" + step_head());
+    step(bench_case);
+    say_("\n" + costliest_ops(results_, bench_case.name, &results_.steps.back()));
+  }
+
+  void write_json() const {
+    if (options_.json_path.empty()) return;
+    std::ofstream file(options_.json_path);
+    file << to_json(results_) << '\n';
+    file.close();
+    if (!file) fail_input("bench: cannot write {}", options_.json_path);
+  }
+
+  const BenchOptions& options_;
+  const std::function<void(const std::string&)>& say_;
+  TimingOptions timing_;
+  Results results_;
+};
+
+}  // namespace
+
+Results run_bench(const BenchOptions& options, const std::function<void(const std::string&)>& say) {
+  if (!options.ceilings && !options.ops && !options.steps && options.profiled.empty()) {
+    fail_input("bench: nothing to do; choose --ceilings, --ops, --steps or --profile-ops");
+  }
+  if (!options.overrides.empty() && options.config.empty()) {
+    fail_input("bench: '{}' would override a key of a config, but none is given (--config)",
+               options.overrides.front());
+  }
+  if (!(options.table_gib > 0) || options.table_gib > 1024) {
+    fail_input("bench: --table-gib={} is not between 0 and 1024", options.table_gib);
+  }
+  return Bench(options, say).run();
+}
+
+}  // namespace memengine::bench

@@ -1,0 +1,37 @@
+// `memengine bench`: what the machine can do, what the ops reach of it, how fast training is.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "engine/bench/results.h"
+#include "engine/runtime/context.h"
+
+namespace memengine::bench {
+
+struct BenchOptions {
+  Device device = Device::cpu;
+  // What to do. Ceilings that ops are judged by are measured in any case.
+  bool ceilings = false;  // all ceilings, the link's gathers included
+  bool ops = false;
+  bool steps = false;
+  // Ops and step of each of these cases, and the costliest ops of the step.
+  std::vector<std::string> profiled;
+
+  std::vector<std::string> cases;      // for ops and steps; empty: the device's default ones
+  std::string config;                  // a config of one's own as one more case, or as the only
+                                       // one; its name is the file's without .yaml
+  std::vector<std::string> overrides;  // of that config: a.b.c=value
+  std::string config_folder = "configs";
+
+  bool quick = false;  // fewer repetitions, smaller sizes
+  double table_gib = 4;
+  std::string json_path;  // rewritten after every case, so that a stopped run leaves what it had
+};
+
+// Hands every finished line of text to `say`. Input errors: an unknown case or config, overrides
+// without a config, nothing to do.
+Results run_bench(const BenchOptions& options, const std::function<void(const std::string&)>& say);
+
+}  // namespace memengine::bench

@@ -1,0 +1,90 @@
+// What a benchmark finds, as plain data: ceilings of the machine, ops, whole steps.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace memengine::bench {
+
+// What bounds an op.
+enum class Limit : std::uint8_t {
+  memory,     // bytes through the device's memory
+  matrix,     // floating-point operations of matrix products
+  link_read,  // bytes from host memory to the GPU
+  link_both,  // bytes both ways between host memory and the GPU, added up
+};
+
+// The best that simple, favourable work reaches on this machine; 0 where there is no such thing.
+struct Ceilings {
+  double memory = 0;       // bytes/s read plus written by a large device copy
+  double matrix_f32 = 0;   // FLOP/s of a large product, TF32 off
+  double matrix_bf16 = 0;  // FLOP/s
+  double link_read = 0;    // bytes/s, page-locked host memory to the device
+  double link_write = 0;   // bytes/s, device to page-locked host memory
+  double link_both = 0;    // bytes/s, both at once, added up
+
+  double of(Limit limit, bool bf16) const {
+    switch (limit) {
+      case Limit::memory:
+        return memory;
+      case Limit::matrix:
+        return bf16 ? matrix_bf16 : matrix_f32;
+      case Limit::link_read:
+        return link_read;
+      case Limit::link_both:
+        return link_both;
+    }
+    return 0;
+  }
+};
+
+// One line of the table of ceilings.
+struct CeilingResult {
+  std::string name;
+  double value = 0;
+  std::string unit;  // "GB/s", "TFLOP/s", "GFLOP/s", "GiB/s", "s"
+};
+
+struct OpResult {
+  std::string bench_case;  // whose shapes these are
+  std::string op;
+  std::string shape;
+  double calls_per_step = 0;  // 0: measured for comparison, not part of the predicted step
+  double seconds = 0;         // of one call
+  double bytes = 0;           // that the algorithm has to move, by formula
+  double flops = 0;           // by formula
+  Limit limit = Limit::memory;
+  double share_of_ceiling = 0;  // 0: no ceiling known
+
+  double rate() const { return (limit == Limit::matrix ? flops : bytes) / seconds; }
+  double seconds_per_step() const { return calls_per_step * seconds; }
+};
+
+struct StepResult {
+  std::string bench_case;
+  std::string failure;  // why it could not run; the rest is 0 then
+  double seconds = 0;   // median of a step
+  std::int64_t tokens = 0;
+  double flops_per_token = 0;
+  double loss = 0;                      // of the last step, nats a token
+  std::int64_t device_bytes = 0;        // planned
+  std::int64_t host_bytes = 0;          // planned
+  std::int64_t device_bytes_taken = 0;  // free GPU memory before minus after
+  double seconds_to_start = 0;          // allocation and initial weights
+  std::int64_t picks = 0;               // of the last step, all banks
+  std::int64_t unique_rows = 0;
+
+  double tokens_per_second() const { return static_cast<double>(tokens) / seconds; }
+};
+
+struct Results {
+  std::string device;
+  Ceilings ceilings;
+  std::vector<CeilingResult> ceiling_lines;
+  std::vector<OpResult> ops;
+  std::vector<std::string> failures;  // of op measurements: case and reason
+  std::vector<StepResult> steps;
+};
+
+}  // namespace memengine::bench

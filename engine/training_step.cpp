@@ -1,0 +1,24 @@
+// One step, top to bottom.
+#include "engine/training_step.h"
+
+#include "engine/runtime/runtime.h"
+#include "kernels/reduce.h"
+
+namespace memengine {
+
+void compute_step(const Context& context, TrainingModel& model, const BatchBuffers& batches,
+                  std::int64_t micro_batches, double gradient_scale) {
+  Transformer& transformer = model.transformer();
+  fill_zero(context, transformer.parameters().gradients());
+  for (std::int64_t micro = 0; micro < micro_batches; ++micro) {
+    batches.derive(context, micro);
+    const TokenBatch batch = batches.batch(micro);
+    transformer.forward(context, batch, micro, gradient_scale);
+    sum(context, batches.loss_parts().rows(micro, 1), transformer.losses(), gradient_scale);
+    transformer.backward(context, batch, micro);
+  }
+  sum(context, batches.loss(), batches.loss_parts(), 1.0);
+  model.update();
+}
+
+}  // namespace memengine
