@@ -168,21 +168,48 @@ std::unique_ptr<Tokenizer> place_tokenizer(const PrepareArguments& arguments,
   return tokenizer;
 }
 
-std::string progress_line(const PrepareProgress& now) {
-  const double share = now.bytes_total > 0 ? static_cast<double>(now.bytes_read) /
-                                                 static_cast<double>(now.bytes_total)
-                                           : 0;
-  std::string line =
-      fmt::format("{} {:<10} {:3.0f}%  {} documents  {} tokens", now.source, now.phase, 100 * share,
-                  grouped(now.documents), count_text(static_cast<double>(now.tokens)));
-  if (now.seconds > 0) {
-    const double bytes =
-        static_cast<double>(now.phase == "shuffle" ? now.bytes_read : now.text_bytes);
-    line += fmt::format("  {:.1f} MB/s", bytes / now.seconds / 1e6);
-    if (share > 0) line += fmt::format("  left {}", duration_text(now.seconds_left));
+// Progress in words: all of it on a terminal, elsewhere a line now and then. A resumed phase starts
+// with work that was done before, so speed is counted from the first report of a phase.
+class Progress {
+ public:
+  explicit Progress(LiveLine& line) : line_(line) {}
+
+  void report(const PrepareProgress& now) {
+    const std::string text = words(now);
+    if (!line_.terminal() && now.seconds - shown_seconds_ < 10) return;
+    shown_seconds_ = now.seconds;
+    line_.show(text);
   }
-  return line;
-}
+
+ private:
+  std::string words(const PrepareProgress& now) {
+    if (now.source != first_.source || now.phase != first_.phase) {
+      first_ = now;
+      shown_seconds_ = now.seconds;
+    }
+    const double share = now.bytes_total > 0 ? static_cast<double>(now.bytes_read) /
+                                                   static_cast<double>(now.bytes_total)
+                                             : 0;
+    std::string text = fmt::format("{} {:<10} {:3.0f}%  {} documents  {} tokens", now.source,
+                                   now.phase, 100 * share, grouped(now.documents),
+                                   count_text(static_cast<double>(now.tokens)));
+    const double seconds = now.seconds - first_.seconds;
+    const std::int64_t read = now.bytes_read - first_.bytes_read;
+    if (seconds > 0 && read > 0) {
+      const bool shuffle = now.phase == "shuffle";
+      const std::int64_t done = shuffle ? read : now.text_bytes - first_.text_bytes;
+      const double left = seconds / static_cast<double>(read) *
+                          static_cast<double>(now.bytes_total - now.bytes_read);
+      text += fmt::format("  {:.1f} MB/s  left {}", static_cast<double>(done) / seconds / 1e6,
+                          duration_text(left));
+    }
+    return text;
+  }
+
+  LiveLine& line_;
+  PrepareProgress first_;  // of this phase
+  double shown_seconds_ = 0;
+};
 
 void print_summary(const PrepareArguments& arguments, const PreparedSource& done) {
   fmt::print("{}/{}{}\n", arguments.out, done.name,
@@ -219,12 +246,13 @@ void run_prepare(PrepareArguments arguments) {
   options.out_dir = arguments.out;
   options.add_bos = !arguments.no_bos;
   options.add_eos = !arguments.no_eos;
-  options.progress_seconds = line.terminal() ? 0.2 : 10;
-  options.progress = [&](const PrepareProgress& now) { line.show(progress_line(now)); };
+  options.progress_seconds = 0.2;
+  Progress progress(line);
+  options.progress = [&](const PrepareProgress& now) { progress.report(now); };
   options.stop = stop_requested;
   catch_stop_signals();
   const PrepareResult result = prepare(options);
-  if (line.terminal()) line.show("");
+  line.clear();
   for (const PreparedSource& done : result.sources) print_summary(arguments, done);
   if (result.stopped) {
     fail_internal("prepare: stopped; the same command goes on where it stopped");

@@ -47,9 +47,13 @@ void LiveLine::show(const std::string& line) {
   live_ = true;
 }
 
-void LiveLine::say(const std::string& line) {
+void LiveLine::clear() {
   if (live_) fmt::print("\r\x1b[K");
   live_ = false;
+}
+
+void LiveLine::say(const std::string& line) {
+  clear();
   fmt::print("{}\n", line);
   std::fflush(stdout);
 }

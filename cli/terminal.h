@@ -19,6 +19,8 @@ class LiveLine {
   void show(const std::string& line);
   // A line that stays.
   void say(const std::string& line);
+  // Takes the live line away.
+  void clear();
 
  private:
   bool terminal_;

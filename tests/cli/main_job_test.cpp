@@ -53,6 +53,9 @@ TEST(MainJob, BiographiesFromTextToACheckpoint) {
   expect_contains(said, "checkpoint of step 20");
   expect_contains(said, "layers.1.feed_forward.values.weight");
   expect_contains(said, "every block agrees");
+  said = run_well(folder, {"generate", "run", "--prompt", "Ada was born", "--max-tokens", "5",
+                           "--device", "cpu"});
+  EXPECT_GT(said.size(), 1U);
   said = run_well(folder, {"inspect", "data", "--sample", "500"});
   expect_contains(said, "81 documents");
   expect_contains(said, "checksums verified");
@@ -69,10 +72,26 @@ class Interrupted : public testing::Test {
     folder.write("texts.jsonl", small_texts());
     run_well(folder, {"prepare", "texts.jsonl", "--tokenizer", "bytes", "--out", "data"});
     run_well(folder, {"train", "config.yaml", "dump_dir=whole"});
-    ASSERT_EQ(losses(folder, "whole").size(), 200U);
+    ASSERT_EQ(losses(folder, "whole").size(), 100U);
   }
-  std::string last_weights(const std::string& run) const {
-    return file_bytes(folder / (run + "/checkpoints/0000000200/model.safetensors"));
+
+  // Sends `signal` once `due`. On a busy machine the run may end first; then again from the start.
+  Outcome interrupt(int signal, const std::function<bool()>& due) {
+    for (int attempt = 0; attempt < 20; ++attempt) {
+      fs::remove_all(folder / "cut");
+      RunningProgram program(folder, train);
+      const bool reached = program.wait_until(due);
+      program.send(signal);
+      Outcome outcome = program.finish();
+      if (reached && losses(folder, "cut").size() < 100) return outcome;
+    }
+    ADD_FAILURE() << "the run always ended before the signal";
+    return {};
+  }
+  void expect_same_as_whole() const {
+    EXPECT_EQ(losses(folder, "cut"), losses(folder, "whole"));
+    const std::string weights = "/checkpoints/0000000100/model.safetensors";
+    EXPECT_EQ(file_bytes(folder / ("cut" + weights)), file_bytes(folder / ("whole" + weights)));
   }
 
   TemporaryFolder folder;
@@ -80,40 +99,32 @@ class Interrupted : public testing::Test {
 };
 
 TEST_F(Interrupted, BySigintItSavesAndGoesOnBitIdentical) {
-  RunningProgram program(folder, train);
-  ASSERT_TRUE(program.wait_until([&] {
-    return fs::exists(folder / "cut/metrics.jsonl") && losses(folder, "cut").size() >= 7;
-  }));
-  program.send(SIGINT);
-  const Outcome outcome = program.finish();
+  const Outcome outcome = interrupt(SIGINT, [&] {
+    return fs::exists(folder / "cut/metrics.jsonl") && losses(folder, "cut").size() >= 3;
+  });
   EXPECT_EQ(outcome.code, 0) << outcome.error;
   expect_contains(outcome.out, "stopped at step");
-  EXPECT_LT(losses(folder, "cut").size(), 200U);
   expect_contains(run_well(folder, train), "resumed at step");
-  EXPECT_EQ(losses(folder, "cut"), losses(folder, "whole"));
-  EXPECT_EQ(last_weights("cut"), last_weights("whole"));
+  expect_same_as_whole();
 }
 
 TEST_F(Interrupted, BySigkillItGoesOnFromTheNewestCheckpoint) {
-  RunningProgram program(folder, train);
-  ASSERT_TRUE(
-      program.wait_until([&] { return fs::exists(folder / "cut/checkpoints/0000000050"); }));
-  program.send(SIGKILL);
-  EXPECT_EQ(program.finish().code, 128 + SIGKILL);
+  const Outcome outcome =
+      interrupt(SIGKILL, [&] { return fs::exists(folder / "cut/checkpoints/0000000025"); });
+  EXPECT_EQ(outcome.code, 128 + SIGKILL);
   expect_contains(run_well(folder, train), "resumed at step");
-  EXPECT_EQ(losses(folder, "cut"), losses(folder, "whole"));
-  EXPECT_EQ(last_weights("cut"), last_weights("whole"));
+  expect_same_as_whole();
 }
 
 TEST_F(Interrupted, ADamagedCheckpointIsPassedOver) {
-  const fs::path weights = folder / "whole/checkpoints/0000000200/model.safetensors";
+  const fs::path weights = folder / "whole/checkpoints/0000000100/model.safetensors";
   std::string bytes = file_bytes(weights);
   bytes[bytes.size() / 2] ^= 1;
-  folder.write("whole/checkpoints/0000000200/model.safetensors", bytes);
+  folder.write("whole/checkpoints/0000000100/model.safetensors", bytes);
   expect_refusal(folder, {"inspect", "whole"}, {"model.safetensors"});
   const std::string said = run_well(folder, {"train", "config.yaml", "dump_dir=whole"});
-  expect_contains(said, "resumed at step 150");
-  EXPECT_EQ(losses(folder, "whole").size(), 200U);
+  expect_contains(said, "resumed at step 75");
+  EXPECT_EQ(losses(folder, "whole").size(), 100U);
 }
 
 TEST(Prepare, SeveralSourcesBadLinesAndHeldOutFiles) {
@@ -144,7 +155,7 @@ TEST(Program, SaysWhatItIs) {
   const TemporaryFolder folder;
   expect_contains(run_well(folder, {"--version"}), "memengine ");
   const std::string help = run_well(folder, {"--help"});
-  for (const char* command : {"prepare", "train", "inspect", "synth"})
+  for (const char* command : {"prepare", "train", "eval", "generate", "export", "inspect", "synth"})
     expect_contains(help, command);
   expect_contains(run_well(folder, {"prepare", "--help"}), "--train-tokenizer");
 }

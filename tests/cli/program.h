@@ -39,6 +39,7 @@ class RunningProgram {
     };
     redirect(out_, STDOUT_FILENO);
     redirect(error_, STDERR_FILENO);
+    ::setenv("OMP_NUM_THREADS", "1", 1);  // small models, and other tests run beside this one
     if (::chdir(folder.path().c_str()) == 0) ::execv(words[0], words.data());
     ::_exit(127);
   }
@@ -115,7 +116,7 @@ inline std::string small_config() {
   return R"(name: small
 dump_dir: run
 seed: 7
-steps: 200
+steps: 100
 device: cpu
 optim: {lr: 3e-3, warmup: 10}
 model:
@@ -137,7 +138,7 @@ data:
   seq_len: 33
   tokenizer: {name: bytes}
 checkpoint:
-  dump: {every: 50, keep: 2}
+  dump: {every: 25, keep: 2}
 logging: {freq: 1}
 )";
 }
