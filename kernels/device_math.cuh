@@ -191,10 +191,10 @@ __device__ __forceinline__ Number warp_sum(Number x) {
   return x;
 }
 
-// Kernels on rows give each row to a team of `team` threads. A block holds several small teams, or
-// is one.
+// Kernels on rows give each row to a team of `team` threads. A block holds eight teams of a warp, or
+// is one larger team.
 constexpr int row_block_threads(int team) {
-  return team < 256 ? 256 : team;
+  return team <= warp_size ? 256 : team;
 }
 
 // Waits for all threads of the caller's team.
@@ -202,9 +202,6 @@ template <int team>
 __device__ __forceinline__ void synchronize_team() {
   if constexpr (row_block_threads(team) == team) {
     __syncthreads();
-  } else if constexpr (team > warp_size) {
-    const int barrier = 1 + static_cast<int>(threadIdx.x) / team;
-    asm volatile("bar.sync %0, %1;" ::"r"(barrier), "n"(team) : "memory");
   } else {
     __syncwarp();
   }
@@ -303,7 +300,7 @@ __device__ __forceinline__ void store_sum_of_teams(float* row, const float (&x)[
 void add_partial_rows(const Context& context, float* total, const float* partials,
                       std::int64_t count, std::int64_t columns);
 
-// How many partial sums a column is cut into: enough blocks for 132 multiprocessors.
-inline constexpr std::int64_t max_partials = 264;
+// How many partial sums a column is cut into: four blocks for each of 132 multiprocessors.
+inline constexpr std::int64_t max_partials = 528;
 
 }  // namespace memengine::cuda
