@@ -51,6 +51,9 @@ class ProgressDisplay : public TrainingListener {
   void saved(std::int64_t step, const std::string& path, double seconds) override {
     say(fmt::format("saved step {} to {} ({:.1f} s)", step, path, seconds));
   }
+  void evaluated(std::int64_t step, const std::string& table) override {
+    say(fmt::format("evaluation at step {}\n{}", step, table), "");
+  }
   void noticed(const std::string& message) override { say("note: " + message); }
   ~ProgressDisplay() override {
     if (live_) fmt::print("\n");

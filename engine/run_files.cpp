@@ -170,6 +170,10 @@ void RunFiles::saved(std::int64_t step, const std::string& path, double seconds)
   log(fmt::format("saved step {} to {} in {:.1f} s", step, path, seconds));
 }
 
+void RunFiles::evaluated(std::int64_t step, const std::string& table) {
+  log(fmt::format("evaluation at step {}\n{}", step, table));
+}
+
 void RunFiles::noticed(const std::string& message) {
   if (log_ != nullptr) log(message);
 }

@@ -20,6 +20,7 @@ class RunFiles : public TrainingListener {
   void stepped(const StepReport& report) override;
   void validated(const ValidationReport& report) override;
   void saved(std::int64_t step, const std::string& path, double seconds) override;
+  void evaluated(std::int64_t step, const std::string& table) override;
   void noticed(const std::string& message) override;
 
  private:

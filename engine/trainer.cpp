@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <numeric>
 
+#include "engine/evaluation.h"
 #include "engine/model_files.h"
 #include "engine/run_state.h"
 #include "engine/training_step.h"
@@ -112,9 +113,8 @@ void Trainer::train_step() {
     batches_.upload(context, batch, micro);
   }
   uploaded.record(context);
-  step_graph_.run(context, config_.cuda_graph, [&] {
-    compute_step(context, model_, batches_, micro_batches, gradient_scale);
-  });
+  step_graph_.run(context, config_.cuda_graph,
+                  [&] { compute_step(context, model_, batches_, micro_batches, gradient_scale); });
 
   ++step_;
   ++steps_since_;
@@ -135,7 +135,10 @@ std::int64_t Trainer::run(const std::function<bool()>& stop) {
       tell([&](TrainingListener& listener) { listener.validated(validation); });
       clock_ += validation.seconds;
     }
-    if (due(config_.checkpoint.dump.every) || last) save();
+    const bool evaluation_due =
+        config_.eval && (due(config_.checkpoint.eval.every) || step_ == config_.steps);
+    if (due(config_.checkpoint.dump.every) || evaluation_due || last) save();
+    if (evaluation_due) evaluate();
   }
   return step_;
 }
@@ -223,6 +226,19 @@ void Trainer::save() {
   const double seconds = now_seconds() - begin;
   clock_ += seconds;
   tell([&](TrainingListener& listener) { listener.saved(step_, path.string(), seconds); });
+}
+
+// Evaluation reads the checkpoint like anybody would, beside the model in training.
+void Trainer::evaluate() {
+  const double begin = now_seconds();
+  const std::filesystem::path checkpoint =
+      std::filesystem::path(config_.checkpoint_path()) / checkpoint_name(step_);
+  const Evaluation evaluation =
+      evaluate_during_training(config_, checkpoint, runtime_.context().device);
+  clock_ += now_seconds() - begin;
+  tell([&](TrainingListener& listener) {
+    listener.evaluated(step_, eval_table(evaluation.results));
+  });
 }
 
 void Trainer::resume() {

@@ -43,6 +43,8 @@ class Trainer {
   void train_step();
   void report();
   void save();
+  // Runs config.eval on the newest checkpoint.
+  void evaluate();
   template <typename Tell>
   void tell(Tell&& tell);
 

@@ -67,6 +67,8 @@ class TrainingListener {
   virtual void stepped(const StepReport& /*report*/) {}
   virtual void validated(const ValidationReport& /*report*/) {}
   virtual void saved(std::int64_t /*step*/, const std::string& /*path*/, double /*seconds*/) {}
+  // A table of evaluation results, several lines.
+  virtual void evaluated(std::int64_t /*step*/, const std::string& /*table*/) {}
   // One line that the user should see once.
   virtual void noticed(const std::string& /*message*/) {}
 };
