@@ -47,6 +47,7 @@ int main(int argument_count, char** arguments) {
   memengine::add_export_command(program);
   memengine::add_inspect_command(program);
   memengine::add_synth_command(program);
+  memengine::add_demo_command(program);
   memengine::add_bench_command(program);
 
   try {

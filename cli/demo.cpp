@@ -1,0 +1,113 @@
+// memengine demo
+//
+// The main job on a corpus that the program makes: data, two trainings, questions, one table.
+#include <fmt/core.h>
+
+#include <chrono>
+#include <string>
+
+#include "cli/command.h"
+#include "cli/terminal.h"
+#include "engine/demo.h"
+#include "engine/run_files.h"
+#include "engine/runtime/error.h"
+
+namespace memengine {
+namespace {
+
+constexpr std::size_t shown_completions = 4;
+
+class DemoDisplay : public DemoListener {
+ public:
+  void stage(const std::string& title) override {
+    line_.say(fmt::format("[{}] {}", duration_text(seconds()), title));
+  }
+  void progress(const std::string& text) override {
+    if (line_.terminal()) line_.show("  " + text);
+  }
+  void said(const std::string& text) override { line_.say("  " + text); }
+  // A terminal sees every report; elsewhere ten lines a training are enough.
+  void stepped(const StepReport& report) override {
+    const std::int64_t tenth = report.steps * reported_ / 10;
+    if (line_.terminal()) {
+      line_.show("  " + step_line(report));
+    } else if (report.step >= tenth) {
+      line_.say("  " + step_line(report));
+    }
+    while (report.steps * reported_ / 10 <= report.step && reported_ <= 10) ++reported_;
+  }
+  void started(const RunConfig& /*config*/, const RunStart& start) override {
+    reported_ = 1;
+    if (start.resumed_step >= 0) said(fmt::format("resumed at step {}", start.resumed_step));
+  }
+  void noticed(const std::string& message) override { said("note: " + message); }
+  void clear() { line_.clear(); }
+
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+  }
+
+ private:
+  LiveLine line_;
+  std::int64_t reported_ = 1;
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
+void demonstrate(const DemoOptions& options) {
+  catch_stop_signals();
+  DemoResult result;
+  DemoDisplay display;
+  fmt::print(
+      "{} synthetic people with six facts each, told {} times: how many facts does a model "
+      "store?\n",
+      grouped(options.people), options.passages);
+  result = run_demo(options, display, stop_requested);
+  display.clear();
+  if (result.stopped) {
+    display.said("stopped; the same command goes on where it stopped");
+    return;
+  }
+  fmt::print("\na passage:\n  {}\n", result.corpus.example);
+  fmt::print("\n{} trained on the same {} tokens ({} distinct), the same seed:\n\n", "two models",
+             count_text(static_cast<double>(result.trained_tokens)),
+             count_text(static_cast<double>(result.corpus.train_tokens)));
+  fmt::print("{}\n{}\n", demo_table(result), demo_verdict(result));
+  fmt::print("some of the questions:\n{}", demo_completions(result, shown_completions));
+  fmt::print(
+      "\nthe models are in {0}/dense and {0}/memory: memengine generate {0}/memory "
+      "--prompt \"...\"\n{1} in all\n",
+      options.out.string(), duration_text(display.seconds()));
+}
+
+}  // namespace
+
+void add_demo_command(CLI::App& program) {
+  CLI::App* command = program.add_subcommand(
+      "demo", "Count the facts that a dense and a memory model of equal cost store");
+  command->footer(
+      "Writes synthetic biographies, trains both models on them for a few minutes of two cores,\n"
+      "and asks both for every fact. Stopped with Ctrl-C, the same command goes on; after the end\n"
+      "it starts again from nothing.\n\n"
+      "  memengine demo\n"
+      "  memengine demo --people 400 --steps 4000 --out runs/larger");
+  auto options = std::make_shared<DemoOptions>();
+  auto steps = std::make_shared<std::int64_t>(0);
+  command->add_option("--config", options->config, "The memory model and its training")
+      ->capture_default_str();
+  command->add_option("--out", options->out, "Folder for data and runs")->capture_default_str();
+  command->add_option("--people", options->people, "How many")->capture_default_str();
+  command->add_option("--passages", options->passages, "Paraphrases of each")
+      ->capture_default_str();
+  command->add_option("--vocab", options->vocabulary, "Pieces of the tokenizer")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--steps", *steps, "Of each training (default: the config's)")
+      ->check(CLI::PositiveNumber);
+  command->add_option("overrides", options->overrides, "a.b.c=value, for both models");
+  command->callback([=] {
+    if (*steps > 0) options->overrides.push_back("steps=" + std::to_string(*steps));
+    demonstrate(*options);
+  });
+}
+
+}  // namespace memengine

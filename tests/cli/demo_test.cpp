@@ -1,0 +1,91 @@
+// The demo at its smallest: its table, going on after a stop, starting again, refusing strangers.
+#include <gtest/gtest.h>
+
+#include "tests/cli/program.h"
+
+namespace memengine {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Tests run in the repository's root; the program runs elsewhere.
+std::vector<std::string> demo(std::vector<std::string> more) {
+  std::vector<std::string> words = {"demo",
+                                    "--config",
+                                    (fs::current_path() / "configs/demo.yaml").string(),
+                                    "--out",
+                                    "demo",
+                                    "--people",
+                                    "7",
+                                    "--passages",
+                                    "19",
+                                    "--vocab",
+                                    "500",
+                                    "device=cpu",
+                                    "data.batch_size=2",
+                                    "validation.every=0"};
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+// The two columns of the table's row that starts with `title`.
+std::pair<std::string, std::string> row(const std::string& said, const std::string& title) {
+  const std::size_t at = said.find("  " + title);
+  if (at == std::string::npos) {
+    ADD_FAILURE() << "no row '" << title << "' in:\n" << said;
+    return {};
+  }
+  const std::string line = said.substr(at, said.find('\n', at) - at);
+  const std::string columns = line.substr(2 + title.size());
+  std::istringstream words(columns);
+  std::pair<std::string, std::string> found;
+  words >> found.first >> found.second;
+  return found;
+}
+
+TEST(Demo, ComparesTwoModelsOfEqualCostAndStartsAgain) {
+  const TemporaryFolder folder;
+  for (int round = 0; round < 2; ++round) {
+    const std::string said = run_well(folder, demo({"--steps", "3"}));
+    EXPECT_EQ(said.find("going on"), std::string::npos) << said;
+    expect_contains(said, "step 3/3");
+    expect_contains(said, "recalled: all 42 facts");
+    expect_contains(said, "the truth");
+    const auto [dense, memory] = row(said, "training FLOPs a token");
+    EXPECT_NEAR(std::stod(memory) / std::stod(dense), 1.0, 0.03) << said;
+    EXPECT_EQ(row(said, "parameters, value table").first, "-");
+    EXPECT_GT(std::stod(row(said, "held-out loss, nats a token").second), 0) << said;
+  }
+  for (const char* name : {"data/questions.jsonl", "data/tokenizer.model", "dense/metrics.jsonl",
+                           "memory/metrics.jsonl", "memory/config.yaml"}) {
+    EXPECT_TRUE(fs::exists(folder / (std::string("demo/") + name))) << name;
+  }
+}
+
+TEST(Demo, GoesOnAfterCtrlC) {
+  const TemporaryFolder folder;
+  const auto call = demo({"--steps", "30", "logging.freq=1"});
+  RunningProgram first(folder, call);
+  ASSERT_TRUE(first.wait_until([&] {
+    return file_bytes(folder / "demo/dense/train.log").find("step  2") != std::string::npos;
+  }));
+  first.send(SIGINT);
+  const Outcome stopped = first.finish();
+  EXPECT_EQ(stopped.code, 0) << stopped.error;
+  expect_contains(stopped.out, "stopped; the same command goes on");
+  const std::string said = run_well(folder, call);
+  expect_contains(said, "going on");
+  expect_contains(said, "resumed at step");
+  expect_contains(said, "recalled: all 42 facts");
+}
+
+TEST(Demo, RefusesFoldersAndConfigsThatAreNotIts) {
+  const TemporaryFolder folder;
+  folder.write("demo/data/mine.txt", "keep me");
+  expect_refusal(folder, demo({}), {"demo/data", "not the demo's", "--out"});
+  EXPECT_EQ(file_bytes(folder / "demo/data/mine.txt"), "keep me");
+  expect_refusal(folder, demo({"model.productkey_args.is_enabled=false"}), {"is_enabled"});
+}
+
+}  // namespace
+}  // namespace memengine
