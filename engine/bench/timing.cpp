@@ -54,8 +54,10 @@ double median_seconds(Runtime& runtime, const TimingOptions& options,
   run();  // plainly
   run();  // recorded
   runtime.synchronize();
+  const double begin = now_seconds();
   std::vector<double> seconds;
   for (int repetition = 0; repetition < options.repetitions; ++repetition) {
+    if (repetition >= 3 && now_seconds() - begin > options.most_seconds) break;
     seconds.push_back(seconds_of(runtime, run) / calls);
   }
   runtime.synchronize();

@@ -24,6 +24,7 @@ double now_seconds();
 struct TimingOptions {
   int repetitions = 20;
   double seconds_per_repetition = 4e-4;  // short work is repeated to fill this
+  double most_seconds = 5;               // then three repetitions are enough
 };
 
 // Median seconds of one call of `body`, which enqueues the same work on the runtime's stream every
