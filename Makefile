@@ -22,7 +22,7 @@ demo: program
 	./memengine demo
 
 test: build
-	ctest --test-dir $(BUILD) -j2 --output-on-failure
+	OMP_WAIT_POLICY=passive ctest --test-dir $(BUILD) -j2 --output-on-failure
 
 build: configure
 	cmake --build $(BUILD) -j $(JOBS)

@@ -137,8 +137,9 @@ std::int64_t Trainer::run(const std::function<bool()>& stop) {
     }
     const bool evaluation_due =
         config_.eval && (due(config_.checkpoint.eval.every) || step_ == config_.steps);
-    if (due(config_.checkpoint.dump.every) || evaluation_due || last) save();
-    if (evaluation_due) evaluate();
+    const bool saves = config_.checkpoint.dump.every > 0;
+    if (due(config_.checkpoint.dump.every) || evaluation_due || (last && saves)) save(last);
+    if (evaluation_due && saved_step_ == step_) evaluate();
   }
   return step_;
 }
@@ -211,7 +212,20 @@ ValidationReport Trainer::validate() {
 
 // --- Checkpoints ---------------------------------------------------------------------------------
 
-void Trainer::save() {
+// A save that fails in the middle of a run leaves the checkpoints before it as they were, and the
+// next interval tries again; only the last one's failure ends the run.
+void Trainer::save(bool last) {
+  try {
+    write_checkpoint();
+  } catch (const Error& error) {
+    if (last) throw;
+    tell([&](TrainingListener& listener) {
+      listener.noticed(fmt::format("not saved, training goes on: {}", error.what()));
+    });
+  }
+}
+
+void Trainer::write_checkpoint() {
   if (saved_step_ == step_) return;
   const double begin = now_seconds();
   runtime_.synchronize();

@@ -42,7 +42,8 @@ class Trainer {
   HostAllocator host_allocator();
   void train_step();
   void report();
-  void save();
+  void save(bool last);
+  void write_checkpoint();
   // Runs config.eval on the newest checkpoint.
   void evaluate();
   template <typename Tell>

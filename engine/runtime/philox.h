@@ -55,7 +55,7 @@ inline std::uint64_t random_stream(std::string_view name) {
   return hash;
 }
 
-// Uniform in (0, 1): 24 bits, never 0 or 1.
+// Uniform in (0, 1], 24 bits; never 0, whose logarithm Box-Muller could not take.
 MEMENGINE_HOST_DEVICE inline float uniform_from_bits(std::uint32_t bits) {
   return fmaf(static_cast<float>(bits >> 8), 0x1p-24F, 0x1p-25F);
 }
