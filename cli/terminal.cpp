@@ -59,7 +59,7 @@ void LiveLine::say(const std::string& line) {
 }
 
 void catch_stop_signals() {
-  for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, count_signal);
+  for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) std::signal(signal, count_signal);
 }
 
 bool stop_requested() {

@@ -27,7 +27,7 @@ class LiveLine {
   bool live_ = false;
 };
 
-// From here on SIGINT and SIGTERM only count; a second one ends the process at once.
+// From here on SIGINT, SIGTERM and SIGUSR1 only count; a second one ends the process at once.
 void catch_stop_signals();
 bool stop_requested();
 

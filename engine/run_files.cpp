@@ -84,8 +84,8 @@ std::string start_text(const RunConfig& config, const RunStart& start) {
   if (start.plan.host_bytes() > 0) {
     text += fmt::format(", {} of host tables", bytes_text(start.plan.host_bytes()));
   }
-  text += fmt::format("; a checkpoint takes {}\n", bytes_text(start.plan.checkpoint_bytes));
-  if (start.resumed_step >= 0) text += fmt::format("  resumed at step {}\n", start.resumed_step);
+  text += fmt::format("; a checkpoint takes {}", bytes_text(start.plan.checkpoint_bytes));
+  if (start.resumed_step >= 0) text += fmt::format("\n  resumed at step {}", start.resumed_step);
   return text;
 }
 

@@ -32,7 +32,8 @@ class RunFiles : public TrainingListener {
   MemoryPlan plan_;
 };
 
-// The lines that training prints about itself, on a terminal and in train.log alike.
+// The lines that training prints about itself, on a terminal and in train.log alike; no newline at
+// the end.
 std::string start_text(const RunConfig& config, const RunStart& start);  // several lines
 std::string step_line(const StepReport& report);
 std::string validation_line(const ValidationReport& report);
