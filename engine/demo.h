@@ -23,7 +23,7 @@ namespace memengine {
 struct DemoOptions {
   std::filesystem::path config = "configs/demo.yaml";
   std::filesystem::path out = "runs/demo";
-  std::int64_t people = 100;
+  std::int64_t people = 300;
   int passages = 40;
   int vocabulary = 1024;
   std::vector<std::string> overrides;  // of the config, a.b.c=value, for both models
