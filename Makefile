@@ -12,12 +12,17 @@ JOBS ?= $(shell nproc)
 NVCC := $(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc))
 CCACHE := $(shell command -v ccache)
 
+CUDA := $(if $(NVCC),-DMEMENGINE_CUDA=ON -DCMAKE_CUDA_COMPILER=$(NVCC),-DMEMENGINE_CUDA=OFF)
 CONFIGURE := -G Ninja -DCMAKE_BUILD_TYPE=Release
-CONFIGURE += $(if $(NVCC),-DMEMENGINE_CUDA=ON -DCMAKE_CUDA_COMPILER=$(NVCC),-DMEMENGINE_CUDA=OFF)
 CONFIGURE += $(if $(CCACHE),-DCMAKE_CXX_COMPILER_LAUNCHER=$(CCACHE) -DCMAKE_CUDA_COMPILER_LAUNCHER=$(CCACHE))
 
 .PHONY: demo test build program configure dependencies format clean
 
+# Where there is no GPU the demo does not wait for CUDA sources to compile.
+ifeq ($(shell nvidia-smi -L 2>/dev/null),)
+demo: BUILD := $(BUILD)-cpu
+demo: CUDA := -DMEMENGINE_CUDA=OFF
+endif
 demo: program
 	./memengine demo
 
@@ -34,7 +39,7 @@ program: configure
 	@ln -sf $(BUILD)/memengine memengine
 
 configure: dependencies
-	cmake -S . -B $(BUILD) $(CONFIGURE)
+	cmake -S . -B $(BUILD) $(CONFIGURE) $(CUDA)
 
 dependencies:
 	@.ci/install_dependencies.sh
