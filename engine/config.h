@@ -17,7 +17,7 @@
 //   model.productkey_args.mem_value_dtype     bf16 | fp32: what the forward pass reads of a row
 //   model.productkey_args.value_optimizer     sparse_adam | dense_adamw (the reference's)
 //   model.productkey_args.value_moments       fp32 | bf16 (stochastically rounded)
-//   model.productkey_args.gather_path         auto | gpu | cpu | both
+//   model.productkey_args.gather_path         auto | gpu: the GPU reads the host table
 #pragma once
 
 #include <cstdint>

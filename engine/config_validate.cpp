@@ -5,6 +5,7 @@
 
 #include "engine/config.h"
 #include "engine/runtime/error.h"
+#include "kernels/attention.h"
 
 namespace memengine {
 namespace {
@@ -59,6 +60,11 @@ void validate_productkey(const ModelConfig& model) {
   if (memory.value_fixed_lr) {
     in_range("model.productkey_args.value_fixed_lr", *memory.value_fixed_lr, 0.0, 1e6);
   }
+  if (memory.gather_path == GatherPath::cpu || memory.gather_path == GatherPath::both) {
+    fail_input(
+        "model.productkey_args.gather_path cannot be done by this build: the GPU reads the host "
+        "table itself; set it to auto");
+  }
   in_range("model.productkey_args.value_weight_decay", memory.value_weight_decay, 0.0, 1e6);
   if (memory.value_init_std) {
     in_range("model.productkey_args.value_init_std", *memory.value_init_std, 0.0, 1e6);
@@ -96,6 +102,10 @@ void validate(const ModelConfig& model) {
   if (model.head_size() % 2 != 0) {
     fail_input("the head size {} (model.dim={} / model.n_heads={}) must be even for rotary pairs",
                model.head_size(), model.dim, model.heads());
+  }
+  if (model.head_size() > AttentionShape::max_head_dim) {
+    fail_input("the head size {} (model.dim={}, model.n_heads={}) exceeds {}; raise model.n_heads",
+               model.head_size(), model.dim, model.heads(), AttentionShape::max_head_dim);
   }
   if (model.n_kv_heads) {
     in_range("model.n_kv_heads", *model.n_kv_heads, 1, model.heads());
@@ -180,7 +190,7 @@ void validate(const RunConfig& run) {
                run.name);
   }
   in_range("seed", run.seed, 0, INT64_MAX);
-  in_range("steps", run.steps, 0, INT64_C(1) << 40);
+  in_range("steps", run.steps, 0, INT32_MAX - 1);  // the device counts updates in 32 bits
   in_range("grad_acc_steps", run.grad_acc_steps, 1, 1 << 20);
   const DataConfig& data = run.data;
   in_range("data.batch_size", data.batch_size, 1, 1 << 20);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/runtime/runtime_cuda.h"
+#include "kernels/reduce.h"
 
 namespace memengine {
 
@@ -18,6 +19,23 @@ ModelSize training_size(const RunConfig& config, Device device) {
   size.dtype = bf16 ? DType::bf16 : DType::f32;
   return size;
 }
+
+namespace {
+
+// Of the model's passes, and of the sums that the optimizer takes over all gradients.
+std::int64_t step_scratch_bytes(const Transformer& transformer, Device device) {
+  std::int64_t bytes =
+      std::max(transformer.scratch_bytes(device),
+               reduce_scratch_bytes(device, transformer.parameters().values().size()));
+  for (const MemoryBank& bank : transformer.banks()) {
+    for (const ValueTable& table : bank.tables()) {
+      bytes = std::max(bytes, reduce_scratch_bytes(device, table.row_gradients().size()));
+    }
+  }
+  return std::max(bytes, reduce_scratch_bytes(device, transformer.size().tokens));  // the losses
+}
+
+}  // namespace
 
 // Everything that is built from arenas.
 struct TrainingModel::Parts {
@@ -67,7 +85,7 @@ MemoryPlan TrainingModel::plan(const RunConfig& config, Device device) {
   for (const auto& [purpose, bytes] : memory.temporary.bytes_by_purpose()) {
     plan.device[purpose] += bytes;
   }
-  plan.device["scratch"] += parts.transformer->scratch_bytes(device);
+  plan.device["scratch"] += step_scratch_bytes(*parts.transformer, device);
   if (device == Device::cuda) plan.device["scratch"] += cuda::gemm_workspace_bytes;
   plan.host = memory.host.bytes_by_purpose();
   plan.checkpoint_bytes = checkpoint_bytes(*parts.transformer);
@@ -91,7 +109,7 @@ TrainingModel::TrainingModel(const RunConfig& config, Runtime& runtime)
   Parts parts(config, device, memory_);
   transformer_ = std::move(parts.transformer);
   optimizer_ = std::move(parts.optimizer);
-  runtime.reserve_scratch(transformer_->scratch_bytes(device));
+  runtime.reserve_scratch(step_scratch_bytes(*transformer_, device));
   runtime.context().allow_tf32 = config.distributed.matmul_allow_tf32;
 
   for (MemoryBank& bank : transformer_->banks()) {
