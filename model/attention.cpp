@@ -16,14 +16,14 @@ AttentionLayer::AttentionLayer(ParameterStore& store, const ModelConfig& config,
       theta_(config.rope_theta),
       wqkv_(store.declare(
           {{layer_name(layer, "attention.wq.weight"), shape_.heads * shape_.head_dim,
-            Initializer::truncated_normal(initial_std(config, layer, dim_))},
+            Initializer::truncated_normal(initial_std(config, dim_))},
            {layer_name(layer, "attention.wk.weight"), shape_.kv_heads * shape_.head_dim,
-            Initializer::truncated_normal(initial_std(config, layer, dim_))},
+            Initializer::truncated_normal(initial_std(config, dim_))},
            {layer_name(layer, "attention.wv.weight"), shape_.kv_heads * shape_.head_dim,
-            Initializer::truncated_normal(initial_std(config, layer, dim_))}},
+            Initializer::truncated_normal(initial_std(config, dim_))}},
           dim_)),
       wo_(store.declare({{layer_name(layer, "attention.wo.weight"), dim_,
-                          Initializer::truncated_normal(initial_std(config, layer, dim_))}},
+                          Initializer::truncated_normal(residual_std(config, layer, dim_))}},
                         shape_.heads * shape_.head_dim)) {}
 
 void AttentionLayer::plan(Arena& kept, Arena& temporary, std::int64_t tokens, DType dtype,

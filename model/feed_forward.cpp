@@ -17,12 +17,12 @@ DenseFeedForward::DenseFeedForward(ParameterStore& store, const ModelConfig& con
     : dim_(config.dim),
       hidden_(config.ffn_hidden()),
       w13_(store.declare({{feed_forward_name(layer, "w1.weight"), hidden_,
-                           Initializer::truncated_normal(initial_std(config, layer, config.dim))},
+                           Initializer::truncated_normal(initial_std(config, config.dim))},
                           {feed_forward_name(layer, "w3.weight"), hidden_,
-                           Initializer::truncated_normal(initial_std(config, layer, config.dim))}},
+                           Initializer::truncated_normal(initial_std(config, config.dim))}},
                          config.dim)),
       w2_(store.declare({{feed_forward_name(layer, "w2.weight"), config.dim,
-                          Initializer::truncated_normal(initial_std(config, layer, hidden_))}},
+                          Initializer::truncated_normal(residual_std(config, layer, hidden_))}},
                         hidden_)) {}
 
 void DenseFeedForward::plan(Arena& kept, Arena& temporary, std::int64_t tokens, DType dtype,

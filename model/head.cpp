@@ -17,12 +17,12 @@ constexpr std::int64_t chunk_bytes = std::int64_t{128} << 20;
 }  // namespace
 
 Head::Head(ParameterStore& store, const ModelConfig& config, Parameter* tied)
-    : weight_(tied != nullptr
-                  ? *tied
-                  : store.declare({{"output.weight", config.vocab_size,
-                                    Initializer::truncated_normal(config.init_base_std.value_or(
-                                        1.0 / std::sqrt(static_cast<double>(config.dim))))}},
-                                  config.dim)) {}
+    : weight_(
+          tied != nullptr
+              ? *tied
+              : store.declare({{"output.weight", config.vocab_size,
+                                Initializer::truncated_normal(initial_std(config, config.dim))}},
+                              config.dim)) {}
 
 void Head::plan(Arena& temporary, std::int64_t tokens, DType dtype) {
   const std::int64_t row_bytes = weight_.rows * element_bytes(dtype);

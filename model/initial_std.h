@@ -10,14 +10,20 @@
 
 namespace memengine {
 
-// sigma = init_base_std, or fan_in^-1/2, divided by the factor that init_std_factor asks for.
-inline double initial_std(const ModelConfig& config, std::int64_t layer, std::int64_t fan_in) {
-  const double base = config.init_base_std.value_or(1.0 / std::sqrt(static_cast<double>(fan_in)));
+// sigma = init_base_std, or fan_in^-1/2.
+inline double initial_std(const ModelConfig& config, std::int64_t fan_in) {
+  return config.init_base_std.value_or(1.0 / std::sqrt(static_cast<double>(fan_in)));
+}
+
+// The same for a matrix whose output is added to the residual state (wo, w2), divided by what
+// init_std_factor asks for, as the reference does.
+inline double residual_std(const ModelConfig& config, std::int64_t layer, std::int64_t fan_in) {
+  const double base = initial_std(config, fan_in);
   switch (config.init_std_factor) {
     case InitStdFactor::disabled:
       return base;
     case InitStdFactor::global_depth:
-      return base / std::sqrt(2.0 * static_cast<double>(config.n_layers));
+      return base / std::sqrt(2.0 * static_cast<double>(config.n_layers + 1));
     case InitStdFactor::current_depth:
       return base / std::sqrt(2.0 * static_cast<double>(layer + 1));
     case InitStdFactor::dim_ratio:

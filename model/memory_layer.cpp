@@ -164,11 +164,11 @@ void MemoryLayer::look_up(const Context& context, Tensor x, Tensor coefficients,
   };
   product_key_forward(context, by_head(picks), by_head(weights), cut(query_, tokens),
                       sub_keys(sub_keys_.compute));
-  unique_ = bank_->lookup(inverse.reshape({tokens * picks_}));
-  deduplicate(context, unique_, picks.reshape({tokens * picks_}), config_.rows());
-  bank_->values().gather(context, rows_, unique_, bank_->decay());
+  const UniqueRows unique = bank_->lookup(inverse.reshape({tokens * picks_}));
+  deduplicate(context, unique, picks.reshape({tokens * picks_}), config_.rows());
+  bank_->values().gather(context, rows_, unique, bank_->decay());
   if (config_.peer_variant) {
-    bank_->experts().gather(context, expert_rows_, unique_, bank_->decay());
+    bank_->experts().gather(context, expert_rows_, unique, bank_->decay());
     expert_bag_forward(context, coefficients, cut(expert_activations_, tokens), x, expert_rows_,
                        inverse, weights);
   }

@@ -42,10 +42,6 @@ class MemoryLayer : public FeedForwardLayer {
   std::int64_t multiply_adds() const override;
   std::int64_t scratch_bytes(Device device) const override;
 
-  // Of the last forward(): for usage statistics. Its working memory is the bank's, so it is valid
-  // until the next lookup of any layer.
-  const UniqueRows& last_lookup() const { return unique_; }
-
  private:
   std::int64_t slot(std::int64_t micro_batch) const { return micro_batch * readers_ + reader_; }
   // The part of an activation that the running call of `tokens` rows uses.
@@ -98,7 +94,6 @@ class MemoryLayer : public FeedForwardLayer {
   Tensor swilu_gate_;          // [N, v_dim] swilu_projection(x)
   Tensor ungated_;             // [N, C] before the sigmoid gate
   Tensor gate_;                // [N, 1]
-  UniqueRows unique_;
 
   // Temporary.
   Tensor coefficients_;   // [N, K] where the bank keeps none (evaluation only)

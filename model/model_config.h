@@ -18,10 +18,11 @@
 
 namespace memengine {
 
-// Divides the standard deviation of initial weights (attention and feed-forward matrices).
+// Divides the standard deviation of the initial weights of wo and w2, whose outputs are added to
+// the residual state.
 enum class InitStdFactor {
   disabled,       // by 1
-  global_depth,   // by sqrt(2 * n_layers)
+  global_depth,   // by sqrt(2 * (n_layers + 1))
   current_depth,  // by sqrt(2 * (layer + 1))
   dim_ratio,      // by dim / 4096
 };
@@ -37,8 +38,8 @@ enum class ValueOptimizer { sparse_adam, dense_adamw };
 
 enum class MomentDtype { fp32, bf16 };
 
-// Who reads the host table: the GPU through mapped memory, CPU threads in chunks, both, or
-// whichever a measurement at start-up finds faster.
+// Who reads the host table: the GPU through mapped memory (what `automatic` means), CPU threads in
+// chunks, or both. This build has the first; the config refuses the others.
 enum class GatherPath { automatic, gpu, cpu, both };
 
 // Product-key memory (Lample et al. 2019; Berges et al. 2024), `model.productkey_args`.
@@ -83,7 +84,7 @@ struct ModelConfig {
   std::optional<double> init_base_std;  // null: fan-in^-1/2
   InitStdFactor init_std_factor = InitStdFactor::disabled;
   std::int64_t max_seqlen = 1024;  // training sets it to data.seq_len
-  std::int64_t seed = 42;          // of the initial weights
+  std::int64_t seed = 42;          // accepted; initial weights come from the run's `seed`
   std::int64_t vocab_size = -1;    // -1: the tokenizer's
   bool weight_tying = false;
   std::optional<std::int64_t> sliding_window;  // keys a query sees, itself included; null: all

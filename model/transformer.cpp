@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 
 #include "engine/runtime/runtime.h"
 #include "kernels/embedding.h"
@@ -126,8 +125,7 @@ Transformer::Transformer(const ModelConfig& config, const ModelSize& size, Model
 }
 
 void Transformer::build_layers() {
-  const double embedding_std =
-      config_.init_base_std.value_or(1.0 / std::sqrt(static_cast<double>(config_.dim)));
+  const double embedding_std = initial_std(config_, config_.dim);
   embedding_ = &parameters_.declare(
       {{"tok_embeddings.weight", config_.vocab_size, Initializer::truncated_normal(embedding_std)}},
       config_.dim);
@@ -174,6 +172,13 @@ void Transformer::build_banks(ModelMemory& memory) {
   const auto readers = static_cast<std::int64_t>(args.mem_share_values ? layers.size() : 1);
   const ReadCapacity capacity{size_.training ? readers * size_.micro_batches : 1, size_.tokens,
                               args.mem_heads * args.mem_knn};
+  // De-duplication numbers a step's picks in 32 bits.
+  if (capacity.slots > INT32_MAX / (capacity.tokens * capacity.picks)) {
+    fail_input(
+        "a step of {} lookups of {} tokens with {} picks each exceeds 2^31 picks: lower "
+        "grad_acc_steps, data.batch_size or data.seq_len",
+        capacity.slots, capacity.tokens, capacity.picks);
+  }
   const Placement placement = args.zero_copy ? Placement::host : Placement::device;
   for (std::size_t i = 0; i < (args.mem_share_values ? 1 : layers.size()); ++i) {
     banks_.emplace_back(layers[i], config_, placement, capacity, size_.dtype, size_.training,
@@ -240,14 +245,6 @@ void Transformer::initialize(const Context& context, std::uint64_t seed) {
 }
 
 // --- Figures -------------------------------------------------------------------------------------
-
-std::vector<const MemoryLayer*> Transformer::memory_layers() const {
-  std::vector<const MemoryLayer*> layers;
-  for (const Block& block : blocks_) {
-    if (block.memory != nullptr) layers.push_back(block.memory);
-  }
-  return layers;
-}
 
 // A multiply-add is two operations, and the backward pass costs twice the forward pass.
 std::int64_t Transformer::training_flops_per_token() const {

@@ -51,7 +51,8 @@ struct TokenBatch {
 
 class Transformer {
  public:
-  // Builds the model with its activations. Device::cuda with zero_copy places tables in `host`.
+  // Builds the model with its activations. With zero_copy the tables are in `memory.host`. Input
+  // error where a step would pick 2^31 rows or more.
   Transformer(const ModelConfig& config, const ModelSize& size, ModelMemory& memory);
   Transformer(const Transformer&) = delete;
   Transformer& operator=(const Transformer&) = delete;
@@ -81,8 +82,6 @@ class Transformer {
   const ParameterStore& parameters() const { return parameters_; }
   std::vector<MemoryBank>& banks() { return banks_; }
   const std::vector<MemoryBank>& banks() const { return banks_; }
-  // The memory layers in order, for usage statistics.
-  std::vector<const MemoryLayer*> memory_layers() const;
   const ModelConfig& config() const { return config_; }
   const ModelSize& size() const { return size_; }
 
@@ -106,7 +105,7 @@ class Transformer {
   void build_layers();
   void build_banks(ModelMemory& memory);
   void plan(ModelMemory& memory);
-  // x_ = final norm of the model's last residual state.
+  // normed_ = final norm of the last residual state. With `cache`, attention decodes.
   void run_blocks(const Context& context, Tensor tokens, const TokenLayout& layout,
                   std::int64_t sequences, Mode mode, std::int64_t micro_batch,
                   const CacheLayout* cache);
