@@ -30,7 +30,7 @@ class BatchBuffers {
   // Computes what follows from the uploaded numbers: how far back each token may look.
   void derive(const Context& context, std::int64_t micro_batch) const;
 
-  // Per micro-batch loss and their mean: f64 [micro_batches], f64 [1].
+  // Each micro-batch's part of the step's loss, f64 [micro_batches], and their sum, f64 [1].
   Tensor loss_parts() const { return loss_parts_; }
   Tensor loss() const { return loss_; }
   // Working memory for validation: [N].

@@ -1,7 +1,8 @@
 // Between a model's memory and files: which tensors a checkpoint holds, and how they stream.
 //
 // model.safetensors has the weights under the reference's names, in FP32, value tables included;
-// optimizer.safetensors has both moments of every weight and the step of each row's last update.
+// optimizer.safetensors has both moments of every weight, the step of each row's last update, how
+// many rows were ever used, and the number of updates done.
 // Value tables are split in halves and records in memory (kernels/value_rows.h), so their tensors
 // are put together and taken apart block by block on the way.
 #pragma once

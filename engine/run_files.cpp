@@ -128,7 +128,6 @@ void RunFiles::started(const RunConfig& config, const RunStart& start) {
   const std::filesystem::path log_path = folder / "train.log";
   log_ = std::fopen(log_path.c_str(), start.resumed_step >= 0 ? "a" : "w");
   if (log_ == nullptr) fail_input("{}: cannot be written", log_path.string());
-  tokens_per_step_ = config.tokens_per_step();
   plan_ = start.plan;
   log(start_text(config, start));
 }

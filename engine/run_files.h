@@ -28,7 +28,6 @@ class RunFiles : public TrainingListener {
 
   std::unique_ptr<MetricsFile> metrics_;
   std::FILE* log_ = nullptr;
-  std::int64_t tokens_per_step_ = 0;
   MemoryPlan plan_;
 };
 

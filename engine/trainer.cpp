@@ -3,7 +3,6 @@
 
 #include <chrono>
 #include <filesystem>
-#include <numeric>
 
 #include "engine/evaluation.h"
 #include "engine/model_files.h"

@@ -26,11 +26,13 @@ class Trainer {
   Trainer(const RunConfig& config, std::vector<TrainingListener*> listeners);
   ~Trainer();
 
-  // Trains until config.steps or until `stop` says so, which is asked after every step; saves at
-  // the configured intervals and at the end. Returns the number of updates done.
+  // Trains until config.steps or until `stop` says so, which is asked before the first step and
+  // after every one; saves at the configured intervals and at the end, or not at all when
+  // checkpoint.dump.every is 0 (but for evaluations). Returns the number of updates done.
   std::int64_t run(const std::function<bool()>& stop);
 
-  // Mean loss over held-out data with running statistics; nothing is trained.
+  // Mean loss over held-out data with running statistics; nothing is trained. Only when
+  // validation.every is above 0, which opens the held-out data.
   ValidationReport validate();
 
   const RunConfig& config() const { return config_; }

@@ -1,7 +1,8 @@
 // What stands behind a block's second norm: the dense SwiGLU feed-forward or a memory layer.
 //
 // Both transform [N, C] token by token. A layer keeps what its backward pass needs in activations
-// it allocated when it was built; `slot` tells which micro-batch of the step runs.
+// that plan() allocated; `micro_batch` tells which one of the step runs, because a memory layer's
+// picks and gradients of all of them wait for the end of the step (memory_bank.h).
 #pragma once
 
 #include <cstdint>

@@ -24,7 +24,7 @@ struct OptimConfig {
   double lr_min_ratio = 0.1;           // final learning rate as a share of lr
   double cycle_length = 1.0;           // cosine: a cycle's length as a share of all steps
   double cosine_theta = 1.0;           // cosine: exponent on the position within a cycle
-  std::int64_t annealing_step = 1000;  // inv_sqrt: last steps, linear down to the minimum
+  std::int64_t annealing_step = 1000;  // accepted; none of the reference's schedules reads it
   double exp_factor = 0.5;             // inv_sqrt: exponent of the decay
 
   double value_clip_norm() const { return value_clip.value_or(clip); }
