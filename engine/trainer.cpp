@@ -179,6 +179,7 @@ void Trainer::report() {
 }
 
 ValidationReport Trainer::validate() {
+  if (validation_ == nullptr) fail_input("validation.every is 0: there is no held-out data to read");
   const double begin = now_seconds();
   const Context& context = runtime_.context();
   Transformer& transformer = model_.transformer();
