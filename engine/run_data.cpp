@@ -5,17 +5,17 @@
 #include <filesystem>
 
 #include "engine/runtime/error.h"
+#include "io/shard.h"
 
 namespace memengine {
 namespace {
 
 namespace fs = std::filesystem;
 
-bool has_shards(const fs::path& folder, const std::string& prefix) {
+bool has_any_shard(const fs::path& folder) {
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(folder, ignored)) {
-    const std::string name = entry.path().filename().string();
-    if (name.ends_with(".bin") && name.starts_with(prefix)) return true;
+    if (entry.path().extension() == ".bin") return true;
   }
   return false;
 }
@@ -26,8 +26,9 @@ std::vector<LoaderSource> find_sources(const DataConfig& data) {
     fail_input(
         "data.root_dir is not set: make shards with `memengine prepare` and name their folder");
   }
-  const fs::path root = *data.root_dir;
-  if (!fs::exists(root)) {
+  fs::path root = *data.root_dir;
+  if (!root.has_filename()) root = root.parent_path();  // "data/" is the same source as "data"
+  if (!fs::is_directory(root)) {
     fail_input("data.root_dir: no folder '{}': make shards with `memengine prepare --out {}`",
                root.string(), root.string());
   }
@@ -39,9 +40,9 @@ std::vector<LoaderSource> find_sources(const DataConfig& data) {
     sources.push_back({name, root / name, weight});
   }
   if (!sources.empty()) return sources;
-  if (has_shards(root, "")) return {{root.filename().string(), root, 1.0}};
+  if (has_any_shard(root)) return {{root.filename().string(), root, 1.0}};
   for (const auto& entry : fs::directory_iterator(root)) {
-    if (entry.is_directory() && has_shards(entry.path(), "")) {
+    if (entry.is_directory() && has_any_shard(entry.path())) {
       sources.push_back({entry.path().filename().string(), entry.path(), 1.0});
     }
   }
@@ -108,7 +109,7 @@ std::unique_ptr<TokenLoader> RunData::training_loader(const RunConfig& config,
 std::unique_ptr<ValidationReader> RunData::validation_reader(const RunConfig& config) const {
   ValidationReader::Options options;
   for (const LoaderSource& source : sources) {
-    if (has_shards(source.path, "val")) options.paths.push_back(source.path);
+    if (has_split(source.path, "val")) options.paths.push_back(source.path);
   }
   if (options.paths.empty()) return nullptr;
   options.batch_size = config.data.batch_size;

@@ -146,17 +146,6 @@ std::uint32_t Shard::read(std::int64_t first, std::span<std::int32_t> out) const
   return token_bytes_ == 2 ? widen<std::uint16_t>(from, out) : widen<std::uint32_t>(from, out);
 }
 
-void Shard::will_need(std::int64_t first, std::int64_t count) const {
-  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  first = std::clamp<std::int64_t>(first, 0, tokens_);
-  count = std::clamp<std::int64_t>(count, 0, tokens_ - first);
-  const auto start = reinterpret_cast<std::uintptr_t>(mapped_) + shard_header_bytes +
-                     static_cast<std::uintptr_t>(first * token_bytes_);
-  const std::uintptr_t aligned = start & ~(page - 1);
-  ::madvise(reinterpret_cast<void*>(aligned),
-            start - aligned + static_cast<std::size_t>(count * token_bytes_), MADV_WILLNEED);
-}
-
 bool Shard::verify_checksum() const {
   if (!info_) return false;
   XXH3_state_t* state = XXH3_createState();
@@ -172,15 +161,11 @@ bool Shard::verify_checksum() const {
   return true;
 }
 
-std::vector<std::filesystem::path> find_shards(const std::filesystem::path& folder,
+namespace {
+
+// The split's shards in a folder, in no order.
+std::vector<std::filesystem::path> list_shards(const std::filesystem::path& folder,
                                                std::string_view split) {
-  std::error_code error;
-  if (!std::filesystem::is_directory(folder, error)) {
-    if (!std::filesystem::exists(folder, error)) {
-      fail_input("no such data folder: {}", folder.string());
-    }
-    return {folder};
-  }
   const auto is_break = [](char c) { return c == '_' || c == '-' || c == '.'; };
   std::vector<std::filesystem::path> found;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
@@ -195,12 +180,31 @@ std::vector<std::filesystem::path> find_shards(const std::filesystem::path& fold
       }
     }
   }
+  return found;
+}
+
+}  // namespace
+
+std::vector<std::filesystem::path> find_shards(const std::filesystem::path& folder,
+                                               std::string_view split) {
+  std::error_code error;
+  if (!std::filesystem::is_directory(folder, error)) {
+    if (!std::filesystem::exists(folder, error)) {
+      fail_input("no such data folder: {}", folder.string());
+    }
+    return {folder};
+  }
+  std::vector<std::filesystem::path> found = list_shards(folder, split);
   if (found.empty()) {
     fail_input("{} holds no {} shards (files like {}_000000.bin); make them with `prepare`",
                folder.string(), split, split);
   }
   std::sort(found.begin(), found.end());
   return found;
+}
+
+bool has_split(const std::filesystem::path& folder, std::string_view split) {
+  return std::filesystem::is_directory(folder) && !list_shards(folder, split).empty();
 }
 
 }  // namespace memengine

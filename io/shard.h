@@ -61,9 +61,6 @@ class Shard {
   // Returns the largest id, compared as unsigned.
   std::uint32_t read(std::int64_t first, std::span<std::int32_t> out) const;
 
-  // Tells the operating system that these tokens will be read soon.
-  void will_need(std::int64_t first, std::int64_t count) const;
-
   // Reads everything; an input error when the bytes are not those that were written. False when
   // there is no sidecar, so nothing to compare with.
   bool verify_checksum() const;
@@ -82,5 +79,8 @@ class Shard {
 // fineweb_train_000001.bin). `folder` may also be one .bin file. None found is an input error.
 std::vector<std::filesystem::path> find_shards(const std::filesystem::path& folder,
                                                std::string_view split);
+
+// Whether find_shards would find any in this folder; false for a single file.
+bool has_split(const std::filesystem::path& folder, std::string_view split);
 
 }  // namespace memengine
