@@ -21,6 +21,19 @@ std::int64_t read_number(const std::string& path) {
   return file >> number ? number : std::numeric_limits<std::int64_t>::max();
 }
 
+// Bytes of a cgroup's memory.current that are cached files, which the kernel gives up on demand: a
+// run that has just read shards or written a checkpoint fills its cgroup with them.
+std::int64_t cached_file_bytes() {
+  std::ifstream statistics("/sys/fs/cgroup/memory.stat");
+  std::string key;
+  std::int64_t bytes = 0;
+  std::int64_t cached = 0;
+  while (statistics >> key >> bytes) {
+    if (key == "inactive_file" || key == "active_file") cached += bytes;
+  }
+  return cached;
+}
+
 std::int64_t available_host_bytes() {
   std::ifstream meminfo("/proc/meminfo");
   std::string key;
@@ -33,7 +46,8 @@ std::int64_t available_host_bytes() {
   // A container's limit (cgroup v2) may be tighter than the machine.
   const std::int64_t limit = read_number("/sys/fs/cgroup/memory.max");
   if (limit != std::numeric_limits<std::int64_t>::max()) {
-    available = std::min(available, limit - read_number("/sys/fs/cgroup/memory.current"));
+    const std::int64_t used = read_number("/sys/fs/cgroup/memory.current") - cached_file_bytes();
+    available = std::min(available, limit - used);
   }
   return available;
 }
