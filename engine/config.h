@@ -75,7 +75,7 @@ struct CheckpointConfig {
   SaveEvery dump;
   SaveEvery eval;                             // evaluation during training, when `eval` is given
   std::optional<std::string> path;            // null: <dump_dir>/checkpoints
-  std::optional<std::string> init_ckpt_path;  // start from these weights
+  std::optional<std::string> init_ckpt_path;  // start from this model's weights (find_model)
   bool operator==(const CheckpointConfig&) const = default;
 };
 

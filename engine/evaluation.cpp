@@ -73,15 +73,19 @@ InferenceSize inference_size(const EvalConfig& config, const ModelConfig& model,
 
 }  // namespace
 
-Evaluation run_evaluation(const EvalConfig& config, const ModelSource& source, Device device,
-                          const EvalTaskProgress& progress) {
-  const double start = seconds_since_1970();
+void check_evaluation(const EvalConfig& config) {
   check_task_names(config.harness);
   if (!config.data_dir) {
     fail_input(
         "data_dir is missing; give the folder with the evaluation sets, for instance "
         "data_dir=data/eval");
   }
+}
+
+Evaluation run_evaluation(const EvalConfig& config, const ModelSource& source, Device device,
+                          const EvalTaskProgress& progress) {
+  const double start = seconds_since_1970();
+  check_evaluation(config);
   const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(source);
   std::int64_t max_length = source.model.max_seqlen;
   if (config.generator.max_prompt_len) {

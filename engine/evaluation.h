@@ -19,6 +19,9 @@ struct Evaluation {
   EvalRunDescription run;
 };
 
+// Input error, without a look at the model: no tasks, an unknown task, no data_dir.
+void check_evaluation(const EvalConfig& config);
+
 // Evaluates `source` on the tasks of `config`, all other keys as in EvalConfig. Passes have
 // generator.max_tokens rows, or as many as one text of the model's longest needs. Input errors: no
 // tasks, no data_dir, whatever model, tokenizer and tasks refuse, a plan that does not fit.

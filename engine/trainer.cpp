@@ -5,7 +5,9 @@
 #include <filesystem>
 
 #include "engine/evaluation.h"
+#include "engine/hugging_face.h"
 #include "engine/model_files.h"
+#include "engine/model_source.h"
 #include "engine/run_state.h"
 #include "engine/training_step.h"
 #include "engine/usage.h"
@@ -54,6 +56,7 @@ Trainer::Trainer(const RunConfig& config, std::vector<TrainingListener*> listene
       batches_(runtime_.context().device, config_.grad_acc_steps, config_.data.batch_size,
                config_.data.seq_len, config_.model.document_mask,
                config_.model.sliding_window.value_or(0)) {
+  if (config_.eval) check_evaluation(*config_.eval);
   std::filesystem::create_directories(config_.dump_dir);
   lock_ = std::make_unique<FolderLock>(config_.dump_dir);
   batches_.initialize(runtime_.context());
@@ -179,7 +182,8 @@ void Trainer::report() {
 }
 
 ValidationReport Trainer::validate() {
-  if (validation_ == nullptr) fail_input("validation.every is 0: there is no held-out data to read");
+  if (validation_ == nullptr)
+    fail_input("validation.every is 0: there is no held-out data to read");
   const double begin = now_seconds();
   const Context& context = runtime_.context();
   Transformer& transformer = model_.transformer();
@@ -242,17 +246,25 @@ void Trainer::write_checkpoint() {
   tell([&](TrainingListener& listener) { listener.saved(step_, path.string(), seconds); });
 }
 
-// Evaluation reads the checkpoint like anybody would, beside the model in training.
+// Evaluation reads the checkpoint like anybody would, beside the model in training. Like a save,
+// one that fails in the middle of a run does not end it.
 void Trainer::evaluate() {
   const double begin = now_seconds();
   const std::filesystem::path checkpoint =
       std::filesystem::path(config_.checkpoint_path()) / checkpoint_name(step_);
-  const Evaluation evaluation =
-      evaluate_during_training(config_, checkpoint, runtime_.context().device);
+  try {
+    const Evaluation evaluation =
+        evaluate_during_training(config_, checkpoint, runtime_.context().device);
+    tell([&](TrainingListener& listener) {
+      listener.evaluated(step_, eval_table(evaluation.results));
+    });
+  } catch (const Error& error) {
+    if (step_ == config_.steps) throw;
+    tell([&](TrainingListener& listener) {
+      listener.noticed(fmt::format("not evaluated, training goes on: {}", error.what()));
+    });
+  }
   clock_ += now_seconds() - begin;
-  tell([&](TrainingListener& listener) {
-    listener.evaluated(step_, eval_table(evaluation.results));
-  });
 }
 
 void Trainer::resume() {
@@ -285,8 +297,12 @@ HostAllocator Trainer::host_allocator() {
 void Trainer::initialise_weights() {
   model_.initialize();
   if (!config_.checkpoint.init_ckpt_path) return;
-  const Checkpoint checkpoint(*config_.checkpoint.init_ckpt_path);
-  load_model_files(runtime_.context(), checkpoint, model_.transformer(), nullptr);
+  const ModelSource source = find_model(*config_.checkpoint.init_ckpt_path);
+  if (source.kind == ModelSource::Kind::hugging_face) {
+    load_hugging_face(runtime_.context(), source.folder, model_.transformer());
+  } else {
+    load_weights(runtime_.context(), open_weights(source), model_.transformer());
+  }
 }
 
 }  // namespace memengine
