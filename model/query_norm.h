@@ -1,8 +1,9 @@
 // The optional norm on a memory layer's queries.
 //
-// Batch norm over the tokens is what keeps a memory in use (Lample et al. 2019, section 4.5, and
-// the README's table); layer norm per head is the usual alternative. Parameters carry the names
-// they have in the reference, where the norm is the second module of the query network.
+// Batch norm over the tokens is what keeps a memory in use (Lample et al. 2019, section 4.5;
+// configs/memory_recipe.yaml has it); layer norm per head is the usual alternative. Parameters
+// carry the names they have in the reference, where the norm is the second module of the query
+// network.
 #pragma once
 
 #include <cstdint>
