@@ -133,7 +133,8 @@ TEST_F(Bench, ProfilesAConfigAndWritesJson) {
 TEST_F(Bench, AStepThatDoesNotFitIsTold) {
   BenchOptions options = tiny_options();
   options.steps = true;
-  options.overrides = {"model.productkey_args.mem_n_keys=46000", "model.dim=1024"};
+  options.overrides = {"model.productkey_args.mem_n_keys=46000", "model.dim=1024",
+                       "model.n_heads=16"};
   const Results results = run_bench(options, [](const std::string&) {});
   ASSERT_EQ(results.steps.size(), 1U);
   EXPECT_NE(results.steps.front().failure.find("mem_n_keys"), std::string::npos)
