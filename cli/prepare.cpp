@@ -234,6 +234,7 @@ void run_prepare(PrepareArguments arguments) {
   LiveLine line;
   PrepareOptions& options = arguments.options;
   if (!arguments.text_fields.empty()) options.text.fields = arguments.text_fields;
+  if (arguments.out.empty()) fail_input("--out is empty: name a folder for the shards");
   options.sources = collect_sources(arguments);
   const bool explicit_validation = !arguments.validation_inputs.empty();
   if (explicit_validation && arguments.validation_given) {

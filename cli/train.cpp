@@ -34,10 +34,17 @@ class ProgressDisplay : public TrainingListener {
 void train(const std::string& path, const std::vector<std::string>& overrides) {
   RunFiles files;
   ProgressDisplay display;
-  Trainer trainer(load_run_config(path, overrides), {&files, &display});
-  catch_stop_signals();
+  const RunConfig config = load_run_config(path, overrides);
+  catch_stop_signals();  // before the model is built: a stop then waits for the first step
+  Trainer trainer(config, {&files, &display});
+  const std::int64_t begin = trainer.step();
   const std::int64_t step = trainer.run([] { return stop_requested(); });
-  if (step < trainer.config().steps) {
+  if (begin >= config.steps) {
+    display.noticed(
+        format_text("nothing to do: the run is at step {} of steps={}", begin, config.steps));
+  } else if (config.checkpoint.dump.every <= 0) {
+    display.noticed("nothing was saved: checkpoint.dump.every is 0");
+  } else if (step < config.steps) {
     display.noticed(format_text("stopped at step {}; the same command goes on from there", step));
   }
 }

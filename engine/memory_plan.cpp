@@ -42,11 +42,19 @@ void check_plan(const MemoryPlan& plan, Device device) {
         bytes_text(plan.device_bytes()), bytes_text(free_memory_bytes(device)));
   }
   if (host > free_host) {
-    const bool table =
-        plan.host_bytes() > plan.device_bytes() || plan.device.contains("value table");
+    // The advice follows what takes the most.
+    const auto tables = [](const std::map<std::string, std::int64_t>& parts) {
+      std::int64_t bytes = 0;
+      for (const char* purpose : {"value table", "memory layers"}) {
+        if (parts.contains(purpose)) bytes += parts.at(purpose);
+      }
+      return bytes;
+    };
+    const std::int64_t memory = tables(plan.host) + tables(plan.device);
     fail_input("the plan needs {} of host memory, {} are free: lower {}", bytes_text(host),
                bytes_text(free_host),
-               table ? "model.productkey_args.mem_n_keys" : "data.batch_size or data.seq_len");
+               2 * memory > host ? "model.productkey_args.mem_n_keys (or data.batch_size)"
+                                 : "data.batch_size, data.seq_len or the model's size");
   }
 }
 

@@ -57,7 +57,12 @@ Trainer::Trainer(const RunConfig& config, std::vector<TrainingListener*> listene
                config_.data.seq_len, config_.model.document_mask,
                config_.model.sliding_window.value_or(0)) {
   if (config_.eval) check_evaluation(*config_.eval);
-  std::filesystem::create_directories(config_.dump_dir);
+  std::error_code refused;
+  std::filesystem::create_directories(config_.dump_dir, refused);
+  if (refused) {
+    fail_input("dump_dir: cannot make the folder '{}' ({}): choose another dump_dir",
+               config_.dump_dir, refused.message());
+  }
   lock_ = std::make_unique<FolderLock>(config_.dump_dir);
   batches_.initialize(runtime_.context());
   resume();
@@ -272,6 +277,12 @@ void Trainer::resume() {
   NewestCheckpoint newest = newest_checkpoint(config_.checkpoint_path());
   for (const std::string& skipped : newest.skipped) {
     tell([&](TrainingListener& listener) { listener.noticed(skipped); });
+  }
+  if (!newest.checkpoint && !newest.skipped.empty()) {
+    fail_input(
+        "no checkpoint in {} is whole (newest: {}): move the folder away to start afresh, or "
+        "choose another dump_dir",
+        config_.checkpoint_path(), newest.skipped.front());
   }
   if (!newest.checkpoint) {
     initialise_weights();
