@@ -191,8 +191,8 @@ __device__ __forceinline__ Number warp_sum(Number x) {
   return x;
 }
 
-// Kernels on rows give each row to a team of `team` threads. A block holds eight teams of a warp, or
-// is one larger team.
+// Kernels on rows give each row to a team of `team` threads. A block holds eight teams of a warp,
+// or is one larger team.
 constexpr int row_block_threads(int team) {
   return team <= warp_size ? 256 : team;
 }

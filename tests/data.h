@@ -15,6 +15,6 @@ inline std::filesystem::path test_data_folder() {
                                          : std::filesystem::path();
 }
 
-#define MEMENGINE_REQUIRE_DATA()                                                       \
-  if (test_data_folder().empty())                                                      \
+#define MEMENGINE_REQUIRE_DATA()  \
+  if (test_data_folder().empty()) \
   GTEST_SKIP() << "needs the real data: set MEMENGINE_DATA to its folder"
