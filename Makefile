@@ -23,8 +23,9 @@ ifeq ($(shell nvidia-smi -L 2>/dev/null),)
 demo: BUILD := $(BUILD)-cpu
 demo: CUDA := -DMEMENGINE_CUDA=OFF
 endif
+# Where other programs want the cores too, waiting threads had better sleep soon than spin.
 demo: program
-	./memengine demo
+	GOMP_SPINCOUNT=5000 ./memengine demo
 
 test: build
 	OMP_WAIT_POLICY=passive ctest --test-dir $(BUILD) -j2 --output-on-failure
