@@ -60,7 +60,7 @@ void apply_override(YamlNode& root, const std::string& text) {
     if (YamlNode* child = node->child(part)) {
       node = child;
     } else {
-      node = &node->children.emplace_back(part, YamlNode{}).second;
+      node = &node->children.emplace_back(YamlEntry{std::string(part), {}}).value;
     }
   }
   *node = std::move(value);
@@ -266,7 +266,7 @@ std::optional<std::size_t> ConfigReader::list_size(std::string_view key,
       YamlNode map;
       map.kind = Kind::map;
       map.where = item.where;
-      map.children.emplace_back(scalar_key, std::move(item));
+      map.children.push_back({std::string(scalar_key), std::move(item)});
       item = std::move(map);
     } else if (item.kind != Kind::map) {
       fail_yaml_type(item, key, "a list of names or maps");

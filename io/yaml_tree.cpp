@@ -116,7 +116,7 @@ class TreeBuilder : public YAML::EventHandler {
     } else if (Frame& frame = open_.back(); frame.node.kind == YamlNode::Kind::list) {
       frame.node.items.push_back(std::move(node));
     } else {
-      frame.node.children.emplace_back(std::move(frame.key), std::move(node));
+      frame.node.children.push_back({std::move(frame.key), std::move(node)});
       frame.has_key = false;
     }
   }

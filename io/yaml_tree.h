@@ -8,10 +8,11 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace memengine {
+
+struct YamlEntry;
 
 struct YamlNode {
   enum class Kind { null, scalar, list, map };
@@ -20,12 +21,17 @@ struct YamlNode {
   std::string text;  // scalar: its characters
   bool quoted =
       false;  // scalar: written in quotes or as a block, so it is text whatever it looks like
-  std::string where;            // "file:line", or the override that set it
-  std::vector<YamlNode> items;  // list
-  std::vector<std::pair<std::string, YamlNode>> children;  // map, in file order, keys unique
+  std::string where;                // "file:line", or the override that set it
+  std::vector<YamlNode> items;      // list
+  std::vector<YamlEntry> children;  // map, in file order, keys unique
 
   YamlNode* child(std::string_view key);
   const YamlNode* child(std::string_view key) const;
+};
+
+struct YamlEntry {
+  std::string key;
+  YamlNode value;
 };
 
 struct YamlLimits {
