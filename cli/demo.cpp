@@ -65,7 +65,7 @@ void demonstrate(const DemoOptions& options) {
   display.clear();
   if (result.stopped) {
     display.said("stopped; the same command goes on where it stopped");
-    return;
+    throw Stopped{stop_signal()};
   }
   fmt::print("\na passage:\n  {}\n", result.corpus.example);
   fmt::print("\n{} trained on the same {} tokens ({} distinct), the same seed:\n\n", "two models",

@@ -1,6 +1,7 @@
 // The program: reads the command line and turns errors into one line and an exit code.
 //
-//   0  done      2  the user's input is wrong      1  anything else
+//   0  done      2  the user's input is wrong      3  training diverged      1  anything else
+//   128 + n  stopped by signal n with work left; the same command goes on
 #include <fmt/core.h>
 
 #include <exception>
@@ -9,6 +10,8 @@
 #include <string>
 
 #include "cli/command.h"
+#include "cli/terminal.h"
+#include "engine/bad_numbers.h"
 #include "engine/runtime/error.h"
 #include "io/yaml_values.h"
 
@@ -40,6 +43,10 @@ int main(int argument_count, char** arguments) {
   program.set_version_flag("--version", "memengine " MEMENGINE_VERSION);
   program.require_subcommand(1);
   program.get_formatter()->column_width(36);
+  program.footer(
+      "Exit codes: 0 done; 2 the input is wrong; 3 training was stopped by bad numbers; 1 anything "
+      "else;\n128 + n stopped by signal n with work left (130 Ctrl-C, 143 SIGTERM, 138 SIGUSR1): "
+      "the same command goes on.");
   memengine::add_prepare_command(program);
   memengine::add_train_command(program);
   memengine::add_eval_command(program);
@@ -58,6 +65,11 @@ int main(int argument_count, char** arguments) {
     if (error.get_exit_code() == 0) return program.exit(error);  // help was asked for
     fmt::print(stderr, "memengine: {} (see memengine --help)\n", error.what());
     return 2;
+  } catch (const memengine::Stopped& stopped) {
+    return 128 + stopped.signal;
+  } catch (const memengine::DivergedError& error) {
+    fmt::print(stderr, "memengine: {}\n", error.what());
+    return 3;
   } catch (const memengine::Error& error) {
     fmt::print(stderr, "memengine: {}\n", error.what());
     return error.kind() == memengine::Error::Kind::input ? 2 : 1;

@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 
 #include "io/utf8.h"
@@ -12,14 +13,13 @@
 namespace memengine {
 namespace {
 
-volatile std::sig_atomic_t signals_seen = 0;
+std::atomic<int> first_signal{0};  // lock-free, so that a handler on any thread may set it
 
-extern "C" void count_signal(int signal) {
-  signals_seen = signals_seen + 1;
-  if (signals_seen > 1) {
-    std::signal(signal, SIG_DFL);
-    std::raise(signal);
-  }
+extern "C" void note_signal(int signal) {
+  int none = 0;
+  if (first_signal.compare_exchange_strong(none, signal)) return;
+  std::signal(signal, SIG_DFL);
+  std::raise(signal);
 }
 
 }  // namespace
@@ -59,11 +59,15 @@ void LiveLine::say(const std::string& line) {
 }
 
 void catch_stop_signals() {
-  for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) std::signal(signal, count_signal);
+  for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) std::signal(signal, note_signal);
 }
 
 bool stop_requested() {
-  return signals_seen > 0;
+  return first_signal != 0;
+}
+
+int stop_signal() {
+  return first_signal;
 }
 
 std::string grouped(std::int64_t number) {

@@ -30,6 +30,15 @@ class LiveLine {
 // From here on SIGINT, SIGTERM and SIGUSR1 only count; a second one ends the process at once.
 void catch_stop_signals();
 bool stop_requested();
+// The first of them that came; 0: none.
+int stop_signal();
+
+// Thrown by a command that a signal stopped with work left, after it said so and left a state from
+// which the same command goes on. The program's exit code is then 128 + signal, as a shell's is: a
+// scheduler that reruns what did not end with 0 goes on with it.
+struct Stopped {
+  int signal = 0;
+};
 
 // "126,601,234".
 std::string grouped(std::int64_t number);

@@ -47,6 +47,7 @@ void train(const std::string& path, const std::vector<std::string>& overrides) {
   } else if (step < config.steps) {
     display.noticed(format_text("stopped at step {}; the same command goes on from there", step));
   }
+  if (step < config.steps) throw Stopped{stop_signal()};
 }
 
 }  // namespace
@@ -56,8 +57,9 @@ void add_train_command(CLI::App& program) {
   command->footer(
       "Any key of the config can be overridden:\n"
       "  memengine train configs/zero_copy.yaml steps=100 model.productkey_args.mem_n_keys=1024\n\n"
-      "Ctrl-C (or SIGTERM, SIGUSR1) finishes the step, saves and exits; a second one ends at "
-      "once.");
+      "Ctrl-C (or SIGTERM, SIGUSR1) finishes the step, saves and exits with code 130 (143, 138); a "
+      "second one ends\nat once. The same command goes on. Code 3: training was stopped because of "
+      "numbers that are not finite\n(guard.max_bad_steps).");
   auto path = std::make_shared<std::string>();
   auto overrides = std::make_shared<std::vector<std::string>>();
   command->add_option("config", *path, "YAML file")->required();

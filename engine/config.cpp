@@ -213,6 +213,10 @@ void bind_run(ConfigReader& reader, RunConfig& run) {
   reader.bind_enum("device", run.device, Names<DeviceChoice>(device_names));
   reader.bind("cuda_graph", run.cuda_graph);
   bind_optim(reader, run.optim);
+  reader.bind("guard.max_bad_steps", run.guard.max_bad_steps);
+  reader.bind("guard.spike_window", run.guard.spike_window);
+  reader.bind("guard.spike_zscore", run.guard.spike_zscore);
+  reader.bind("guard.skip_spikes", run.guard.skip_spikes);
   bind_distributed(reader, run.distributed);
   bind_model(reader, run.model);
   bind_data(reader, run.data);

@@ -9,6 +9,12 @@
 //   validation.every, .batches                loss on held-out data every so many steps (0: never)
 //                                             over so many batches (0: all of it)
 //   optim.value_clip                          largest gradient norm of the value table (null: clip)
+//   guard.max_bad_steps                       training stops after so many updates in a row were
+//                                             skipped because loss or gradient norm were NaN or
+//                                             infinite (0: never)
+//   guard.spike_window, .spike_zscore         a spike is a loss or norm so many deviations above
+//                                             the mean of so many updates (window 0: none)
+//   guard.skip_spikes                         leave the update of a spike out
 //   eval.data_dir                             folder of the evaluation sets' JSON-lines files
 //   model.document_mask                       attention stays within a document
 //   model.productkey_args.mem_query_norm      none | batchnorm | layernorm
@@ -146,6 +152,7 @@ struct RunConfig {
   bool cuda_graph = true;
   DataConfig data;
   OptimConfig optim;
+  GuardConfig guard;
   ModelConfig model;
   DistributedConfig distributed;
   CheckpointConfig checkpoint;

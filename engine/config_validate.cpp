@@ -216,6 +216,9 @@ void validate(const RunConfig& run) {
     fail_input("data.sources: the weights add up to {}; give at least one above 0", weights);
   }
   validate(run.optim);
+  in_range("guard.max_bad_steps", run.guard.max_bad_steps, 0, INT64_C(1) << 40);
+  in_range("guard.spike_window", run.guard.spike_window, 0, 1 << 16);
+  positive("guard.spike_zscore", run.guard.spike_zscore);
   validate(run.model);
   validate_save("checkpoint.dump", run.checkpoint.dump);
   validate_save("checkpoint.eval", run.checkpoint.eval);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <ctime>
 #include <filesystem>
+#include <utility>
 #include <vector>
 
 #include "engine/runtime/error.h"
@@ -98,6 +99,8 @@ std::string step_line(const StepReport& report) {
                       count_text(report.tokens_per_second),
                       100 * report.data_seconds_per_step / report.seconds_per_step);
   text += usage_words(report.banks);
+  if (report.skipped_updates > 0) text += fmt::format("  skipped {}", report.skipped_updates);
+  if (report.spikes > 0) text += fmt::format("  spikes {}", report.spikes);
   return text + fmt::format("  left {}", duration_text(report.seconds_left));
 }
 
@@ -130,6 +133,7 @@ void RunFiles::started(const RunConfig& config, const RunStart& start) {
   if (log_ == nullptr) fail_input("{}: cannot be written", log_path.string());
   plan_ = start.plan;
   log(start_text(config, start));
+  for (const std::string& notice : std::exchange(early_notices_, {})) log(notice);
 }
 
 void RunFiles::stepped(const StepReport& report) {
@@ -141,6 +145,8 @@ void RunFiles::stepped(const StepReport& report) {
       {"optim/grad_norm", report.dense_gradient_norm},
       {"optim/lr", report.learning_rate},
       {"optim/total_tokens", report.total_tokens},
+      {"optim/skipped_updates", report.skipped_updates},
+      {"optim/spikes", report.spikes},
       {"speed/wps", report.tokens_per_second},
       {"speed/FLOPS", report.flops_per_second},
       {"speed/curr_iter_time", report.seconds_per_step},
@@ -174,7 +180,15 @@ void RunFiles::evaluated(std::int64_t step, const std::string& table) {
 }
 
 void RunFiles::noticed(const std::string& message) {
-  if (log_ != nullptr) log(message);
+  if (log_ == nullptr) {
+    early_notices_.push_back(message);
+  } else {
+    log(message);
+  }
+}
+
+void RunFiles::failed(const std::string& message) {
+  noticed(message);
 }
 
 }  // namespace memengine

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "engine/training_listener.h"
 #include "io/metrics.h"
@@ -21,6 +22,8 @@ class RunFiles : public TrainingListener {
   void validated(const ValidationReport& report) override;
   void saved(std::int64_t step, const std::string& path, double seconds) override;
   void evaluated(std::int64_t step, const std::string& table) override;
+  void failed(const std::string& message) override;
+  // Kept back until started().
   void noticed(const std::string& message) override;
 
  private:
@@ -28,6 +31,7 @@ class RunFiles : public TrainingListener {
 
   std::unique_ptr<MetricsFile> metrics_;
   std::FILE* log_ = nullptr;
+  std::vector<std::string> early_notices_;
   MemoryPlan plan_;
 };
 

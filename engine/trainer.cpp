@@ -55,7 +55,9 @@ Trainer::Trainer(const RunConfig& config, std::vector<TrainingListener*> listene
       model_(config_, runtime_),
       batches_(runtime_.context().device, config_.grad_acc_steps, config_.data.batch_size,
                config_.data.seq_len, config_.model.document_mask,
-               config_.model.sliding_window.value_or(0)) {
+               config_.model.sliding_window.value_or(0)),
+      bad_numbers_(config_.guard, runtime_.context().device) {
+  model_.watch(batches_.loss());
   if (config_.eval) check_evaluation(*config_.eval);
   std::error_code refused;
   std::filesystem::create_directories(config_.dump_dir, refused);
@@ -66,6 +68,8 @@ Trainer::Trainer(const RunConfig& config, std::vector<TrainingListener*> listene
   lock_ = std::make_unique<FolderLock>(config_.dump_dir);
   batches_.initialize(runtime_.context());
   resume();
+  bad_numbers_.start(runtime_, model_.optimizer().guard(), step_);
+  first_sequence_ = loader_->position().sequences;
   if (config_.validation.every > 0) {
     validation_ = data_.validation_reader(config_);
     if (validation_ == nullptr) {
@@ -114,6 +118,8 @@ void Trainer::train_step() {
   // device may still be copying from to nobody for so long.
   StreamMarker& uploaded = uploaded_[static_cast<std::size_t>(step_ % 2)];
   uploaded.wait();
+  // Behind that upload the device has done all but the last two updates.
+  watch_numbers(context.on_cuda() ? step_ - 2 : step_);
   for (std::int64_t micro = 0; micro < micro_batches; ++micro) {
     const Batch batch = loader_->next();
     data_seconds_ += batch.wait_seconds;
@@ -124,8 +130,30 @@ void Trainer::train_step() {
                   [&] { compute_step(context, model_, batches_, micro_batches, gradient_scale); });
 
   ++step_;
+  bad_numbers_.follow(context, model_.optimizer().guard(), step_, first_sequence_);
+  first_sequence_ += config_.data.batch_size * micro_batches;
   ++steps_since_;
   total_tokens_ += tokens * micro_batches;
+}
+
+void Trainer::watch_numbers(std::int64_t step) {
+  for (const std::string& news : bad_numbers_.look(step)) {
+    tell([&](TrainingListener& listener) { listener.noticed(news); });
+  }
+  if (!bad_numbers_.must_stop()) return;
+  runtime_.synchronize();
+  const GuardState& state = bad_numbers_.state();
+  const std::string message = fmt::format(
+      "stopped at step {}: {} updates in a row were skipped because of numbers that are not finite "
+      "({}), from update {} on, whose batch begins at sequence {} of the data; the first tensor "
+      "that "
+      "is not finite is {}; {}; lower optim.lr or optim.clip, or raise guard.max_bad_steps",
+      step_, state.bad_in_a_row, figures_text(state), state.first_bad_step,
+      bad_numbers_.first_bad_sequence(), first_bad_tensor(runtime_, model_.transformer()),
+      saved_step_ >= 0 ? fmt::format("the checkpoint of step {} is as it was", saved_step_)
+                       : "nothing was saved yet");
+  tell([&](TrainingListener& listener) { listener.failed(message); });
+  throw DivergedError(message);
 }
 
 std::int64_t Trainer::run(const std::function<bool()>& stop) {
@@ -137,6 +165,7 @@ std::int64_t Trainer::run(const std::function<bool()>& stop) {
     const bool last = step_ == config_.steps || stopped;
     const auto due = [&](std::int64_t every) { return every > 0 && step_ % every == 0; };
     if (due(config_.logging.freq) || last) report();
+    if (last) watch_numbers(step_);
     if (validation_ != nullptr && (due(config_.validation.every) || step_ == config_.steps)) {
       const ValidationReport validation = validate();
       tell([&](TrainingListener& listener) { listener.validated(validation); });
@@ -167,6 +196,9 @@ void Trainer::report() {
   report.value_learning_rate = optimizer.entry(step_).value_learning_rate;
   report.total_tokens = total_tokens_;
   report.banks = step_usage(runtime_, model_.transformer());
+  watch_numbers(step_);  // everything above has waited for the device
+  report.skipped_updates = bad_numbers_.state().bad_updates + bad_numbers_.state().skipped_spikes;
+  report.spikes = bad_numbers_.state().spikes;
 
   const double now = now_seconds();
   const double steps = static_cast<double>(std::max<std::int64_t>(steps_since_, 1));
@@ -225,7 +257,9 @@ ValidationReport Trainer::validate() {
 // next interval tries again; only the last one's failure ends the run.
 void Trainer::save(bool last) {
   try {
-    write_checkpoint();
+    write_checkpoint(last);
+  } catch (const DivergedError&) {
+    throw;
   } catch (const Error& error) {
     if (last) throw;
     tell([&](TrainingListener& listener) {
@@ -234,14 +268,24 @@ void Trainer::save(bool last) {
   }
 }
 
-void Trainer::write_checkpoint() {
+void Trainer::write_checkpoint(bool last) {
   if (saved_step_ == step_) return;
   const double begin = now_seconds();
   runtime_.synchronize();
+  watch_numbers(step_);
+  // A run that produces nothing but bad numbers must not push the good checkpoints out.
+  const std::int64_t bad = bad_numbers_.state().bad_in_a_row;
+  if (bad > 0 && !last) {
+    tell([&](TrainingListener& listener) {
+      listener.noticed(fmt::format(
+          "not saved: the last {} updates were skipped; the checkpoints before stay", bad));
+    });
+    return;
+  }
   const std::vector<CheckpointFile> files =
       model_files(runtime_.context(), model_.transformer(), &model_.optimizer());
   SaveOptions options;
-  options.keep = config_.checkpoint.dump.keep;
+  options.keep = bad > 0 ? -1 : config_.checkpoint.dump.keep;
   const std::filesystem::path path =
       save_checkpoint(FileSystem::real(), config_.checkpoint_path(), step_, files,
                       run_state(config_, step_, total_tokens_, loader_->position()), options);

@@ -9,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/bad_numbers.h"
 #include "engine/batch_buffers.h"
 #include "engine/run_data.h"
 #include "engine/runtime/runtime.h"
@@ -28,7 +29,8 @@ class Trainer {
 
   // Trains until config.steps or until `stop` says so, which is asked before the first step and
   // after every one; saves at the configured intervals and at the end, or not at all when
-  // checkpoint.dump.every is 0 (but for evaluations). Returns the number of updates done.
+  // checkpoint.dump.every is 0 (but for evaluations). Returns the number of updates done. Throws
+  // DivergedError after guard.max_bad_steps updates in a row that had to be skipped.
   std::int64_t run(const std::function<bool()>& stop);
 
   // Mean loss over held-out data with running statistics; nothing is trained. Only when
@@ -43,9 +45,11 @@ class Trainer {
   void initialise_weights();
   HostAllocator host_allocator();
   void train_step();
+  // Looks at the guard of all updates up to `step`, tells what is news, and stops when it must.
+  void watch_numbers(std::int64_t step);
   void report();
   void save(bool last);
-  void write_checkpoint();
+  void write_checkpoint(bool last);
   // Runs config.eval on the newest checkpoint.
   void evaluate();
   template <typename Tell>
@@ -62,6 +66,8 @@ class Trainer {
   std::unique_ptr<ValidationReader> validation_;
   StepGraph step_graph_;
   StreamMarker uploaded_[2];
+  BadNumbers bad_numbers_;
+  std::int64_t first_sequence_ = 0;  // of the next batch, in the data's stream
 
   std::int64_t step_ = 0;
   std::int64_t saved_step_ = -1;

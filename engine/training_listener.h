@@ -38,6 +38,8 @@ struct StepReport {
   double seconds_per_step = 0;
   double data_seconds_per_step = 0;  // of that, waiting for data
   double seconds_left = 0;
+  std::int64_t skipped_updates = 0;  // bad numbers and skipped spikes, since the start of the run
+  std::int64_t spikes = 0;
   std::vector<BankUsage> banks;
 };
 
@@ -69,6 +71,8 @@ class TrainingListener {
   virtual void saved(std::int64_t /*step*/, const std::string& /*path*/, double /*seconds*/) {}
   // A table of evaluation results, several lines.
   virtual void evaluated(std::int64_t /*step*/, const std::string& /*table*/) {}
+  // One line: why training ends before it should. The error that says so comes next.
+  virtual void failed(const std::string& /*message*/) {}
   // One line that the user should see once.
   virtual void noticed(const std::string& /*message*/) {}
 };

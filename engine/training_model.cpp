@@ -48,6 +48,7 @@ struct TrainingModel::Parts {
     const ProductKeyConfig& args = config.model.productkey_args;
     OptimizerSettings settings;
     settings.config = config.optim;
+    settings.guard = config.guard;
     settings.value_learning_rate = args.value_fixed_lr.value_or(config.optim.lr);
     settings.value_weight_decay = args.value_weight_decay;
     settings.dense_rows = args.value_optimizer == ValueOptimizer::dense_adamw;

@@ -24,6 +24,9 @@ class TrainingModel {
   // Fresh weights from the config's seed.
   void initialize();
 
+  // The step's loss, which decides with the gradient norms whether an update is applied.
+  void watch(Tensor loss) { optimizer_->watch(loss); }
+
   // One optimizer update from the accumulated gradients.
   void update();
 

@@ -192,6 +192,19 @@ void Transformer::build_banks(ModelMemory& memory) {
   }
 }
 
+std::vector<NamedTensor> Transformer::residual_states() const {
+  std::vector<NamedTensor> states;
+  std::string writer = "tok_embeddings";
+  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    const std::string layer = "layers." + std::to_string(i);
+    states.push_back({writer, blocks_[i].input});
+    states.push_back({layer + ".attention", blocks_[i].middle});
+    writer = layer + ".feed_forward";
+  }
+  states.push_back({writer, last_});
+  return states;
+}
+
 void Transformer::plan(ModelMemory& memory) {
   const std::int64_t tokens = size_.tokens;
   const DType accumulator = size_.dtype == DType::f64 ? DType::f64 : DType::f32;

@@ -78,6 +78,9 @@ class Transformer {
               Tensor wanted);
 
   Tensor losses() const { return losses_; }
+  // The residual states [N, C] that the last forward() left, in the order of the data's way, each
+  // named after what wrote it.
+  std::vector<NamedTensor> residual_states() const;
   ParameterStore& parameters() { return parameters_; }
   const ParameterStore& parameters() const { return parameters_; }
   std::vector<MemoryBank>& banks() { return banks_; }

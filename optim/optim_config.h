@@ -9,6 +9,16 @@
 
 namespace memengine {
 
+// What is done about updates whose numbers are bad (optim/update_guard.h).
+struct GuardConfig {
+  std::int64_t max_bad_steps = 20;  // training stops after so many bad updates in a row; 0: never
+  std::int64_t spike_window =
+      100;                    // updates that a spike is judged by; 0: spikes are not looked for
+  double spike_zscore = 6.0;  // so many standard deviations above the window's mean
+  bool skip_spikes = false;   // leave the update of a spike out
+  bool operator==(const GuardConfig&) const = default;
+};
+
 enum class Scheduler { constant, linear, inv_sqrt, cosine };
 
 struct OptimConfig {

@@ -24,6 +24,11 @@ void Optimizer::step(const Context& context, const DenseParameters& dense,
                settings_.config.value_clip_norm());
   }
 
+  if (!loss_.empty()) {
+    guard_update(context, guard_, loss_, dense_norm_, tables.empty() ? Tensor() : value_norm_,
+                 state_, settings_.guard);
+  }
+
   // Updates: all dense parameters, then only the touched rows of each table.
   adamw(context, dense.values, dense.compute, first_moment_, second_moment_, dense.gradients,
         state_, hyperparameters_);
@@ -64,6 +69,10 @@ Optimizer::Optimizer(const OptimizerSettings& settings, std::int64_t parameters,
   table_square_sums_ = allocate(DType::f64, std::max<std::int64_t>(settings.tables, 1));
   dense_norm_ = allocate(DType::f64, 1);
   value_norm_ = allocate(DType::f64, 1);
+  guard_.state = allocate(DType::u8, sizeof(GuardState));
+  if (settings.guard.spike_window > 0) {
+    guard_.window = arena.allocate("optimizer", DType::f64, {3, settings.guard.spike_window});
+  }
 }
 
 void Optimizer::initialize(const Context& context) const {

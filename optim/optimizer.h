@@ -13,6 +13,7 @@
 #include "optim/optim_config.h"
 #include "optim/schedule.h"
 #include "optim/sparse_adam.h"
+#include "optim/update_guard.h"
 
 namespace memengine {
 
@@ -31,6 +32,7 @@ struct RowGradients {
 
 struct OptimizerSettings {
   OptimConfig config;
+  GuardConfig guard;
   double value_learning_rate = 1e-3;
   double value_weight_decay = 0;
   bool dense_rows = false;  // update every row of the tables (dense_adam_rows)
@@ -51,6 +53,10 @@ class Optimizer {
   void step(const Context& context, const DenseParameters& dense,
             std::span<const RowGradients> tables) const;
 
+  // The loss of the step, f64 [1], that step() then looks at together with the gradient norms
+  // (update_guard.h). Without it bad norms still leave their own update out, uncounted.
+  void watch(Tensor loss) { loss_ = loss; }
+
   // Lazy decay of the rows, for the forward pass; empty when rows do not decay.
   LazyDecay row_decay() const;
 
@@ -62,6 +68,7 @@ class Optimizer {
   Tensor first_moment() const { return first_moment_; }    // [n]
   Tensor second_moment() const { return second_moment_; }  // [n]
   Tensor steps_done() const { return state_.step; }        // i32 [1]
+  const GuardTensors& guard() const { return guard_; }
   const ScheduleEntry& entry(std::int64_t step) const {
     return schedule_.entries[static_cast<std::size_t>(step)];
   }
@@ -75,6 +82,8 @@ class Optimizer {
   Tensor square_sum_;         // f64 [1]
   Tensor table_square_sums_;  // f64 [tables]
   Tensor dense_norm_, value_norm_;
+  Tensor loss_;
+  GuardTensors guard_;
 };
 
 }  // namespace memengine

@@ -98,14 +98,32 @@ class Interrupted : public testing::Test {
   const std::vector<std::string> train = {"train", "config.yaml", "dump_dir=cut"};
 };
 
-TEST_F(Interrupted, BySigintItSavesAndGoesOnBitIdentical) {
-  const Outcome outcome = interrupt(SIGINT, [&] {
-    return fs::exists(folder / "cut/metrics.jsonl") && losses(folder, "cut").size() >= 3;
-  });
-  EXPECT_EQ(outcome.code, 0) << outcome.error;
-  expect_contains(outcome.out, "stopped at step");
-  expect_contains(run_well(folder, train), "resumed at step");
-  expect_same_as_whole();
+TEST_F(Interrupted, BySignalsItSavesAndGoesOnBitIdentical) {
+  for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) {
+    const Outcome outcome = interrupt(signal, [&] {
+      return fs::exists(folder / "cut/metrics.jsonl") && losses(folder, "cut").size() >= 3;
+    });
+    EXPECT_EQ(outcome.code, 128 + signal) << outcome.error;
+    EXPECT_EQ(outcome.error, "");
+    expect_contains(outcome.out, "stopped at step");
+    expect_contains(run_well(folder, train), "resumed at step");
+    expect_same_as_whole();
+  }
+}
+
+TEST_F(Interrupted, ASecondSignalEndsItAtOnce) {
+  RunningProgram program(folder, {"train", "config.yaml", "dump_dir=cut", "steps=1000000"});
+  ASSERT_TRUE(
+      program.wait_until([&] { return fs::exists(folder / "cut/checkpoints/0000000025"); }));
+  program.stop();  // so that both arrive before it gets to its save
+  program.send(SIGTERM);
+  program.send(SIGINT);
+  program.send(SIGCONT);
+  const int code = program.finish().code;
+  EXPECT_TRUE(code == 128 + SIGTERM || code == 128 + SIGINT) << code;
+  EXPECT_FALSE(fs::exists(folder / "cut/checkpoints/.saving"));
+  expect_contains(run_well(folder, {"train", "config.yaml", "dump_dir=cut", "steps=100"}),
+                  "resumed at step");
 }
 
 TEST_F(Interrupted, BySigkillItGoesOnFromTheNewestCheckpoint) {

@@ -53,6 +53,8 @@ class RunningProgram {
   RunningProgram& operator=(const RunningProgram&) = delete;
 
   void send(int signal) const { ::kill(process_, signal); }
+  // Holds it; signals wait until SIGCONT.
+  void stop() const { ::kill(process_, SIGSTOP); }
 
   // Waits until `happened`; false when the program ended before.
   bool wait_until(const std::function<bool()>& happened) {
