@@ -71,7 +71,7 @@ TEST(Demo, GoesOnAfterCtrlC) {
   }));
   first.send(SIGINT);
   const Outcome stopped = first.finish();
-  EXPECT_EQ(stopped.code, 0) << stopped.error;
+  EXPECT_EQ(stopped.code, 128 + SIGINT) << stopped.error;
   expect_contains(stopped.out, "stopped; the same command goes on");
   const std::string said = run_well(folder, call);
   expect_contains(said, "going on");
