@@ -9,23 +9,71 @@
 namespace memengine {
 namespace {
 
-// The tokens of a request as one sequence.
-struct Sequence {
-  const LoglikelihoodRequest* request;
+// What the model reads of a request: all tokens but the last.
+std::int64_t read_length(const LoglikelihoodRequest& request) {
+  return static_cast<std::int64_t>(request.context.size() + request.continuation.size()) - 1;
+}
 
-  std::int32_t operator[](std::size_t i) const {
-    const std::size_t split = request->context.size();
-    return i < split ? request->context[i] : request->continuation[i - split];
+// Neighbouring requests with the same context, which is laid down once. Its last token is repeated
+// with each continuation, because what follows it is asked there.
+struct Group {
+  std::size_t first = 0, last = 0;  // requests [first, last)
+  std::int64_t shared = 0;          // leading tokens of the context that all of them read
+  std::int64_t rows = 0;
+};
+
+// The requests in groups of at most `most_rows` rows; every request alone fits.
+std::vector<Group> group_requests(std::span<const LoglikelihoodRequest> requests,
+                                  std::int64_t most_rows, bool share) {
+  std::vector<Group> groups;
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    const LoglikelihoodRequest& request = requests[i];
+    const std::int64_t length = read_length(request);
+    const auto context = static_cast<std::int64_t>(request.context.size());
+    if (share && !groups.empty() && request.context == requests[groups.back().first].context &&
+        groups.back().rows + length - (context - 1) <= most_rows) {
+      groups.back().last = i + 1;
+      groups.back().shared = context - 1;
+      groups.back().rows += length - (context - 1);
+    } else {
+      groups.push_back({i, i + 1, 0, length});
+    }
   }
-  // What the model reads: all but the last token.
-  std::size_t size() const { return request->context.size() + request->continuation.size() - 1; }
-};
+  return groups;
+}
 
-// Where a request stands in a pass.
-struct Place {
-  std::size_t request = 0;
-  std::int64_t first = 0;  // row of its first token
-};
+void add_row(ScoreRows& rows, std::int32_t token, std::int32_t target, std::int64_t position,
+             std::int64_t document_start, std::int64_t hidden_first, std::int64_t hidden_end) {
+  rows.tokens.push_back(token);
+  rows.targets.push_back(target);
+  rows.positions.push_back(static_cast<std::int32_t>(position));
+  rows.document_start.push_back(static_cast<std::int32_t>(document_start));
+  rows.hidden.push_back(static_cast<std::int32_t>(hidden_first));
+  rows.hidden.push_back(static_cast<std::int32_t>(hidden_end));
+}
+
+// The shared tokens first, then what each request reads beyond them; these rows do not see the
+// requests between the shared tokens and their own.
+void lay_down(ScoreRows& rows, std::span<const LoglikelihoodRequest> requests, const Group& group) {
+  const std::int64_t start = rows.size();
+  const std::int64_t branch = start + group.shared;
+  const std::vector<std::int32_t>& context = requests[group.first].context;
+  for (std::int64_t i = 0; i < group.shared; ++i) {
+    add_row(rows, context[static_cast<std::size_t>(i)], -1, i, start, branch, branch);
+  }
+  for (std::size_t r = group.first; r < group.last; ++r) {
+    const LoglikelihoodRequest& request = requests[r];
+    const auto split = static_cast<std::int64_t>(request.context.size());
+    const auto token = [&](std::int64_t i) {
+      return i < split ? request.context[static_cast<std::size_t>(i)]
+                       : request.continuation[static_cast<std::size_t>(i - split)];
+    };
+    const std::int64_t own = rows.size();
+    for (std::int64_t i = group.shared; i < read_length(request); ++i) {
+      add_row(rows, token(i), i + 1 < split ? -1 : token(i + 1), i, start, branch, own);
+    }
+  }
+}
 
 }  // namespace
 
@@ -39,58 +87,52 @@ EvalModel::EvalModel(InferenceModel& model, const Tokenizer& tokenizer, std::int
 
 std::vector<Loglikelihood> EvalModel::loglikelihoods(std::span<const LoglikelihoodRequest> requests,
                                                      const EvalProgress& progress) {
-  std::vector<std::size_t> order(requests.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
+  for (const LoglikelihoodRequest& request : requests) {
+    if (request.context.empty() || request.continuation.empty() ||
+        read_length(request) > max_length_) {
+      fail_internal("a request reads {} tokens, at least 1 and at most {} are possible",
+                    read_length(request), max_length_);
+    }
+  }
+  // A sliding window counts rows, so there a context stands before each of its continuations.
+  const bool share = !model_.config().sliding_window;
+  std::vector<Group> groups = group_requests(requests, model_.size().tokens, share);
   // Longest first: memory and time are at their worst at the start, and the estimate of the time
   // left errs on the safe side.
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-    return Sequence{&requests[a]}.size() > Sequence{&requests[b]}.size();
-  });
+  std::stable_sort(groups.begin(), groups.end(),
+                   [](const Group& a, const Group& b) { return a.rows > b.rows; });
 
   std::vector<Loglikelihood> answers(requests.size());
   ScoreRows rows;
-  std::vector<Place> places;
+  std::vector<Group> pass;
   std::vector<float> log_probabilities;
   std::vector<std::int32_t> best;
   std::size_t done = 0;
   const auto flush = [&] {
+    if (!share) rows.hidden.clear();
     model_.score(rows, log_probabilities, best);
-    for (const Place& place : places) {
-      const LoglikelihoodRequest& request = requests[place.request];
-      Loglikelihood& answer = answers[place.request];
-      answer = {0, true};
-      auto row = static_cast<std::size_t>(place.first) + request.context.size() - 1;
-      for (const std::int32_t token : request.continuation) {
-        answer.sum += static_cast<double>(log_probabilities[row]);
-        answer.is_greedy = answer.is_greedy && best[row] == token;
-        ++row;
+    std::size_t at = 0;
+    for (const Group& group : pass) {
+      for (std::size_t r = group.first; r < group.last; ++r) {
+        answers[r] = {0, true};
+        for (const std::int32_t token : requests[r].continuation) {
+          answers[r].sum += static_cast<double>(log_probabilities[at]);
+          answers[r].is_greedy = answers[r].is_greedy && best[at] == token;
+          ++at;
+        }
       }
+      done += group.last - group.first;
     }
-    done += places.size();
     rows.clear();
-    places.clear();
+    pass.clear();
     if (progress) progress(done, requests.size());
   };
-
-  for (const std::size_t index : order) {
-    const Sequence sequence{&requests[index]};
-    const auto length = static_cast<std::int64_t>(sequence.size());
-    if (requests[index].context.empty() || requests[index].continuation.empty() ||
-        length > max_length_) {
-      fail_internal("a request reads {} tokens, at least 1 and at most {} are possible", length,
-                    max_length_);
-    }
-    if (rows.size() + length > model_.size().tokens) flush();
-    const std::int64_t start = rows.size();
-    places.push_back({index, start});
-    for (std::size_t i = 0; i < sequence.size(); ++i) {
-      rows.tokens.push_back(sequence[i]);
-      rows.targets.push_back(i + 1 < requests[index].context.size() ? -1 : sequence[i + 1]);
-      rows.positions.push_back(static_cast<std::int32_t>(i));
-      rows.document_start.push_back(static_cast<std::int32_t>(start));
-    }
+  for (const Group& group : groups) {
+    if (rows.size() + group.rows > model_.size().tokens) flush();
+    lay_down(rows, requests, group);
+    pass.push_back(group);
   }
-  if (!places.empty()) flush();
+  if (!pass.empty()) flush();
   return answers;
 }
 

@@ -25,7 +25,7 @@ ModelSize model_size(const InferenceSize& size, Device device) {
 }  // namespace
 
 void ScoreRows::clear() {
-  for (auto* part : {&tokens, &targets, &positions, &document_start}) part->clear();
+  for (auto* part : {&tokens, &targets, &positions, &document_start, &hidden}) part->clear();
 }
 
 void DecodeRows::clear() {
@@ -48,6 +48,7 @@ struct InferenceModel::Parts {
           &buffers.first_visible, &buffers.best, &buffers.sequences, &buffers.wanted}) {
       *part = allocate(DType::i32, size.tokens);
     }
+    buffers.hidden = allocate(DType::i32, 2 * size.tokens);
     buffers.log_probabilities = allocate(DType::f32, size.tokens);
     if (size.cache_sequences > 0) {
       buffers.logits =
@@ -122,19 +123,32 @@ void InferenceModel::score(const ScoreRows& rows, std::vector<float>& log_probab
                            std::vector<std::int32_t>& best) {
   const Context& context = runtime_.context();
   const std::int64_t count = rows.size();
+  wanted_.clear();
+  wanted_targets_.clear();
+  for (std::size_t i = 0; i < rows.targets.size(); ++i) {
+    if (rows.targets[i] < 0) continue;
+    wanted_.push_back(static_cast<std::int32_t>(i));
+    wanted_targets_.push_back(rows.targets[i]);
+  }
+  if (wanted_.empty()) fail_internal("score: no row of the pass has a target");
   TokenBatch batch;
   batch.tokens = upload(buffers_.tokens, rows.tokens);
-  batch.targets = upload(buffers_.targets, rows.targets);
+  batch.targets = upload(buffers_.targets, wanted_targets_);
   batch.layout.positions = upload(buffers_.positions, rows.positions);
   batch.layout.first_visible = buffers_.first_visible.rows(0, count).reshape({1, count});
   visible_range(context, batch.layout.first_visible,
                 upload(buffers_.document_start, rows.document_start).reshape({1, count}),
                 config().sliding_window.value_or(0));
-  const Tensor scores = buffers_.log_probabilities.rows(0, count);
-  const Tensor choices = buffers_.best.rows(0, count);
-  transformer_->score(context, batch, scores, choices);
-  log_probabilities.resize(static_cast<std::size_t>(count));
-  best.resize(static_cast<std::size_t>(count));
+  if (!rows.hidden.empty()) {
+    if (config().sliding_window) fail_internal("score: rows share contexts under a sliding window");
+    batch.layout.hidden = upload(buffers_.hidden, rows.hidden).reshape({1, count, 2});
+  }
+  const auto asked = static_cast<std::int64_t>(wanted_.size());
+  const Tensor scores = buffers_.log_probabilities.rows(0, asked);
+  const Tensor choices = buffers_.best.rows(0, asked);
+  transformer_->score(context, batch, scores, choices, upload(buffers_.wanted, wanted_));
+  log_probabilities.resize(wanted_.size());
+  best.resize(wanted_.size());
   copy_bytes(context, log_probabilities.data(), scores.data(), scores.bytes());
   copy_bytes(context, best.data(), choices.data(), choices.bytes());
   runtime_.synchronize();

@@ -25,10 +25,14 @@ struct InferenceSize {
   bool allow_tf32 = false;
 };
 
-// Rows of one score() pass, all arrays of the same length, at most N. Row i reads rows
-// document_start[i] .. i of the pass. target -1: nothing is asked of the row.
+// Rows of one score() pass, arrays of the same length, at most N. Row i reads rows
+// document_start[i] .. i of the pass, without those from hidden[2 i] to below hidden[2 i + 1],
+// which lie within that interval; so several continuations can share the context that stands before
+// them. `hidden` may be empty; it must be with a sliding window, which counts rows, not positions.
+// target -1: nothing is asked of the row.
 struct ScoreRows {
   std::vector<std::int32_t> tokens, targets, positions, document_start;
+  std::vector<std::int32_t> hidden;  // two a row
 
   void clear();
   std::int64_t size() const { return static_cast<std::int64_t>(tokens.size()); }
@@ -58,8 +62,9 @@ class InferenceModel {
   // Fresh random weights.
   void initialize(std::uint64_t seed);
 
-  // log_probabilities[i] = log p(targets[i] | the row and those it reads), 0 where the target is
-  // -1; best[i] is the most likely token. Both overwritten, in the rows' order.
+  // Both overwritten with one number for each row that has a target, in the rows' order:
+  // log p(target | the row and those it reads), and the most likely token. At least one row has
+  // one.
   void score(const ScoreRows& rows, std::vector<float>& log_probabilities,
              std::vector<std::int32_t>& best);
 
@@ -76,6 +81,7 @@ class InferenceModel {
   struct Buffers {
     Tensor tokens, targets, positions, document_start, first_visible, best;  // i32 [N]
     Tensor sequences, wanted;                                                // i32 [N]
+    Tensor hidden;                                                           // i32 [2 N]
     Tensor log_probabilities;                                                // f32 [N]
     Tensor logits;  // [cache_sequences, vocabulary]
   };
@@ -90,6 +96,7 @@ class InferenceModel {
   std::unique_ptr<Transformer> transformer_;
   Buffers buffers_;
   std::vector<bfloat16> half_logits_;
+  std::vector<std::int32_t> wanted_, wanted_targets_;
 };
 
 // How many texts can decode at once: at most `most`, and no more than a quarter of the free memory

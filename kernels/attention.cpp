@@ -27,6 +27,9 @@ namespace memengine {
 namespace {
 
 constexpr std::int64_t tile_queries = 32;
+// Far below every score: its exponential is zero.
+template <typename T>
+constexpr T masked_score = T(-1e30);
 
 // Where things stand in packed qkv; `stride` is the distance between tokens.
 struct Layout {
@@ -67,12 +70,15 @@ Layout layout_of(Tensor qkv, const AttentionShape& shape) {
 struct Tile {
   std::int64_t first, last, first_key;
   const std::int32_t* first_visible;  // of the sequence; null: 0
+  const std::int32_t* hidden;         // two bounds a query; null: none
 
-  Tile(const Layout& layout, const std::int32_t* all_visible, std::int64_t b, std::int64_t index)
+  Tile(const Layout& layout, const std::int32_t* all_visible, std::int64_t b, std::int64_t index,
+       const std::int32_t* all_hidden = nullptr)
       : first(index * tile_queries),
         last(std::min(layout.length, first + tile_queries)),
         first_key(0),
-        first_visible(all_visible ? all_visible + b * layout.length : nullptr) {
+        first_visible(all_visible ? all_visible + b * layout.length : nullptr),
+        hidden(all_hidden ? all_hidden + 2 * b * layout.length : nullptr) {
     first_key = begin(first);
   }
   std::int64_t begin(std::int64_t t) const { return first_visible ? first_visible[t] : 0; }
@@ -105,6 +111,10 @@ void forward_tile(const Layout& l, const Tile& tile, T* out, T* log_sum_exp, con
   tile_scores(l, tile, qkv, b, head, probabilities);
   for (std::int64_t t = tile.first; t < tile.last; ++t) {
     T* row = probabilities + (t - tile.first) * tile.keys();
+    if (tile.hidden != nullptr && tile.hidden[2 * t] < tile.hidden[2 * t + 1]) {
+      std::fill(row + tile.hidden[2 * t] - tile.first_key,
+                row + tile.hidden[2 * t + 1] - tile.first_key, masked_score<T>);
+    }
     visible_part(tile, t, row, [&](T* scores, std::int64_t keys) {
       T largest = scores[0];
 #pragma omp simd reduction(max : largest)
@@ -191,11 +201,12 @@ void visible_range(const Context& context, Tensor first_visible, Tensor document
 }
 
 void attention_forward(const Context& context, Tensor out, Tensor log_sum_exp, Tensor qkv,
-                       Tensor first_visible, const AttentionShape& shape) {
-  MEMENGINE_ON_CUDA(context,
-                    cuda::attention_forward(context, out, log_sum_exp, qkv, first_visible, shape));
+                       Tensor first_visible, const AttentionShape& shape, Tensor hidden) {
+  MEMENGINE_ON_CUDA(context, cuda::attention_forward(context, out, log_sum_exp, qkv, first_visible,
+                                                     shape, hidden));
   const Layout l = layout_of(qkv, shape);
   const std::int32_t* visible = first_visible.empty() ? nullptr : first_visible.as<std::int32_t>();
+  const std::int32_t* hidden_keys = hidden.empty() ? nullptr : hidden.as<std::int32_t>();
   const std::int64_t tiles = l.tiles();
   dispatch_floating(qkv.dtype(), [&]<typename T>() {
     const std::int64_t part = tile_queries * l.length;
@@ -208,7 +219,7 @@ void attention_forward(const Context& context, Tensor out, Tensor log_sum_exp, T
     for (std::int64_t task = 0; task < tiles * l.batch * l.heads; ++task) {
       const std::int64_t sequence_head = task % (l.batch * l.heads);
       const std::int64_t b = sequence_head / l.heads;
-      const Tile tile(l, visible, b, tiles - 1 - task / (l.batch * l.heads));
+      const Tile tile(l, visible, b, tiles - 1 - task / (l.batch * l.heads), hidden_keys);
       forward_tile(l, tile, values, row_lse, packed, b, sequence_head % l.heads,
                    scratch + omp_get_thread_num() * part);
     }

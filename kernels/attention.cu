@@ -26,6 +26,7 @@ AttentionProblem make_problem(Tensor qkv, Tensor first_visible, const AttentionS
           .kv_heads = static_cast<int>(shape.kv_heads),
           .head_dim = static_cast<int>(shape.head_dim),
           .first_visible = first_visible.empty() ? nullptr : first_visible.as<const std::int32_t>(),
+          .hidden = nullptr,
           .scale = 1.0F / std::sqrt(static_cast<float>(shape.head_dim))};
 }
 
@@ -54,9 +55,10 @@ void visible_range(const Context& context, Tensor first_visible, Tensor document
 }
 
 void attention_forward(const Context& context, Tensor out, Tensor log_sum_exp, Tensor qkv,
-                       Tensor first_visible, const AttentionShape& shape) {
+                       Tensor first_visible, const AttentionShape& shape, Tensor hidden) {
   if (out.size() == 0) return;
-  const AttentionProblem problem = make_problem(qkv, first_visible, shape);
+  AttentionProblem problem = make_problem(qkv, first_visible, shape);
+  if (!hidden.empty()) problem.hidden = hidden.as<const std::int32_t>();
   dispatch_storage("attention_forward", qkv.dtype(), [&]<typename T>() {
     attention_forward(context.stream, out.as<T>(), log_sum_exp.as<float>(), qkv.as<const T>(),
                       problem);

@@ -8,6 +8,10 @@
 // alone is first_visible = 0; a document mask raises it to the document's first token; a sliding
 // window of w raises it to t - w + 1. first_visible never decreases along t, so a tile of queries
 // can skip every key tile before its first query's bound.
+//
+// Scoring several continuations of one context adds a second interval (attention_forward only):
+// with the context and then each continuation laid one behind the other, a continuation's tokens
+// see the context and themselves, but nothing of the other continuations between.
 #pragma once
 
 #include "engine/runtime/context.h"
@@ -30,8 +34,10 @@ void visible_range(const Context& context, Tensor first_visible, Tensor document
 
 // out [B, T, heads, head_dim] = softmax(q k^T / sqrt(head_dim)) v over the visible keys;
 // log_sum_exp [B, heads, T] f32 (f64 for f64) of the scaled scores. first_visible may be empty.
+// `hidden` [B, T, 2] i32 may be empty; else query t does not see keys hidden[t][0] .. hidden[t][1]
+// - 1 either, which lie between first_visible[t] and t.
 void attention_forward(const Context& context, Tensor out, Tensor log_sum_exp, Tensor qkv,
-                       Tensor first_visible, const AttentionShape& shape);
+                       Tensor first_visible, const AttentionShape& shape, Tensor hidden = {});
 
 // dqkv = gradient of qkv, all heads overwritten.
 void attention_backward(const Context& context, Tensor dqkv, Tensor dout, Tensor qkv, Tensor out,

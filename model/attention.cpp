@@ -62,7 +62,7 @@ void AttentionLayer::forward(const Context& context, Tensor out, Tensor x,
   attention_forward(context, by_sequence(attended, batch, shape_.heads),
                     log_sum_exp.reshape({batch, shape_.heads, tokens / batch}),
                     by_sequence(qkv, batch, shape_.heads + 2 * shape_.kv_heads),
-                    layout.first_visible, shape_);
+                    layout.first_visible, shape_, layout.hidden);
   linear_forward(context, out, attended, wo_.compute, {});
 }
 

@@ -18,6 +18,7 @@ namespace memengine {
 struct TokenLayout {
   Tensor positions;      // [N] i32, for the rotary embedding
   Tensor first_visible;  // [B, T] i32 (kernels/attention.h), or empty
+  Tensor hidden;         // [B, T, 2] i32 (kernels/attention.h), or empty; not in training
 };
 
 // Decoding: which row of the caches a token belongs to (kernels/attention.h, attention_cached).

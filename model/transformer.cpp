@@ -99,19 +99,24 @@ void Transformer::reduce_row_gradients(const Context& context) {
 // --- Evaluation and decoding ---------------------------------------------------------------------
 
 void Transformer::score(const Context& context, const TokenBatch& batch, Tensor log_probabilities,
-                        Tensor best) {
+                        Tensor best, Tensor wanted) {
   run_blocks(context, batch.tokens, batch.layout, batch.sequences, Mode::evaluate, 0, nullptr);
-  head_->score(context, log_probabilities, best, normed_.rows(0, batch.tokens.size()),
-               batch.targets);
+  Tensor rows = normed_.rows(0, batch.tokens.size());
+  if (!wanted.empty()) rows = pick_rows(context, rows, wanted);
+  head_->score(context, log_probabilities, best, rows, batch.targets);
+}
+
+// Picking rows of a matrix is what the embedding does.
+Tensor Transformer::pick_rows(const Context& context, const Tensor& rows, const Tensor& wanted) {
+  const Tensor picked = branch_.rows(0, wanted.size());
+  embedding_forward(context, picked, wanted, rows);
+  return picked;
 }
 
 void Transformer::decode(const Context& context, Tensor logits, Tensor tokens,
                          const CacheLayout& layout, Tensor wanted) {
   run_blocks(context, tokens, {}, 1, Mode::evaluate, 0, &layout);
-  // Picking rows of a matrix is what the embedding does.
-  const Tensor picked = branch_.rows(0, wanted.size());
-  embedding_forward(context, picked, wanted, normed_.rows(0, tokens.size()));
-  head_->logits(context, logits, picked);
+  head_->logits(context, logits, pick_rows(context, normed_.rows(0, tokens.size()), wanted));
 }
 
 // --- Construction --------------------------------------------------------------------------------

@@ -68,9 +68,11 @@ class Transformer {
   // After the last micro-batch: merges the row gradients of every bank.
   void reduce_row_gradients(const Context& context);
 
-  // Evaluation: log-probability of every target and arg max of every row, in [N] tensors.
-  void score(const Context& context, const TokenBatch& batch, Tensor log_probabilities,
-             Tensor best);
+  // Evaluation: log-probability of every target and arg max of every row, in [N] tensors. With
+  // `wanted` [R] i32 only the rows listed there go through the head, and batch.targets and both
+  // results are [R], in that order.
+  void score(const Context& context, const TokenBatch& batch, Tensor log_probabilities, Tensor best,
+             Tensor wanted = {});
 
   // Decoding: rows tokens [S] continue cached sequences; logits [rows of `wanted`, vocabulary] of
   // the rows listed in wanted [R] i32.
@@ -112,6 +114,8 @@ class Transformer {
   void run_blocks(const Context& context, Tensor tokens, const TokenLayout& layout,
                   std::int64_t sequences, Mode mode, std::int64_t micro_batch,
                   const CacheLayout* cache);
+  // Rows `wanted` [R] of [N, C], in branch_.
+  Tensor pick_rows(const Context& context, const Tensor& rows, const Tensor& wanted);
 
   ModelConfig config_;
   ModelSize size_;

@@ -166,7 +166,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
     float scores[M][key_columns][4], sums[M][2];
     while (true) {
       multiply_by_rows<T, D>(scores, queries, key_stages + stage * stage_elements);
-      if (first + key_tile > warp_row + 1 || first < warp_common)
+      if (first + key_tile > warp_row + 1 || first < warp_common || problem.hidden != nullptr)
         mask_scores(scores, problem, b, warp_row, first);
       if (raise) raise_reference<D>(scores, output, rows, c);
       const bool in_range = exponentials(scores, sums, rows, c);

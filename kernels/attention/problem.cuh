@@ -17,6 +17,7 @@ struct AttentionProblem {
   int kv_heads;  // divides heads
   int head_dim;  // even; kernels work on the next template size, filled up with zeros
   const std::int32_t* first_visible;  // [B, T] or null
+  const std::int32_t* hidden;         // [B, T, 2] or null; the forward pass alone knows it
   float scale;                        // 1 / sqrt(head_dim)
 
   __device__ int group() const { return heads / kv_heads; }
@@ -39,6 +40,12 @@ struct AttentionProblem {
   __device__ int first_key(int b, int t) const {
     if (first_visible == nullptr) return 0;
     return first_visible[static_cast<std::int64_t>(b) * length + min(t, length - 1)];
+  }
+  // The keys in between that query t does not see; t may lie beyond the end.
+  __device__ int2 hidden_keys(int b, int t) const {
+    if (hidden == nullptr) return {0, 0};
+    return reinterpret_cast<const int2*>(
+        hidden)[static_cast<std::int64_t>(b) * length + min(t, length - 1)];
   }
   // One past the last query that sees any key below `key_end` (a binary search).
   __device__ int query_end(int b, int key_end) const {

@@ -169,12 +169,14 @@ __device__ inline void mask_scores(float (&scores)[M][N][4], const AttentionProb
     for (int half = 0; half < 2; ++half) {
       const int query = first_query + m * 16 + half * 8 + lane / 4;
       const int lowest = problem.first_key(b, query);
+      const int2 hidden = problem.hidden_keys(b, query);
 #pragma unroll
       for (int n = 0; n < N; ++n)
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
           const int key = first_tile_key + n * 8 + lane % 4 * 2 + i;
-          if (key > query || key < lowest) scores[m][n][2 * half + i] = masked_score;
+          if (key > query || key < lowest || (key >= hidden.x && key < hidden.y))
+            scores[m][n][2 * half + i] = masked_score;
         }
     }
 }

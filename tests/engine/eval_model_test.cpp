@@ -19,7 +19,15 @@ std::vector<LoglikelihoodRequest> random_requests(std::size_t count) {
     requests.push_back({random_tokens(random, context(random), 258),
                         random_tokens(random, continuation(random), 258)});
   }
-  requests.push_back({random_tokens(random, 1, 258), random_tokens(random, 1, 258)});
+  // Questions with choices: the same context several times.
+  for (const std::size_t choices : {4, 2, 7}) {
+    const std::vector<std::int32_t> question = random_tokens(random, context(random), 258);
+    for (std::size_t i = 0; i < choices; ++i) {
+      requests.push_back({question, random_tokens(random, continuation(random), 258)});
+    }
+  }
+  const std::vector<std::int32_t> token = random_tokens(random, 1, 258);
+  for (int i = 0; i < 3; ++i) requests.push_back({token, random_tokens(random, 1, 258)});
   requests.push_back({random_tokens(random, 90, 258), random_tokens(random, 10, 258)});
   return requests;
 }
@@ -47,6 +55,39 @@ TEST_P(EvalModelVariants, PackingChangesNoScore) {
       EXPECT_NEAR(answers[i].sum, expected[i].sum, 1e-5) << "request " << i << ", rows " << rows;
       EXPECT_EQ(answers[i].is_greedy, expected[i].is_greedy);
     }
+  }
+}
+
+// The shared rows of a context are computed once: fewer passes are needed than without sharing.
+TEST(EvalModel, AContextIsReadOnceForAllItsChoices) {
+  const EndlessTokenizer tokenizer(258);
+  std::mt19937 random(11);
+  const std::vector<std::int32_t> question = random_tokens(random, 91, 258);
+  std::vector<LoglikelihoodRequest> requests;
+  for (int i = 0; i < 4; ++i) requests.push_back({question, random_tokens(random, 9, 258)});
+  const auto passes = [&](const ModelConfig& config) {
+    TestModel test(config, inference_rows(126));  // 90 + 4 x 9 rows
+    EvalModel model(test.model, tokenizer, 99);
+    int count = 0;
+    model.loglikelihoods(requests, [&](std::size_t, std::size_t) { ++count; });
+    return count;
+  };
+  ModelConfig config = tiny_model();
+  EXPECT_EQ(passes(config), 1);
+  config.sliding_window = 256;  // counts rows, so nothing is shared
+  EXPECT_EQ(passes(config), 4);
+}
+
+TEST(EvalModel, SlidingWindowsAreScoredAsAlone) {
+  ModelConfig config = tiny_model("plain");
+  config.sliding_window = 13;
+  const EndlessTokenizer tokenizer(258);
+  const std::vector<LoglikelihoodRequest> requests = random_requests(9);
+  TestModel test(config, inference_rows(300));
+  EvalModel model(test.model, tokenizer, 99);
+  const auto together = model.loglikelihoods(requests, {});
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    EXPECT_NEAR(model.loglikelihoods({&requests[i], 1}, {}).front().sum, together[i].sum, 1e-5);
   }
 }
 

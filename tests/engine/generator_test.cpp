@@ -24,6 +24,7 @@ Ids recompute_greedily(InferenceModel& model, const Ids& prompt, int count) {
     rows.clear();
     rows.tokens = text;
     rows.targets.assign(text.size(), -1);
+    rows.targets.back() = 0;
     rows.document_start.assign(text.size(), 0);
     for (std::size_t i = 0; i < text.size(); ++i) {
       rows.positions.push_back(static_cast<std::int32_t>(i));

@@ -127,6 +127,66 @@ TEST_P(Attention, LargeScores) {
   expect_close(download(out), expected.out, dtype() == DType::f64 ? 1e-11 : 2e-2);
 }
 
+// Continuations of one context, laid one behind the other, must see what each would see alone
+// behind a copy of the context.
+TEST_P(Attention, ContinuationsShareTheirContext) {
+  for (const AttentionShape shape : {AttentionShape{4, 2, 8}, {3, 1, 64}, {2, 2, 38}}) {
+    const auto [heads, kv_heads, head_dim] = shape;
+    const std::int64_t all_heads = heads + 2 * kv_heads;
+    const auto token = static_cast<std::size_t>(all_heads * head_dim);
+    const auto out_token = static_cast<std::size_t>(heads * head_dim);
+    // Where each token of the packed row belongs: its document, context and continuation.
+    std::vector<std::int32_t> first_visible, hidden;
+    std::vector<std::vector<std::size_t>> texts;  // the tokens of each text, alone
+    for (int document = 0; document < 7; ++document) {
+      const auto start = static_cast<std::int32_t>(first_visible.size());
+      const auto branch = start + static_cast<std::int32_t>(document == 0 ? 150 : integer(0, 90));
+      for (std::int32_t t = start; t < branch; ++t) {
+        first_visible.push_back(start);
+        hidden.insert(hidden.end(), {branch, branch});
+      }
+      for (std::int64_t c = integer(1, 5); c > 0; --c) {
+        const auto own = static_cast<std::int32_t>(first_visible.size());
+        std::vector<std::size_t>& text = texts.emplace_back();
+        for (std::int32_t t = start; t < branch; ++t) text.push_back(static_cast<std::size_t>(t));
+        for (std::int64_t i = integer(1, 70); i > 0; --i) {
+          text.push_back(first_visible.size());
+          first_visible.push_back(start);
+          hidden.insert(hidden.end(), {branch, own});
+        }
+      }
+    }
+    const auto length = static_cast<std::int64_t>(first_visible.size());
+    auto qkv = normal(length * all_heads * head_dim);
+    const Tensor qkv_tensor = upload(dtype(), {1, length, all_heads, head_dim}, qkv);
+    const Tensor out = poisoned(dtype(), {1, length, heads, head_dim});
+    const Tensor log_sum_exp = poisoned(accumulator(), {1, heads, length});
+    reserve_scratch(attention_scratch_bytes(GetParam().device, 1, length, shape));
+    attention_forward(context(), out, log_sum_exp, qkv_tensor,
+                      upload(DType::i32, {1, length}, first_visible), shape,
+                      upload(DType::i32, {1, length, 2}, hidden));
+    const auto results = download(out), sums = download(log_sum_exp);
+    for (const std::vector<std::size_t>& text : texts) {
+      const auto count = static_cast<std::int64_t>(text.size());
+      std::vector<double> alone, got, got_sums;
+      for (const std::size_t t : text) {
+        alone.insert(alone.end(), &qkv[t * token], &qkv[t * token] + token);
+        got.insert(got.end(), &results[t * out_token], &results[t * out_token] + out_token);
+      }
+      for (std::int64_t h = 0; h < heads; ++h) {
+        for (const std::size_t t : text) {
+          got_sums.push_back(sums[static_cast<std::size_t>(h * length) + t]);
+        }
+      }
+      const std::vector<double> no_gradient(got.size(), 0.0);
+      const std::vector<std::int32_t> from_start(text.size(), 0);
+      const AttentionReference expected(alone, no_gradient, from_start, 1, count, shape);
+      expect_close(got, expected.out);
+      expect_close(got_sums, expected.log_sum_exp);
+    }
+  }
+}
+
 // Ragged sequences arrive in random pieces; every token must see what full attention shows it.
 TEST_P(Attention, CachedEqualsFull) {
   for (const std::int64_t window : {0, 1, 23}) {
