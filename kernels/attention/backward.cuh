@@ -273,7 +273,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
       multiply_by_rows<T, D>(p, queries, stage.key + first * row_pitch<T, D>);
       multiply_by_rows<T, D>(ds, douts, stage.value + first * row_pitch<T, D>);
       if (part_key + part > warp_row + 1 || part_key < warp_common)
-        mask_scores(p, problem, b, warp_row, part_key);
+        mask_scores<false>(p, problem, b, warp_row, part_key);
 #pragma unroll
       for (int m = 0; m < M; ++m)
 #pragma unroll

@@ -98,7 +98,7 @@ __device__ inline bool exponentials(float (&scores)[M][key_columns][4], float (&
   return __all_sync(0xffffffffU, in_range);
 }
 
-template <typename T, int D>
+template <typename T, int D, bool hides>
 __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
     attention_forward_kernel(T* out, float* log_sum_exp, const T* qkv, AttentionProblem problem) {
   constexpr int M = fragments<T, D>;
@@ -166,8 +166,8 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
     float scores[M][key_columns][4], sums[M][2];
     while (true) {
       multiply_by_rows<T, D>(scores, queries, key_stages + stage * stage_elements);
-      if (first + key_tile > warp_row + 1 || first < warp_common || problem.hidden != nullptr)
-        mask_scores(scores, problem, b, warp_row, first);
+      if (hides || first + key_tile > warp_row + 1 || first < warp_common)
+        mask_scores<hides>(scores, problem, b, warp_row, first);
       if (raise) raise_reference<D>(scores, output, rows, c);
       const bool in_range = exponentials(scores, sums, rows, c);
       if (in_range || raise) break;
@@ -201,7 +201,8 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
 template <typename T, int D>
 void launch(cudaStream_t stream, T* out, float* log_sum_exp, const T* qkv,
             const AttentionProblem& problem) {
-  const auto kernel = attention_forward_kernel<T, D>;
+  const auto kernel = problem.hidden == nullptr ? attention_forward_kernel<T, D, false>
+                                                : attention_forward_kernel<T, D, true>;
   MEMENGINE_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                             shared_bytes<T, D>));
   const dim3 grid(problem.batch * problem.heads,

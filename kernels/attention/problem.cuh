@@ -41,9 +41,9 @@ struct AttentionProblem {
     if (first_visible == nullptr) return 0;
     return first_visible[static_cast<std::int64_t>(b) * length + min(t, length - 1)];
   }
-  // The keys in between that query t does not see; t may lie beyond the end.
+  // The keys in between that query t does not see, where `hidden` is given; t may lie beyond the
+  // end.
   __device__ int2 hidden_keys(int b, int t) const {
-    if (hidden == nullptr) return {0, 0};
     return reinterpret_cast<const int2*>(
         hidden)[static_cast<std::int64_t>(b) * length + min(t, length - 1)];
   }

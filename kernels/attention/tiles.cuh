@@ -158,8 +158,8 @@ struct SharedRows {
 };
 
 // Masks the scores [queries first_query .., keys first_tile_key ..] of keys that a query does not
-// see.
-template <int M, int N>
+// see. `hides`: there may be hidden keys in between.
+template <bool hides, int M, int N>
 __device__ inline void mask_scores(float (&scores)[M][N][4], const AttentionProblem& problem, int b,
                                    int first_query, int first_tile_key) {
   const int lane = threadIdx.x % 32;
@@ -169,13 +169,13 @@ __device__ inline void mask_scores(float (&scores)[M][N][4], const AttentionProb
     for (int half = 0; half < 2; ++half) {
       const int query = first_query + m * 16 + half * 8 + lane / 4;
       const int lowest = problem.first_key(b, query);
-      const int2 hidden = problem.hidden_keys(b, query);
+      const int2 hidden = hides ? problem.hidden_keys(b, query) : int2{0, 0};
 #pragma unroll
       for (int n = 0; n < N; ++n)
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
           const int key = first_tile_key + n * 8 + lane % 4 * 2 + i;
-          if (key > query || key < lowest || (key >= hidden.x && key < hidden.y))
+          if (key > query || key < lowest || (hides && key >= hidden.x && key < hidden.y))
             scores[m][n][2 * half + i] = masked_score;
         }
     }
