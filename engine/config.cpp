@@ -95,6 +95,7 @@ void bind_productkey(ConfigReader& reader, ProductKeyConfig& memory) {
   bind_enum("value_optimizer", memory.value_optimizer, value_optimizer_names);
   bind_enum("value_moments", memory.value_moments, moment_names);
   bind_enum("gather_path", memory.gather_path, gather_names);
+  bind("staging_gib", memory.staging_gib);
 }
 
 void bind_model(ConfigReader& reader, ModelConfig& model) {

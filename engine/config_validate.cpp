@@ -65,6 +65,9 @@ void validate_productkey(const ModelConfig& model) {
         "model.productkey_args.gather_path cannot be done by this build: the GPU reads the host "
         "table itself; set it to auto");
   }
+  if (memory.staging_gib) {
+    in_range("model.productkey_args.staging_gib", *memory.staging_gib, 0.0, 1024.0);
+  }
   in_range("model.productkey_args.value_weight_decay", memory.value_weight_decay, 0.0, 1e6);
   if (memory.value_init_std) {
     in_range("model.productkey_args.value_init_std", *memory.value_init_std, 0.0, 1e6);

@@ -228,6 +228,7 @@ ValidationReport Trainer::validate() {
   report.step = step_;
   UsageCounter usage(runtime_, transformer);
   double total = 0;
+  model_.store_rows();
   validation_->rewind();
   Batch batch;
   for (std::int64_t count = 0;
@@ -271,6 +272,7 @@ void Trainer::save(bool last) {
 void Trainer::write_checkpoint(bool last) {
   if (saved_step_ == step_) return;
   const double begin = now_seconds();
+  model_.store_rows();
   runtime_.synchronize();
   watch_numbers(step_);
   // A run that produces nothing but bad numbers must not push the good checkpoints out.

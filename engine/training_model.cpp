@@ -17,22 +17,33 @@ ModelSize training_size(const RunConfig& config, Device device) {
   size.training = true;
   const bool bf16 = config.distributed.model_dtype == ModelDtype::bf16 && device == Device::cuda;
   size.dtype = bf16 ? DType::bf16 : DType::f32;
+  const ProductKeyConfig& memory = config.model.productkey_args;
+  if (memory.zero_copy && memory.value_optimizer == ValueOptimizer::sparse_adam) {
+    size.staging_bytes =
+        static_cast<std::int64_t>(memory.staging_gib.value_or(0) * (std::int64_t{1} << 30));
+  }
   return size;
 }
 
 namespace {
 
-// Of the model's passes, and of the sums that the optimizer takes over all gradients.
+// Of the model's passes, and of the sums over all gradients and all losses.
 std::int64_t step_scratch_bytes(const Transformer& transformer, Device device) {
-  std::int64_t bytes =
-      std::max(transformer.scratch_bytes(device),
-               reduce_scratch_bytes(device, transformer.parameters().values().size()));
+  return std::max({transformer.scratch_bytes(device),
+                   reduce_scratch_bytes(device, transformer.parameters().values().size()),
+                   reduce_scratch_bytes(device, transformer.size().tokens)});
+}
+
+// Of the rows' update, on the side stream.
+std::int64_t side_scratch_bytes(const Transformer& transformer, Device device) {
+  std::int64_t bytes = 0;
   for (const MemoryBank& bank : transformer.banks()) {
+    bytes = std::max(bytes, bank.scratch_bytes(device));
     for (const ValueTable& table : bank.tables()) {
       bytes = std::max(bytes, reduce_scratch_bytes(device, table.row_gradients().size()));
     }
   }
-  return std::max(bytes, reduce_scratch_bytes(device, transformer.size().tokens));  // the losses
+  return bytes;
 }
 
 }  // namespace
@@ -42,9 +53,8 @@ struct TrainingModel::Parts {
   std::unique_ptr<Transformer> transformer;
   std::unique_ptr<Optimizer> optimizer;
 
-  Parts(const RunConfig& config, Device device, ModelMemory& memory) {
-    transformer =
-        std::make_unique<Transformer>(config.model, training_size(config, device), memory);
+  Parts(const RunConfig& config, const ModelSize& size, ModelMemory& memory) {
+    transformer = std::make_unique<Transformer>(config.model, size, memory);
     const ProductKeyConfig& args = config.model.productkey_args;
     OptimizerSettings settings;
     settings.config = config.optim;
@@ -78,15 +88,32 @@ std::int64_t checkpoint_bytes(const Transformer& transformer) {
 
 }  // namespace
 
+// Unless the config says how much, rows wait in a quarter of the memory that the model takes
+// without them: enough for what a step on text updates, and a small part of the whole.
+ModelSize TrainingModel::staged_size(const RunConfig& config, Device device) {
+  ModelSize size = training_size(config, device);
+  const ProductKeyConfig& memory = config.model.productkey_args;
+  if (device == Device::cuda && memory.zero_copy && !memory.staging_gib &&
+      memory.value_optimizer == ValueOptimizer::sparse_adam) {
+    size.staging_bytes = plan(config, size, device).device_bytes() / 4;
+  }
+  return size;
+}
+
 MemoryPlan TrainingModel::plan(const RunConfig& config, Device device) {
+  return plan(config, staged_size(config, device), device);
+}
+
+MemoryPlan TrainingModel::plan(const RunConfig& config, const ModelSize& size, Device device) {
   ModelMemory memory;
-  const Parts parts(config, device, memory);
+  const Parts parts(config, size, memory);
   MemoryPlan plan;
   plan.device = memory.device.bytes_by_purpose();
   for (const auto& [purpose, bytes] : memory.temporary.bytes_by_purpose()) {
     plan.device[purpose] += bytes;
   }
-  plan.device["scratch"] += step_scratch_bytes(*parts.transformer, device);
+  plan.device["scratch"] += step_scratch_bytes(*parts.transformer, device) +
+                            side_scratch_bytes(*parts.transformer, device);
   if (device == Device::cuda) plan.device["scratch"] += cuda::gemm_workspace_bytes;
   plan.host = memory.host.bytes_by_purpose();
   plan.checkpoint_bytes = checkpoint_bytes(*parts.transformer);
@@ -96,28 +123,30 @@ MemoryPlan TrainingModel::plan(const RunConfig& config, Device device) {
 TrainingModel::TrainingModel(const RunConfig& config, Runtime& runtime)
     : runtime_(runtime), seed_(static_cast<std::uint64_t>(config.seed)) {
   const Device device = runtime.context().device;
-  plan_ = plan(config, device);
+  const ModelSize size = staged_size(config, device);
+  plan_ = plan(config, size, device);
   check_plan(plan_, device);
 
   ModelMemory planned;
-  const Parts counted(config, device, planned);
+  const Parts counted(config, size, planned);
   memory_.device = Arena(device, planned.device.planned_bytes());
   memory_.temporary = Arena(device, planned.temporary.planned_bytes());
   if (planned.host.planned_bytes() > 0) {
     memory_.host =
         Arena(HostBlock(planned.host.planned_bytes(), device == Device::cuda, "the value table"));
   }
-  Parts parts(config, device, memory_);
+  Parts parts(config, size, memory_);
   transformer_ = std::move(parts.transformer);
   optimizer_ = std::move(parts.optimizer);
-  runtime.reserve_scratch(step_scratch_bytes(*transformer_, device));
+  runtime.reserve_scratch(step_scratch_bytes(*transformer_, device),
+                          side_scratch_bytes(*transformer_, device));
   runtime.context().allow_tf32 = config.distributed.matmul_allow_tf32;
 
   for (MemoryBank& bank : transformer_->banks()) {
     bank.set_decay(optimizer_->row_decay());
     for (const ValueTable& table : bank.tables()) {
-      row_gradients_.push_back(
-          {table.rows(), bank.step_rows(), table.row_gradients(), table.rows_ever_used()});
+      row_gradients_.push_back({table.rows(), table.staged(), bank.step_rows(),
+                                table.row_gradients(), table.rows_ever_used()});
     }
   }
   optimizer_->initialize(runtime.context());
@@ -127,13 +156,68 @@ void TrainingModel::initialize() {
   transformer_->initialize(runtime_.context(), seed_);
 }
 
-void TrainingModel::update() {
+// --- A step's updates ----------------------------------------------------------------------------
+//
+// Rows of a host table are on their way while the GPU computes:
+//
+//     main   | layers to the first lookup | ... to the last | head, backward pass      | norms,
+//     update side   | store weights              | store records   | fetch rows | gradients   |
+//     update
+//
+// The main stream waits for the side at the end, so that a step can be recorded as one graph; what
+// is updated there is stored at the beginning of the next step.
+
+void TrainingModel::begin_step() {
+  wait_for(runtime_.side(), runtime_.context());
+  for (const MemoryBank& bank : transformer_->banks()) bank.store_weights(runtime_.side());
+}
+
+void TrainingModel::before_lookups() {
+  const auto store_records = [&](bool read_by_forward) {
+    for (const MemoryBank& bank : transformer_->banks()) {
+      if (bank.values().reads_records(bank.decay()) == read_by_forward) {
+        bank.store_records(runtime_.side());
+      }
+    }
+  };
+  store_records(true);
+  wait_for(runtime_.context(), runtime_.side());
+  store_records(false);
+}
+
+void TrainingModel::fetch_rows(const MemoryBank& bank) {
+  wait_for(runtime_.side(), runtime_.context());
+  bank.merge_picks(runtime_.side());
+  bank.fetch_rows(runtime_.side());
+}
+
+void TrainingModel::reduce_rows() {
+  wait_for(runtime_.side(), runtime_.context());
+  for (const MemoryBank& bank : transformer_->banks()) bank.reduce_gradients(runtime_.side());
+  optimizer_->measure_rows(runtime_.side(), row_gradients_);
+}
+
+void TrainingModel::finish_step() {
   const Context& context = runtime_.context();
+  const Context& side = runtime_.side();
   const ParameterStore& parameters = transformer_->parameters();
-  transformer_->reduce_row_gradients(context);
+  const DenseParameters dense{parameters.values(), parameters.compute(), parameters.gradients()};
   context.communicator->all_reduce_sum(context, parameters.gradients());
-  optimizer_->step(context, {parameters.values(), parameters.compute(), parameters.gradients()},
-                   row_gradients_);
+  optimizer_->measure_dense(context, dense);
+  wait_for(context, side);
+  optimizer_->guard_step(context);
+  wait_for(side, context);
+  optimizer_->update_rows(side, row_gradients_);
+  optimizer_->update_dense(context, dense);
+  wait_for(context, side);
+  optimizer_->count_step(context);
+}
+
+void TrainingModel::store_rows() {
+  for (const MemoryBank& bank : transformer_->banks()) {
+    bank.store_weights(runtime_.context());
+    bank.store_records(runtime_.context());
+  }
 }
 
 }  // namespace memengine

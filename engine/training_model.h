@@ -27,8 +27,20 @@ class TrainingModel {
   // The step's loss, which decides with the gradient norms whether an update is applied.
   void watch(Tensor loss) { optimizer_->watch(loss); }
 
-  // One optimizer update from the accumulated gradients.
-  void update();
+  // A step's updates. The rows' part runs on the runtime's side stream.
+  //   begin_step()            stores what the step before has updated
+  //   before_lookups()        before the table is read: waits for the rows' weights
+  //   fetch_rows(bank)        once all picks of a bank are there: fetches what will be updated
+  //   reduce_rows()           once the last memory layer is through: row gradients and their norm
+  //   finish_step()           the update, of dense parameters beside rows; joins the streams
+  void begin_step();
+  void before_lookups();
+  void fetch_rows(const MemoryBank& bank);
+  void reduce_rows();
+  void finish_step();
+
+  // Stores what the last step has updated, for whoever reads host tables between two steps.
+  void store_rows();
 
   Transformer& transformer() { return *transformer_; }
   const Optimizer& optimizer() const { return *optimizer_; }
@@ -36,6 +48,9 @@ class TrainingModel {
 
  private:
   struct Parts;
+
+  static ModelSize staged_size(const RunConfig& config, Device device);
+  static MemoryPlan plan(const RunConfig& config, const ModelSize& size, Device device);
 
   Runtime& runtime_;
   std::uint64_t seed_;
@@ -47,7 +62,8 @@ class TrainingModel {
 };
 
 // How the config's model is built for training: activation dtype by device and model_dtype (the CPU
-// always computes in FP32), one forward pass of batch_size sequences of seq_len.
+// always computes in FP32), one forward pass of batch_size sequences of seq_len. No staging unless
+// the config asks for it.
 ModelSize training_size(const RunConfig& config, Device device);
 
 }  // namespace memengine

@@ -59,9 +59,31 @@ UniqueRows MemoryBank::lookup(Tensor inverse) const {
   return unique;
 }
 
-void MemoryBank::reduce_gradients(const Context& context) const {
+void MemoryBank::merge_picks(const Context& context) const {
+  if (step_is_lookup()) return;
   deduplicate(context, step_rows_, picks_.reshape({picks_.size()}), tables_.front().rows().rows);
+}
+
+void MemoryBank::fetch_rows(const Context& context) const {
+  for (const ValueTable& table : tables_) {
+    memengine::fetch_rows(context, table.staged(), table.rows(), step_rows_);
+  }
+}
+
+void MemoryBank::reduce_gradients(const Context& context) const {
   for (const ValueTable& table : tables_) table.reduce_gradients(context, step_rows_);
+}
+
+void MemoryBank::store_weights(const Context& context) const {
+  for (const ValueTable& table : tables_) {
+    memengine::store_weights(context, table.rows(), table.staged());
+  }
+}
+
+void MemoryBank::store_records(const Context& context) const {
+  for (const ValueTable& table : tables_) {
+    memengine::store_records(context, table.rows(), table.staged());
+  }
 }
 
 void MemoryBank::measure_usage(const Context& context) const {

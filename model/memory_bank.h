@@ -28,13 +28,23 @@ class MemoryBank {
   Tensor picks(std::int64_t slot, std::int64_t tokens) const;
 
   // Working memory for one lookup's de-duplication; only its `inverse` outlives the lookup, and the
-  // caller brings that [N * K] i32.
+  // caller brings that [N * K] i32. With one slot everything outlives it: see merge_picks().
   UniqueRows lookup(Tensor inverse) const;
+  // The `inverse` to bring when there is one slot, else empty.
+  Tensor only_inverse() const { return step_is_lookup() ? lookup_rows_.inverse : Tensor(); }
 
-  // Merges the picks of all slots and reduces the row gradients of every table.
+  // A step's updates, in this order. After its last lookup: the distinct rows of all slots, which
+  // with one slot are those of the lookup.
+  void merge_picks(const Context& context) const;
+  // Fetches them, as far as there is room, where the table is in host memory.
+  void fetch_rows(const Context& context) const;
+  // After the last backward pass: the row gradients of every table.
   void reduce_gradients(const Context& context) const;
+  // After the update of fetched rows: weights, and what only the next update reads.
+  void store_weights(const Context& context) const;
+  void store_records(const Context& context) const;
 
-  // Of the last reduce_gradients(): the distinct rows of the step.
+  // Of the last merge_picks(): the distinct rows of the step.
   const UniqueRows& step_rows() const { return step_rows_; }
   // Divergence of the step's use of the rows from uniform, nats, f64 [1].
   void measure_usage(const Context& context) const;
@@ -49,12 +59,15 @@ class MemoryBank {
   const LazyDecay& decay() const { return decay_; }
   void set_decay(const LazyDecay& decay) { decay_ = decay; }
 
+  // Of merge_picks() and reduce_gradients().
   std::int64_t scratch_bytes(Device device) const;
   std::int64_t step_picks() const { return capacity_.slots * capacity_.tokens * capacity_.picks; }
   std::int64_t slots() const { return capacity_.slots; }
   std::int64_t lookup_capacity() const { return lookup_rows_.capacity(); }
 
  private:
+  bool step_is_lookup() const { return capacity_.slots == 1 && !step_rows_.rows.empty(); }
+
   std::vector<ValueTable> tables_;
   ReadCapacity capacity_;
   Tensor picks_;            // i32 [slots * N, K]

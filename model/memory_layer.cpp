@@ -72,7 +72,9 @@ void MemoryLayer::plan(Arena& kept, Arena& temporary, std::int64_t tokens, DType
     query_norm_->plan(kept, tokens, dtype);
   }
   weights_ = keep({tokens, picks_});
-  inverse_ = kept.allocate("memory layers", DType::i32, {tokens, picks_});
+  inverse_ = bank_->only_inverse();
+  inverse_ = inverse_.empty() ? kept.allocate("memory layers", DType::i32, {tokens, picks_})
+                              : inverse_.reshape({tokens, picks_});
   rows_ = kept.allocate("memory layers", dtype, {capacity, v_dim_});
   bag_ = keep({tokens, v_dim_});
   gated_bag_ = borrow({tokens, v_dim_});

@@ -32,6 +32,9 @@ class MemoryLayer : public FeedForwardLayer {
 
   // The bank is built after all layers are known; set before plan().
   void attach(const MemoryBank& bank) { bank_ = &bank; }
+  const MemoryBank& bank() const { return *bank_; }
+  // The last of the bank's readers in a forward pass.
+  bool reads_last() const { return reader_ + 1 == readers_; }
 
   void plan(Arena& kept, Arena& temporary, std::int64_t tokens, DType dtype,
             bool training) override;

@@ -65,6 +65,9 @@ struct ProductKeyConfig {
   ValueOptimizer value_optimizer = ValueOptimizer::sparse_adam;
   MomentDtype value_moments = MomentDtype::fp32;
   GatherPath gather_path = GatherPath::automatic;
+  // GPU memory for rows of host tables that wait for their update (kernels/staged_rows.h); null: a
+  // quarter of what the model takes without it, on a GPU.
+  std::optional<double> staging_gib;
 
   std::int64_t rows() const { return mem_n_keys * mem_n_keys; }
   std::int64_t half_dim() const { return mem_k_dim / 2; }

@@ -16,7 +16,7 @@ namespace memengine {
 
 void Transformer::run_blocks(const Context& context, Tensor tokens, const TokenLayout& layout,
                              std::int64_t sequences, Mode mode, std::int64_t micro_batch,
-                             const CacheLayout* cache) {
+                             const CacheLayout* cache, const PassHooks& hooks) {
   const std::int64_t rows = tokens.size();
   const Tensor normed = normed_.rows(0, rows);
   const Tensor branch = branch_.rows(0, rows);
@@ -38,7 +38,11 @@ void Transformer::run_blocks(const Context& context, Tensor tokens, const TokenL
     const Tensor middle = block.middle.rows(0, rows);
     rms_norm_forward(context, normed, middle, block.ffn_inverse_rms.rows(0, rows), input, branch,
                      block.ffn_norm.value, config_.norm_eps);
+    if (hooks.before_lookups && &block == first_memory()) hooks.before_lookups();
     block.feed_forward->forward(context, branch, normed, mode, micro_batch);
+    if (hooks.picked && block.memory != nullptr && block.memory->reads_last()) {
+      hooks.picked(block.memory->bank());
+    }
     residual = middle;
     pending = branch;
   }
@@ -47,18 +51,24 @@ void Transformer::run_blocks(const Context& context, Tensor tokens, const TokenL
 }
 
 void Transformer::forward(const Context& context, const TokenBatch& batch, std::int64_t micro_batch,
-                          double gradient_scale) {
+                          double gradient_scale, const PassHooks& hooks) {
   const std::int64_t rows = batch.tokens.size();
   run_blocks(context, batch.tokens, batch.layout, batch.sequences, Mode::train, micro_batch,
-             nullptr);
+             nullptr, hooks);
   head_->forward_backward(context, losses_.rows(0, rows), dnormed_.rows(0, rows),
                           normed_.rows(0, rows), batch.targets, gradient_scale);
+}
+
+const Transformer::Block* Transformer::first_memory() const {
+  const auto found = std::find_if(blocks_.begin(), blocks_.end(),
+                                  [](const Block& block) { return block.memory != nullptr; });
+  return found == blocks_.end() ? nullptr : &*found;
 }
 
 // --- Backward ------------------------------------------------------------------------------------
 
 void Transformer::backward(const Context& context, const TokenBatch& batch,
-                           std::int64_t micro_batch) {
+                           std::int64_t micro_batch, const PassHooks& hooks) {
   const std::int64_t rows = batch.tokens.size();
   const Tensor normed = normed_.rows(0, rows);
   const Tensor dnormed = dnormed_.rows(0, rows);
@@ -81,6 +91,7 @@ void Transformer::backward(const Context& context, const TokenBatch& batch,
     const Tensor ffn_inverse_rms = block->ffn_inverse_rms.rows(0, rows);
     normalise(middle, ffn_inverse_rms, block->ffn_norm);
     block->feed_forward->backward(context, dnormed, dresidual, normed, micro_batch);
+    if (hooks.rows_done && &*block == first_memory()) hooks.rows_done();
     through_norm(middle, ffn_inverse_rms, block->ffn_norm);
 
     const Tensor input = block->input.rows(0, rows);
@@ -90,10 +101,6 @@ void Transformer::backward(const Context& context, const TokenBatch& batch,
     through_norm(input, attention_inverse_rms, block->attention_norm);
   }
   embedding_backward(context, embedding_->gradient, dresidual, batch.tokens);
-}
-
-void Transformer::reduce_row_gradients(const Context& context) {
-  for (const MemoryBank& bank : banks_) bank.reduce_gradients(context);
 }
 
 // --- Evaluation and decoding ---------------------------------------------------------------------
@@ -175,8 +182,10 @@ void Transformer::build_banks(ModelMemory& memory) {
   const std::vector<std::int64_t> layers = config_.memory_layers();
   if (layers.empty()) return;
   const auto readers = static_cast<std::int64_t>(args.mem_share_values ? layers.size() : 1);
+  const auto tables = static_cast<std::int64_t>((args.mem_share_values ? 1 : layers.size()) *
+                                                (args.peer_variant ? 2 : 1));
   const ReadCapacity capacity{size_.training ? readers * size_.micro_batches : 1, size_.tokens,
-                              args.mem_heads * args.mem_knn};
+                              args.mem_heads * args.mem_knn, size_.staging_bytes / tables};
   // De-duplication numbers a step's picks in 32 bits.
   if (capacity.slots > INT32_MAX / (capacity.tokens * capacity.picks)) {
     fail_input(

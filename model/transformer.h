@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -35,7 +36,8 @@ struct ModelSize {
   std::int64_t length = 0;         // T: longest sequence of forward()
   std::int64_t micro_batches = 1;  // forward and backward passes per update
   bool training = true;
-  DType dtype = DType::f32;  // of activations
+  DType dtype = DType::f32;        // of activations
+  std::int64_t staging_bytes = 0;  // device memory for rows of host tables that wait for an update
   // Decoding; 0 sequences: no caches.
   std::int64_t cache_sequences = 0;
   std::int64_t cache_length = 0;
@@ -47,6 +49,17 @@ struct TokenBatch {
   Tensor targets;  // [N] i32; -1: no target
   TokenLayout layout;
   std::int64_t sequences = 1;
+};
+
+// Called while a pass is being enqueued, where work on another stream may start or must have ended.
+// Any may be empty.
+struct PassHooks {
+  // In forward(): the tables are read from here on.
+  std::function<void()> before_lookups;
+  // In forward(): the last reader of this bank has picked its rows.
+  std::function<void(const MemoryBank&)> picked;
+  // In backward(): no memory layer is left; all that row gradients are made of is in the banks.
+  std::function<void()> rows_done;
 };
 
 class Transformer {
@@ -62,11 +75,11 @@ class Transformer {
   // Training: losses() [N] of the batch's targets. `gradient_scale` multiplies the sum of losses
   // before it is differentiated (1 / all targets of the update for a mean).
   void forward(const Context& context, const TokenBatch& batch, std::int64_t micro_batch,
-               double gradient_scale);
-  // All parameter gradients += those of the forward() before; row gradients wait in the banks.
-  void backward(const Context& context, const TokenBatch& batch, std::int64_t micro_batch);
-  // After the last micro-batch: merges the row gradients of every bank.
-  void reduce_row_gradients(const Context& context);
+               double gradient_scale, const PassHooks& hooks = {});
+  // All parameter gradients += those of the forward() before; row gradients wait in the banks
+  // (memory_bank.h says what to do with them after the last micro-batch).
+  void backward(const Context& context, const TokenBatch& batch, std::int64_t micro_batch,
+                const PassHooks& hooks = {});
 
   // Evaluation: log-probability of every target and arg max of every row, in [N] tensors. With
   // `wanted` [R] i32 only the rows listed there go through the head, and batch.targets and both
@@ -107,13 +120,14 @@ class Transformer {
     Tensor ffn_inverse_rms;         // [N]
   };
 
+  const Block* first_memory() const;  // the lowest block with a memory layer, or null
   void build_layers();
   void build_banks(ModelMemory& memory);
   void plan(ModelMemory& memory);
   // normed_ = final norm of the last residual state. With `cache`, attention decodes.
   void run_blocks(const Context& context, Tensor tokens, const TokenLayout& layout,
                   std::int64_t sequences, Mode mode, std::int64_t micro_batch,
-                  const CacheLayout* cache);
+                  const CacheLayout* cache, const PassHooks& hooks = {});
   // Rows `wanted` [R] of [N, C], in branch_.
   Tensor pick_rows(const Context& context, const Tensor& rows, const Tensor& wanted);
 

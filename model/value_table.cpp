@@ -7,6 +7,30 @@
 #include "kernels/embedding_bag.h"
 
 namespace memengine {
+namespace {
+
+// As many of the step's `distinct` rows as `bytes` hold.
+StagedRows allocate_staged(Arena& arena, const RecordLayout& layout, std::int64_t distinct,
+                           std::int64_t bytes) {
+  StagedRows staged;
+  const std::int64_t row_bytes = layout.bytes() + 2 * layout.v_dim;
+  const std::int64_t capacity = std::min(distinct, bytes / row_bytes);
+  if (capacity == 0) return staged;
+  const auto allocate = [&](DType dtype, std::initializer_list<std::int64_t> shape) {
+    return arena.allocate("staged rows", dtype, shape);
+  };
+  staged.values.rows = capacity;
+  staged.values.layout = layout;
+  staged.values.hi =
+      static_cast<std::uint16_t*>(allocate(DType::bf16, {capacity, layout.v_dim}).data());
+  staged.values.records =
+      static_cast<std::byte*>(allocate(DType::u8, {capacity, layout.bytes()}).data());
+  staged.rows = allocate(DType::i32, {capacity});
+  staged.count = allocate(DType::i32, {1});
+  return staged;
+}
+
+}  // namespace
 
 ValueTable::ValueTable(const std::string& name, const ModelConfig& config, Placement placement,
                        const ReadCapacity& capacity, DType compute_dtype, bool training,
@@ -34,6 +58,9 @@ ValueTable::ValueTable(const std::string& name, const ModelConfig& config, Place
   coefficients_ = device.allocate("memory layers", compute_dtype, {tokens, capacity.picks});
   vectors_ = device.allocate("memory layers", compute_dtype, {tokens, rows_.v_dim()});
   row_gradients_ = device.allocate("memory layers", accumulator, {distinct, rows_.v_dim()});
+  if (placement == Placement::host) {
+    staged_ = allocate_staged(device, rows_.layout, distinct, capacity.staging_bytes);
+  }
 }
 
 void ValueTable::initialize(const Context& context, std::uint64_t seed, double deviation) const {

@@ -2,13 +2,15 @@
 //
 // The table is one object with a placement; nothing outside this file knows where the rows are.
 // Layers read rows through gather(), and a step's row gradients come out of reduce_gradients(),
-// ready for the sparse optimizer. kernels/value_rows.h describes the storage.
+// ready for the sparse optimizer. kernels/value_rows.h describes the storage. Rows of a host table
+// that a step will update wait in a staging area on the device (kernels/staged_rows.h).
 #pragma once
 
 #include <cstdint>
 #include <string>
 
 #include "engine/runtime/arena.h"
+#include "kernels/staged_rows.h"
 #include "kernels/value_rows.h"
 #include "model/model_config.h"
 
@@ -21,12 +23,13 @@ struct ReadCapacity {
   std::int64_t slots = 1;   // lookups whose gradients merge: layers that read x micro-batches
   std::int64_t tokens = 0;  // N of one lookup
   std::int64_t picks = 0;   // K = heads * knn of one token
+  std::int64_t staging_bytes = 0;  // of a host table's rows that wait on the device
 };
 
 class ValueTable {
  public:
   // Allocates the rows in `device` or `host` memory by placement; with `training` also the picks'
-  // coefficients and vectors and the row gradients, always in `device` memory.
+  // coefficients and vectors, the row gradients and the staging area, always in `device` memory.
   ValueTable(const std::string& name, const ModelConfig& config, Placement placement,
              const ReadCapacity& capacity, DType compute_dtype, bool training, Arena& device,
              Arena& host);
@@ -51,6 +54,11 @@ class ValueTable {
   Placement placement() const { return placement_; }
   Tensor row_gradients() const { return row_gradients_; }    // [capacity, v_dim]
   Tensor rows_ever_used() const { return rows_ever_used_; }  // i32 [1]
+  const StagedRows& staged() const { return staged_; }
+  // The forward pass reads the records too.
+  bool reads_records(const LazyDecay& decay) const {
+    return precision_ == ValuePrecision::fp32 || !decay.log_decay.empty();
+  }
 
  private:
   std::string name_;  // as in checkpoints: "layers.2.feed_forward.values.weight"
@@ -62,6 +70,7 @@ class ValueTable {
   Tensor vectors_;       // [slots * N, v_dim]
   Tensor row_gradients_;
   Tensor rows_ever_used_;
+  StagedRows staged_;
 };
 
 }  // namespace memengine

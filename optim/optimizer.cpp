@@ -1,4 +1,4 @@
-// One update, top to bottom.
+// The parts of one update.
 #include "optim/optimizer.h"
 
 #include <algorithm>
@@ -9,29 +9,35 @@
 
 namespace memengine {
 
-void Optimizer::step(const Context& context, const DenseParameters& dense,
-                     std::span<const RowGradients> tables) const {
-  // Norms of both kinds of gradients, and the factors that clip them.
-  square_sum(context, square_sum_, dense.gradients);
-  clip_scale(context, state_.dense_scale, dense_norm_, square_sum_, settings_.config.clip);
-  if (!tables.empty()) {
-    for (std::size_t i = 0; i < tables.size(); ++i) {
-      square_sum_rows(context, table_square_sums_.rows(static_cast<std::int64_t>(i), 1),
-                      tables[i].gradients, tables[i].unique.count);
-    }
-    sum(context, square_sum_, table_square_sums_, 1.0);
-    clip_scale(context, state_.value_scale, value_norm_, square_sum_,
-               settings_.config.value_clip_norm());
-  }
+void Optimizer::measure_dense(const Context& context, const DenseParameters& dense) const {
+  square_sum(context, dense_square_sum_, dense.gradients);
+  clip_scale(context, state_.dense_scale, dense_norm_, dense_square_sum_, settings_.config.clip);
+}
 
-  if (!loss_.empty()) {
-    guard_update(context, guard_, loss_, dense_norm_, tables.empty() ? Tensor() : value_norm_,
-                 state_, settings_.guard);
+// The norm is that of all tables together.
+void Optimizer::measure_rows(const Context& context, std::span<const RowGradients> tables) const {
+  for (std::size_t i = 0; i < tables.size(); ++i) {
+    square_sum_rows(context, table_square_sums_.rows(static_cast<std::int64_t>(i), 1),
+                    tables[i].gradients, tables[i].unique.count);
   }
+  sum(context, value_square_sum_, table_square_sums_, 1.0);
+  clip_scale(context, state_.value_scale, value_norm_, value_square_sum_,
+             settings_.config.value_clip_norm());
+}
 
-  // Updates: all dense parameters, then only the touched rows of each table.
+void Optimizer::guard_step(const Context& context) const {
+  if (loss_.empty()) return;
+  guard_update(context, guard_, loss_, dense_norm_, settings_.tables == 0 ? Tensor() : value_norm_,
+               state_, settings_.guard);
+}
+
+void Optimizer::update_dense(const Context& context, const DenseParameters& dense) const {
   adamw(context, dense.values, dense.compute, first_moment_, second_moment_, dense.gradients,
         state_, hyperparameters_);
+}
+
+// Only the touched rows of each table.
+void Optimizer::update_rows(const Context& context, std::span<const RowGradients> tables) const {
   for (const RowGradients& rows : tables) {
     if (settings_.dense_rows) {
       AdamHyperparameters row_hyperparameters = hyperparameters_;
@@ -39,10 +45,13 @@ void Optimizer::step(const Context& context, const DenseParameters& dense,
       dense_adam_rows(context, rows.table, rows.unique, rows.gradients, rows.rows_ever_used, state_,
                       row_hyperparameters);
     } else {
-      sparse_adam(context, rows.table, rows.unique, rows.gradients, rows.rows_ever_used, state_,
-                  hyperparameters_, settings_.seed);
+      sparse_adam(context, rows.table, rows.staged, rows.unique, rows.gradients,
+                  rows.rows_ever_used, state_, hyperparameters_, settings_.seed);
     }
   }
+}
+
+void Optimizer::count_step(const Context& context) const {
   advance_step(context, state_.step);
 }
 
@@ -65,7 +74,8 @@ Optimizer::Optimizer(const OptimizerSettings& settings, std::int64_t parameters,
   state_.value_scale = allocate(DType::f32, 1);
   first_moment_ = allocate(dtype, parameters);
   second_moment_ = allocate(dtype, parameters);
-  square_sum_ = allocate(DType::f64, 1);
+  dense_square_sum_ = allocate(DType::f64, 1);
+  value_square_sum_ = allocate(DType::f64, 1);
   table_square_sums_ = allocate(DType::f64, std::max<std::int64_t>(settings.tables, 1));
   dense_norm_ = allocate(DType::f64, 1);
   value_norm_ = allocate(DType::f64, 1);

@@ -1,8 +1,9 @@
-// The update at the end of a step: two gradient norms, two clips, AdamW beside sparse Adam.
+// The update of a step: two gradient norms, two clips, AdamW beside sparse Adam.
 //
 // Dense parameters and value rows are clipped apart, as the reference does, and follow the same
-// schedule from different base learning rates. Everything that changes from step to step lies in
-// device memory, so one step is the same sequence of launches as the next.
+// schedule from different base learning rates; the two may be measured and updated on two streams.
+// Everything that changes from step to step lies in device memory, so one step
+// is the same sequence of launches as the next.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +26,7 @@ struct DenseParameters {
 // One value table and the gradients of the rows that the step touched.
 struct RowGradients {
   ValueRows table;
+  StagedRows staged;  // the first of the rows, fetched; no capacity: none
   UniqueRows unique;
   Tensor gradients;       // [capacity, v_dim]
   Tensor rows_ever_used;  // i32 [1]
@@ -49,11 +51,17 @@ class Optimizer {
   // Uploads the schedule. Moments are zero already (arenas are).
   void initialize(const Context& context) const;
 
-  // One update. Gradients are left as they are; the caller zeroes them before the next step.
-  void step(const Context& context, const DenseParameters& dense,
-            std::span<const RowGradients> tables) const;
+  // One update. The norms and clipping factors of both kinds of gradients; then whether the update
+  // is applied at all; then the updates; then step += 1. Gradients are left as they are; the caller
+  // zeroes them before the next step.
+  void measure_dense(const Context& context, const DenseParameters& dense) const;
+  void measure_rows(const Context& context, std::span<const RowGradients> tables) const;
+  void guard_step(const Context& context) const;
+  void update_dense(const Context& context, const DenseParameters& dense) const;
+  void update_rows(const Context& context, std::span<const RowGradients> tables) const;
+  void count_step(const Context& context) const;
 
-  // The loss of the step, f64 [1], that step() then looks at together with the gradient norms
+  // The loss of the step, f64 [1], that guard_step() then looks at together with the gradient norms
   // (update_guard.h). Without it bad norms still leave their own update out, uncounted.
   void watch(Tensor loss) { loss_ = loss; }
 
@@ -79,8 +87,8 @@ class Optimizer {
   Schedule schedule_;
   UpdateState state_;
   Tensor first_moment_, second_moment_;
-  Tensor square_sum_;         // f64 [1]
-  Tensor table_square_sums_;  // f64 [tables]
+  Tensor dense_square_sum_, value_square_sum_;  // f64 [1]
+  Tensor table_square_sums_;                    // f64 [tables]
   Tensor dense_norm_, value_norm_;
   Tensor loss_;
   GuardTensors guard_;

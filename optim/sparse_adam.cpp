@@ -135,8 +135,8 @@ struct RowUpdate {
 };
 
 template <typename T>
-void sparse(const ValueRows& table, const UniqueRows& unique, const T* gradients,
-            std::int32_t* rows_ever_used, const UpdateState& state,
+void sparse(const ValueRows& table, const StagedRows& staged, const UniqueRows& unique,
+            const T* gradients, std::int32_t* rows_ever_used, const UpdateState& state,
             const AdamHyperparameters& hyperparameters, std::uint64_t seed) {
   const float scale = *state.value_scale.as<float>();
   if (std::isnan(scale)) return;
@@ -150,7 +150,8 @@ void sparse(const ValueRows& table, const UniqueRows& unique, const T* gradients
   std::int32_t first_uses = 0;
 #pragma omp parallel for schedule(static) reduction(+ : first_uses)
   for (std::int64_t u = 0; u < count; ++u) {
-    const RowParts row(table, rows[u]);
+    const RowParts row =
+        u < staged.capacity() ? RowParts(staged.values, u) : RowParts(table, rows[u]);
     const std::uint32_t last_step = row.touch(step);
     first_uses += last_step == 0 ? 1 : 0;
     const float keep = static_cast<float>(std::exp(log_decay[step] - log_decay[last_step]));
@@ -194,13 +195,14 @@ void dense(const ValueRows& table, const UniqueRows& unique, const T* gradients,
 
 }  // namespace
 
-void sparse_adam(const Context& context, const ValueRows& table, const UniqueRows& unique,
-                 Tensor row_gradients, Tensor rows_ever_used, const UpdateState& state,
-                 const AdamHyperparameters& hyperparameters, std::uint64_t seed) {
-  MEMENGINE_ON_CUDA(context, cuda::sparse_adam(context, table, unique, row_gradients,
+void sparse_adam(const Context& context, const ValueRows& table, const StagedRows& staged,
+                 const UniqueRows& unique, Tensor row_gradients, Tensor rows_ever_used,
+                 const UpdateState& state, const AdamHyperparameters& hyperparameters,
+                 std::uint64_t seed) {
+  MEMENGINE_ON_CUDA(context, cuda::sparse_adam(context, table, staged, unique, row_gradients,
                                                rows_ever_used, state, hyperparameters, seed));
   dispatch_floating(row_gradients.dtype(), [&]<typename T>() {
-    sparse(table, unique, row_gradients.as<T>(), rows_ever_used.as<std::int32_t>(), state,
+    sparse(table, staged, unique, row_gradients.as<T>(), rows_ever_used.as<std::int32_t>(), state,
            hyperparameters, seed);
   });
 }

@@ -122,13 +122,14 @@ __device__ __forceinline__ void store_moments(bfloat16* m_to, bfloat16* v_to,
 }
 
 // One row by one team: weights *= keep, then one Adam step; no gradient (nullptr) is a gradient of
-// zero. `keep` is a function, called once the row's parts are under way.
+// zero. `keep` is a function, called once the row's parts are under way. The row stands at `place`
+// of the table, which is its own number unless it is staged.
 template <typename Moment, int width, bool stochastic, typename Keep>
-__device__ __forceinline__ void update_row(const Table& table, std::int64_t row,
+__device__ __forceinline__ void update_row(const Table& table, std::int64_t place, std::int64_t row,
                                            const float* gradient, const Update& update, int member,
                                            int team, Keep&& keep) {
-  std::byte* record = table.records + row * table.record_bytes;
-  std::uint16_t* hi = table.hi + row * table.v_dim;
+  std::byte* record = table.records + place * table.record_bytes;
+  std::uint16_t* hi = table.hi + place * table.v_dim;
   auto* lo = reinterpret_cast<std::uint16_t*>(record);
   auto* m_stored = reinterpret_cast<Moment*>(record + table.m_offset);
   auto* v_stored = reinterpret_cast<Moment*>(record + table.v_offset);
@@ -161,8 +162,8 @@ __device__ __forceinline__ void update_row(const Table& table, std::int64_t row,
   }
 }
 
-__device__ __forceinline__ std::uint32_t* last_step_of(const Table& table, std::int64_t row) {
-  return reinterpret_cast<std::uint32_t*>(table.records + row * table.record_bytes +
+__device__ __forceinline__ std::uint32_t* last_step_of(const Table& table, std::int64_t place) {
+  return reinterpret_cast<std::uint32_t*>(table.records + place * table.record_bytes +
                                           table.step_offset);
 }
 
@@ -173,14 +174,16 @@ __device__ __forceinline__ unsigned team_mask(int team) {
   return lanes << (lane - lane % team);
 }
 
-template <typename Moment, int width>
+// Rows [first, min(count, end)) of the list. A staged row u stands at place u of its table.
+template <typename Moment, int width, bool staged>
 __global__ void __launch_bounds__(table_threads)
     sparse_kernel(Table table, const std::int32_t* rows, const std::int32_t* count_pointer,
-                  const float* gradients, std::int32_t* rows_ever_used, Hyperparameters adam,
-                  std::uint64_t seed, int team) {
+                  std::int64_t first, std::int64_t end, const float* gradients,
+                  std::int32_t* rows_ever_used, Hyperparameters adam, std::uint64_t seed,
+                  int team) {
   const Update update(adam, seed);
   if (isnan(update.scale)) return;
-  const int count = *count_pointer;
+  const std::int64_t count = min(std::int64_t{*count_pointer}, end);
   const double log_decay_now = adam.log_decay[update.step];
   const int member = static_cast<int>(threadIdx.x) % team;
   const unsigned mask = team_mask(team);
@@ -188,13 +191,14 @@ __global__ void __launch_bounds__(table_threads)
   const std::int64_t teams = std::int64_t{gridDim.x} * teams_per_block;
   int first_uses = 0;
   for (std::int64_t u =
-           static_cast<std::int64_t>(blockIdx.x) * teams_per_block + threadIdx.x / team;
+           first + static_cast<std::int64_t>(blockIdx.x) * teams_per_block + threadIdx.x / team;
        u < count; u += teams) {
     const std::int64_t row = rows[u];
-    std::uint32_t* last_step = last_step_of(table, row);
+    const std::int64_t place = staged ? u : row;
+    std::uint32_t* last_step = last_step_of(table, place);
     const std::uint32_t before = *last_step;
     update_row<Moment, width, true>(
-        table, row, gradients + u * table.v_dim, update, member, team, [&] {
+        table, place, row, gradients + u * table.v_dim, update, member, team, [&] {
           const double log_keep = log_decay_now - adam.log_decay[before];
           return log_keep == 0 ? 1.0F : static_cast<float>(exp(log_keep));
         });
@@ -247,7 +251,7 @@ __global__ void __launch_bounds__(table_threads)
       const int u = of_row[i];
       const float* gradient =
           u < 0 ? nullptr : gradients + static_cast<std::int64_t>(u) * table.v_dim;
-      update_row<Moment, width, false>(table, row, gradient, update, member, team,
+      update_row<Moment, width, false>(table, row, row, gradient, update, member, team,
                                        [&] { return kept; });
       if (u >= 0 && member == 0) {
         std::uint32_t* last_step = last_step_of(table, row);
@@ -278,16 +282,27 @@ void dispatch_table(const ValueRows& table, Body&& body) {
 
 }  // namespace
 
-void sparse_adam(const Context& context, const ValueRows& table, const UniqueRows& unique,
-                 Tensor row_gradients, Tensor rows_ever_used, const UpdateState& state,
-                 const AdamHyperparameters& hyperparameters, std::uint64_t seed) {
+void sparse_adam(const Context& context, const ValueRows& table, const StagedRows& staged,
+                 const UniqueRows& unique, Tensor row_gradients, Tensor rows_ever_used,
+                 const UpdateState& state, const AdamHyperparameters& hyperparameters,
+                 std::uint64_t seed) {
   const Hyperparameters adam = hyperparameters_of(state, hyperparameters);
-  dispatch_table(table, [&]<typename Moment, int width>(int team) {
-    sparse_kernel<Moment, width><<<table_blocks(table.hi), table_threads, 0, context.stream>>>(
-        table_of(table), unique.rows.as<std::int32_t>(), unique.count.as<std::int32_t>(),
-        row_gradients.as<float>(), rows_ever_used.as<std::int32_t>(), adam, seed, team);
-  });
-  MEMENGINE_LAUNCH_CHECK("sparse_adam");
+  const auto launch = [&]<bool in_staging>(const ValueRows& home, std::int64_t first,
+                                           std::int64_t end) {
+    dispatch_table(home, [&]<typename Moment, int width>(int team) {
+      sparse_kernel<Moment, width, in_staging>
+          <<<table_blocks(home.hi), table_threads, 0, context.stream>>>(
+              table_of(home), unique.rows.as<std::int32_t>(), unique.count.as<std::int32_t>(),
+              first, end, row_gradients.as<float>(), rows_ever_used.as<std::int32_t>(), adam, seed,
+              team);
+    });
+    MEMENGINE_LAUNCH_CHECK("sparse_adam");
+  };
+  const std::int64_t fetched = staged.capacity();
+  if (fetched > 0) launch.template operator()<true>(staged.values, 0, fetched);
+  if (fetched < unique.capacity()) {
+    launch.template operator()<false>(table, fetched, unique.capacity());
+  }
 }
 
 void dense_adam_rows(const Context& context, const ValueRows& table, const UniqueRows& unique,

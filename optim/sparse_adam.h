@@ -7,6 +7,7 @@
 // that it equals decaying every row at every step.
 #pragma once
 
+#include "kernels/staged_rows.h"
 #include "kernels/value_rows.h"
 #include "optim/adamw.h"
 
@@ -20,9 +21,13 @@ namespace memengine {
 // moments are rounded stochastically from (seed, row, t). rows_ever_used [1] i32 += rows whose
 // last_step was 0. A NaN scale leaves all as it is. hyperparameters.weight_decay is not used: the
 // decay is in state.log_decay.
-void sparse_adam(const Context& context, const ValueRows& table, const UniqueRows& unique,
-                 Tensor row_gradients, Tensor rows_ever_used, const UpdateState& state,
-                 const AdamHyperparameters& hyperparameters, std::uint64_t seed);
+//
+// The first staged.capacity() rows of the list have been fetched (kernels/staged_rows.h): they are
+// updated in `staged` and not in the table, with the same result. No capacity: all in the table.
+void sparse_adam(const Context& context, const ValueRows& table, const StagedRows& staged,
+                 const UniqueRows& unique, Tensor row_gradients, Tensor rows_ever_used,
+                 const UpdateState& state, const AdamHyperparameters& hyperparameters,
+                 std::uint64_t seed);
 
 // AdamW on every row of the table, with gradient 0 for rows outside `unique`: what the reference
 // does. Reads and writes the whole table. hyperparameters.weight_decay is applied at every step.

@@ -100,7 +100,7 @@ void OpBench::row_updates(PickPattern pattern, const BenchTable& table) {
   const double gradient_bytes = table.across_link() ? 0 : 4 * values;
   if (memory_.value_optimizer == ValueOptimizer::sparse_adam) {
     measure("sparse_adam", shape, calls, {distinct * (state_bytes + gradient_bytes), 0, link}, [&] {
-      sparse_adam(context, table.rows(), unique, row_gradients, rows_ever_used, state, {}, 5);
+      sparse_adam(context, table.rows(), {}, unique, row_gradients, rows_ever_used, state, {}, 5);
     });
   } else {
     const auto every_row = static_cast<double>(table_rows);

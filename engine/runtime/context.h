@@ -12,6 +12,7 @@
 #include "engine/runtime/tensor.h"
 
 struct CUstream_st;      // cudaStream_t
+struct CUevent_st;       // cudaEvent_t
 struct cublasLtContext;  // cublasLtHandle_t
 
 namespace memengine {
@@ -25,6 +26,7 @@ inline constexpr bool cuda_build = MEMENGINE_HAS_CUDA;
 struct Context {
   Device device = Device::cpu;
   CUstream_st* stream = nullptr;         // cuda only
+  CUevent_st* marker = nullptr;          // cuda only: the stream's place in wait_for()
   cublasLtContext* cublaslt = nullptr;   // cuda only
   Tensor scratch;                        // u8 [bytes]; see Scratch
   Tensor gemm_workspace;                 // u8 [bytes], cuda only: handed to cuBLASLt

@@ -94,24 +94,41 @@ Runtime::Runtime(Device device) {
       cuda::open(context_);
     }
   }
+  side_ = context_;
+  if constexpr (cuda_build) {
+    if (device == Device::cuda) cuda::open_side(side_);
+  }
 }
 
 Runtime::~Runtime() {
   if constexpr (cuda_build) {
-    if (context_.on_cuda()) cuda::close(context_);
+    if (context_.on_cuda()) cuda::close(context_, side_);
   }
 }
 
-void Runtime::reserve_scratch(std::int64_t bytes) {
-  bytes = std::max<std::int64_t>(bytes, 256);
-  scratch_ = Arena();
-  scratch_ = Arena(context_.device, bytes);
-  context_.scratch = scratch_.allocate("scratch", DType::u8, {bytes});
+void Runtime::reserve_scratch(std::int64_t bytes, std::int64_t side_bytes) {
+  const auto reserve = [](Context& context, Arena& arena, std::int64_t size) {
+    size = std::max<std::int64_t>(size, 256);
+    arena = Arena();
+    arena = Arena(context.device, size);
+    context.scratch = arena.allocate("scratch", DType::u8, {size});
+  };
+  reserve(context_, scratch_, bytes);
+  reserve(side_, side_scratch_, side_bytes);
 }
 
 void Runtime::synchronize() {
   if constexpr (cuda_build) {
-    if (context_.on_cuda()) cuda::synchronize(context_);
+    if (context_.on_cuda()) {
+      cuda::synchronize(context_);
+      cuda::synchronize(side_);
+    }
+  }
+}
+
+void wait_for(const Context& waiting, const Context& other) {
+  if constexpr (cuda_build) {
+    if (waiting.on_cuda()) cuda::wait_for(waiting, other);
   }
 }
 

@@ -32,18 +32,26 @@ class Runtime {
   // The main stream's context. Stays valid as long as the Runtime.
   Context& context() { return context_; }
 
-  // Gives the context scratch memory of this size (replaces what it had).
-  void reserve_scratch(std::int64_t bytes);
+  // A second stream with scratch memory of its own, for work that may run beside the main stream's;
+  // wait_for() puts the two in order. On the CPU, work on it is done when it is enqueued.
+  Context& side() { return side_; }
 
-  // Waits until everything enqueued on the context's stream is done.
+  // Gives the contexts scratch memory of these sizes (replaces what they had).
+  void reserve_scratch(std::int64_t bytes, std::int64_t side_bytes = 0);
+
+  // Waits until everything enqueued on both streams is done.
   void synchronize();
 
  private:
   Communicator communicator_;
-  Context context_;
-  Arena scratch_;
+  Context context_, side_;
+  Arena scratch_, side_scratch_;
   Arena gemm_workspace_;
 };
+
+// Work enqueued on `waiting` from now on starts after everything enqueued on `other` so far. While
+// `other` is recorded into a graph, this takes `waiting` into the recording.
+void wait_for(const Context& waiting, const Context& other);
 
 // Copies `bytes` from one address to another, host or device, ordered on the context's stream. Host
 // memory that is not page-locked makes the copy synchronous.

@@ -3,6 +3,25 @@
 #include "engine/runtime/runtime_cuda.h"
 
 namespace memengine::cuda {
+namespace {
+
+// The lower the number, the sooner a stream's blocks get a free multiprocessor.
+void open_stream(Context& context, int priority) {
+  cudaStream_t stream = nullptr;
+  MEMENGINE_CUDA_CHECK(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, priority));
+  context.stream = stream;
+  cudaEvent_t marker = nullptr;
+  MEMENGINE_CUDA_CHECK(cudaEventCreateWithFlags(&marker, cudaEventDisableTiming));
+  context.marker = marker;
+}
+
+void close_stream(Context& context) noexcept {
+  cudaStreamSynchronize(context.stream);
+  cudaEventDestroy(context.marker);
+  cudaStreamDestroy(context.stream);
+}
+
+}  // namespace
 
 std::string why_unusable() {
   int devices = 0;
@@ -32,18 +51,30 @@ std::string describe_device() {
 }
 
 void open(Context& context) {
-  cudaStream_t stream = nullptr;
-  MEMENGINE_CUDA_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
-  context.stream = stream;
+  open_stream(context, 0);
   cublasLtHandle_t handle = nullptr;
   MEMENGINE_CUBLAS_CHECK(cublasLtCreate(&handle));
   context.cublaslt = handle;
 }
 
-void close(Context& context) noexcept {
-  cudaStreamSynchronize(context.stream);
+// The side's kernels are few blocks that wait for the link: they start at once, and the main
+// stream's kernels fill the rest of the GPU.
+void open_side(Context& side) {
+  int least = 0;
+  int greatest = 0;
+  MEMENGINE_CUDA_CHECK(cudaDeviceGetStreamPriorityRange(&least, &greatest));
+  open_stream(side, greatest);
+}
+
+void close(Context& context, Context& side) noexcept {
+  close_stream(side);
+  close_stream(context);
   cublasLtDestroy(context.cublaslt);
-  cudaStreamDestroy(context.stream);
+}
+
+void wait_for(const Context& waiting, const Context& other) {
+  MEMENGINE_CUDA_CHECK(cudaEventRecord(other.marker, other.stream));
+  MEMENGINE_CUDA_CHECK(cudaStreamWaitEvent(waiting.stream, other.marker, 0));
 }
 
 void synchronize(const Context& context) {

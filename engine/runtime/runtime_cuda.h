@@ -13,8 +13,10 @@ inline constexpr std::int64_t gemm_workspace_bytes = std::int64_t{32} << 20;
 std::string why_unusable();  // empty when a GPU can be used
 std::int64_t free_memory_bytes();
 std::string describe_device();
-void open(Context& context);  // creates the stream and the cuBLASLt handle
-void close(Context& context) noexcept;
+void open(Context& context);    // creates the stream, its marker and the cuBLASLt handle
+void open_side(Context& side);  // a stream and a marker of its own; keeps the handle
+void close(Context& context, Context& side) noexcept;
+void wait_for(const Context& waiting, const Context& other);
 void synchronize(const Context& context);
 void copy_bytes(const Context& context, void* destination, const void* source, std::int64_t bytes);
 void fill_zero(const Context& context, Tensor tensor);

@@ -147,7 +147,11 @@ class TestModel {
       }
       if (with_gradients) model_->backward(context, batch(micro), micro);
     }
-    if (with_gradients) model_->reduce_row_gradients(context);
+    for (const MemoryBank& bank : model_->banks()) {
+      if (!with_gradients) continue;
+      bank.merge_picks(context);
+      bank.reduce_gradients(context);
+    }
     return total;
   }
 

@@ -55,8 +55,8 @@ TEST_P(SparseAdam, FollowsItsDefinition) {
         std::vector<double> gradients;
         const Tensor device_gradients = upload_gradients(unique, 2, v_dim, gradients);
         const Tensor ever_used = upload(DType::i32, {1}, {100});
-        sparse_adam(context(), table, upload_rows(unique, 2), device_gradients, ever_used, state_,
-                    adam_, 7);
+        sparse_adam(context(), table, {}, upload_rows(unique, 2), device_gradients, ever_used,
+                    state_, adam_, 7);
         const TableState actual = download_table(table);
         int first_uses = 0;
         for (double& g : gradients) g *= 0.5;
@@ -76,6 +76,50 @@ TEST_P(SparseAdam, FollowsItsDefinition) {
   }
 }
 
+// Some or all of the rows in a staging area, the rest in the table: the same bits, also of moments
+// that are rounded by the row's number.
+TEST_P(SparseAdam, WhereARowWaitsDoesNotMatter) {
+  const std::int64_t rows = 400;
+  for (const std::int64_t v_dim : {1, 19, 64}) {
+    for (const DType moments : {DType::f32, DType::bf16}) {
+      start(20);
+      const ExpectedRows unique(pick_patterns(99, rows)[0]);
+      const UniqueRows device_rows = upload_rows(unique, 2);
+      TableState initial = random_state(rows, v_dim, 0);
+      std::vector<double> gradients;
+      const Tensor device_gradients = upload_gradients(unique, 2, v_dim, gradients);
+      const auto run = [&](std::int64_t capacity) {
+        const ValueRows table = poisoned_table(rows, v_dim, moments);
+        upload_table(table, initial);
+        StagedRows staged;
+        if (capacity > 0) {
+          staged = {.values = poisoned_table(capacity, v_dim, moments),
+                    .rows = poisoned(DType::i32, {capacity}),
+                    .count = poisoned(DType::i32, {1})};
+        }
+        const Tensor ever_used = zeros(DType::i32, {1});
+        fetch_rows(context(), staged, table, device_rows);
+        sparse_adam(context(), table, staged, device_rows, device_gradients, ever_used, state_,
+                    adam_, 7);
+        store_weights(context(), table, staged);
+        store_records(context(), table, staged);
+        EXPECT_EQ(download_integers(ever_used)[0], unique.count());
+        return download_table(table);
+      };
+      const TableState in_table = run(0);
+      for (const std::int64_t capacity :
+           {std::int64_t{1}, unique.count() - 3, unique.count() + 2}) {
+        SCOPED_TRACE(testing::Message() << "v_dim " << v_dim << ", room for " << capacity);
+        const TableState staged = run(capacity);
+        EXPECT_EQ(staged.weights, in_table.weights);
+        EXPECT_EQ(staged.m, in_table.m);
+        EXPECT_EQ(staged.v, in_table.v);
+        EXPECT_EQ(staged.last_step, in_table.last_step);
+      }
+    }
+  }
+}
+
 TEST_P(SparseAdam, TouchesNothingButItsRows) {
   const std::int64_t rows = 200;
   for (const DType moments : {DType::f32, DType::bf16}) {
@@ -87,7 +131,7 @@ TEST_P(SparseAdam, TouchesNothingButItsRows) {
     std::vector<double> gradients;
     const Tensor device_gradients = upload_gradients(unique, 0, 19, gradients);
     const Tensor ever_used = zeros(DType::i32, {1});
-    sparse_adam(context(), table, upload_rows(unique, 0), device_gradients, ever_used, state_,
+    sparse_adam(context(), table, {}, upload_rows(unique, 0), device_gradients, ever_used, state_,
                 adam_, 7);
     const TableState after = download_table(table);
     for (std::int64_t row = 0; row < rows; ++row) {
@@ -116,7 +160,7 @@ TEST_P(SparseAdam, ANormThatIsNotFiniteChangesNothing) {
   const Tensor device_gradients = upload_gradients(unique, 0, 19, gradients);
   const Tensor ever_used = zeros(DType::i32, {1});
   const UniqueRows device_rows = upload_rows(unique, 0);
-  sparse_adam(context(), table, device_rows, device_gradients, ever_used, state_, adam_, 7);
+  sparse_adam(context(), table, {}, device_rows, device_gradients, ever_used, state_, adam_, 7);
   dense_adam_rows(context(), table, device_rows, device_gradients, ever_used, state_, adam_);
   const TableState after = download_table(table);
   EXPECT_EQ(after.weights, before.weights);
@@ -144,7 +188,7 @@ TEST_P(SparseAdam, LazyDecayEqualsDecayAtEveryStep) {
     const ExpectedRows unique(pick_patterns(40, rows)[at(step % 3)]);
     std::vector<double> gradients;
     const Tensor device_gradients = upload_gradients(unique, 0, v_dim, gradients);
-    sparse_adam(context(), table, upload_rows(unique, 0), device_gradients, ever_used, state_,
+    sparse_adam(context(), table, {}, upload_rows(unique, 0), device_gradients, ever_used, state_,
                 adam_, 7);
     advance_step(context(), state_.step);
     for (double& weight : expected.weights) weight *= 1 - entry(step).value_learning_rate * 0.8;
@@ -206,7 +250,7 @@ TEST_P(SparseAdam, StochasticRoundingIsRightOnAverageAndRepeatable) {
     std::iota(all.begin(), all.end(), 0);
     std::vector<double> gradients(at(rows * v_dim), 1.01);  // m = 1.001: BF16 has 1 and 1.0078125
     const Tensor device_gradients = upload(accumulator(), {rows, v_dim}, gradients);
-    sparse_adam(context(), table, upload_rows(ExpectedRows(all), 0), device_gradients,
+    sparse_adam(context(), table, {}, upload_rows(ExpectedRows(all), 0), device_gradients,
                 zeros(DType::i32, {1}), state_, adam_, seed);
     return download_table(table);
   };
