@@ -259,10 +259,10 @@ void attention_backward(const Context& context, Tensor dqkv, Tensor dout, Tensor
   });
 }
 
-std::int64_t attention_scratch_bytes(Device device, std::int64_t batch, std::int64_t length,
-                                     const AttentionShape& shape) {
+std::int64_t attention_scratch_bytes(Device device, DType dtype, std::int64_t batch,
+                                     std::int64_t length, const AttentionShape& shape) {
   if constexpr (cuda_build) {
-    if (device == Device::cuda) return cuda::attention_scratch_bytes(batch, length, shape);
+    if (device == Device::cuda) return cuda::attention_scratch_bytes(dtype, batch, length, shape);
   }
   return scratch_part<double>(2 * omp_get_max_threads() * tile_queries * length);
 }

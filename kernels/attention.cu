@@ -3,9 +3,11 @@
 //     attention/forward.cuh, backward.cuh   one algorithm for FP32 and BF16, on tensor cores
 //     attention/tiles.cuh, tensor_core.cuh  what they are built of
 //     attention/delta.cu                    rowsum(dout * out), before the backward pass
+//     attention/hopper/                     BF16 heads of 64 on Hopper: wgmma, the copy engine
 //     attention/cached.cu                   decoding
 #include "kernels/attention.h"
 
+#include "kernels/attention/hopper/hopper.h"
 #include "kernels/attention/problem.cuh"
 #include "kernels/device_math.cuh"
 
@@ -65,8 +67,10 @@ void attention_forward(const Context& context, Tensor out, Tensor log_sum_exp, T
   });
 }
 
-std::int64_t attention_scratch_bytes(std::int64_t batch, std::int64_t length,
+std::int64_t attention_scratch_bytes(DType dtype, std::int64_t batch, std::int64_t length,
                                      const AttentionShape& shape) {
+  if (hopper::can_run(dtype, shape.head_dim))
+    return scratch_part<unsigned char>(hopper::backward_scratch_bytes(batch, length, shape.heads));
   return scratch_part<float>(batch * shape.heads * length);  // delta
 }
 
@@ -74,6 +78,14 @@ void attention_backward(const Context& context, Tensor dqkv, Tensor dout, Tensor
                         Tensor log_sum_exp, Tensor first_visible, const AttentionShape& shape) {
   if (out.size() == 0) return;
   const AttentionProblem problem = make_problem(qkv, first_visible, shape);
+  if (hopper::can_run(qkv.dtype(), shape.head_dim)) {
+    auto* scratch = Scratch(context).take<unsigned char>(
+        hopper::backward_scratch_bytes(problem.batch, problem.length, problem.heads));
+    hopper::attention_backward(context.stream, dqkv.as<bfloat16>(), dout.as<const bfloat16>(),
+                               qkv.as<const bfloat16>(), out.as<const bfloat16>(),
+                               log_sum_exp.as<const float>(), scratch, problem);
+    return;
+  }
   float* delta = Scratch(context).take<float>(log_sum_exp.size());
   dispatch_storage("attention_backward", qkv.dtype(), [&]<typename T>() {
     attention_delta(context.stream, delta, dout.as<const T>(), out.as<const T>(), problem);

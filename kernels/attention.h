@@ -43,8 +43,8 @@ void attention_forward(const Context& context, Tensor out, Tensor log_sum_exp, T
 void attention_backward(const Context& context, Tensor dqkv, Tensor dout, Tensor qkv, Tensor out,
                         Tensor log_sum_exp, Tensor first_visible, const AttentionShape& shape);
 
-std::int64_t attention_scratch_bytes(Device device, std::int64_t batch, std::int64_t length,
-                                     const AttentionShape& shape);
+std::int64_t attention_scratch_bytes(Device device, DType dtype, std::int64_t batch,
+                                     std::int64_t length, const AttentionShape& shape);
 
 // Decoding with a key/value cache, over ragged sequences. Row s of qkv [S, heads + 2 kv_heads,
 // head_dim] is the token at position positions[s] of sequence sequences[s] (both [S] i32). First
@@ -60,7 +60,7 @@ decltype(memengine::visible_range) visible_range;
 decltype(memengine::attention_forward) attention_forward;
 decltype(memengine::attention_backward) attention_backward;
 decltype(memengine::attention_cached) attention_cached;
-std::int64_t attention_scratch_bytes(std::int64_t batch, std::int64_t length,
+std::int64_t attention_scratch_bytes(DType dtype, std::int64_t batch, std::int64_t length,
                                      const AttentionShape& shape);
 }  // namespace cuda
 

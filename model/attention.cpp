@@ -106,7 +106,7 @@ std::int64_t AttentionLayer::multiply_adds(std::int64_t length) const {
 
 std::int64_t AttentionLayer::scratch_bytes(Device device, std::int64_t batch,
                                            std::int64_t length) const {
-  return std::max(attention_scratch_bytes(device, batch, length, shape_),
+  return std::max(attention_scratch_bytes(device, wo_.compute.dtype(), batch, length, shape_),
                   linear_scratch_bytes(device, batch * length, width()));
 }
 

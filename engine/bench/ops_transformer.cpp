@@ -63,7 +63,8 @@ void OpBench::transformer() {
     const std::int64_t all_heads = shape.heads + 2 * shape.kv_heads;
     linear("linear qkv", tokens_, dim_, all_heads * shape.head_dim, false, every_layer);
     linear("linear attention out", tokens_, shape.heads * shape.head_dim, dim_, false, every_layer);
-    bench_.reserve_scratch(attention_scratch_bytes(context.device, batch_, length_, shape));
+    bench_.reserve_scratch(
+        attention_scratch_bytes(context.device, dtype_, batch_, length_, shape));
     std::vector<std::int32_t> places(static_cast<std::size_t>(tokens_));
     for (std::size_t i = 0; i < places.size(); ++i) {
       places[i] = static_cast<std::int32_t>(static_cast<std::int64_t>(i) % length_);

@@ -17,9 +17,10 @@ class Attention : public GradientTest {
     AttentionShape shape;
   };
   // head_dim from the smallest to the largest, lengths around and between tiles.
-  static constexpr Case cases[] = {{5, 1, {1, 1, 2}},   {2, 19, {4, 2, 8}},   {3, 64, {3, 1, 16}},
-                                   {1, 99, {6, 2, 38}}, {2, 130, {4, 4, 32}}, {1, 257, {2, 1, 128}},
-                                   {1, 200, {8, 1, 64}}};
+  static constexpr Case cases[] = {
+      {5, 1, {1, 1, 2}},    {2, 19, {4, 2, 8}},   {3, 64, {3, 1, 16}},
+      {1, 99, {6, 2, 38}},  {2, 130, {4, 4, 32}}, {1, 257, {2, 1, 128}},
+      {1, 200, {8, 1, 64}}, {3, 129, {2, 2, 64}}, {2, 390, {4, 2, 64}}};
 
   // Document starts of random documents, [B, T].
   std::vector<std::int32_t> random_documents(std::int64_t batch, std::int64_t length) {
@@ -70,7 +71,8 @@ TEST_P(Attention, ForwardAndBackward) {
       const Tensor dqkv = poisoned(dtype(), {c.batch, c.length, all_heads, head_dim});
       std::vector<std::int32_t> first_visible;
       const Tensor mask_tensor = visible(mask, c, first_visible);
-      reserve_scratch(attention_scratch_bytes(GetParam().device, c.batch, c.length, c.shape));
+      reserve_scratch(
+          attention_scratch_bytes(GetParam().device, dtype(), c.batch, c.length, c.shape));
 
       const AttentionReference expected(qkv, dout, first_visible, c.batch, c.length, c.shape);
       attention_forward(context(), out, log_sum_exp, qkv_tensor, mask_tensor, c.shape);

@@ -1,0 +1,55 @@
+// Tells the copy engine how a tensor lies in memory. The encoder is the driver's, fetched at run
+// time, so that the program also starts on machines without one.
+#include "engine/runtime/cuda_check.h"
+#include "kernels/attention/hopper/hopper.h"
+
+namespace memengine::cuda::hopper {
+namespace {
+
+using Encoder = decltype(&cuTensorMapEncodeTiled);
+
+Encoder find_encoder() {
+  void* function = nullptr;
+  cudaDriverEntryPointQueryResult found{};
+  MEMENGINE_CUDA_CHECK(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000,
+                                                        cudaEnableDefault, &found));
+  if (found != cudaDriverEntryPointSuccess) {
+    fail_input("the CUDA driver has no cuTensorMapEncodeTiled: update it to 525 or newer");
+  }
+  return reinterpret_cast<Encoder>(function);
+}
+
+}  // namespace
+
+bool can_run(DType dtype, std::int64_t dim) {
+  static const bool is_hopper = [] {
+    int device = 0, major = 0, minor = 0;
+    MEMENGINE_CUDA_CHECK(cudaGetDevice(&device));
+    MEMENGINE_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+    MEMENGINE_CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
+    return major == 9 && minor == 0;
+  }();
+  return is_hopper && dtype == DType::bf16 && dim == head_dim;
+}
+
+CUtensorMap tensor_map(const bfloat16* tensor, int batch, int length, int width, int rows) {
+  static const Encoder encode = find_encoder();
+  const auto token_bytes = static_cast<cuuint64_t>(width) * sizeof(bfloat16);
+  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(width), static_cast<cuuint64_t>(length),
+                              static_cast<cuuint64_t>(batch)};
+  const cuuint64_t strides[] = {token_bytes, token_bytes * static_cast<cuuint64_t>(length)};
+  const cuuint32_t box[] = {64, static_cast<cuuint32_t>(rows), 1};
+  const cuuint32_t steps[] = {1, 1, 1};
+  CUtensorMap map;
+  const CUresult result =
+      encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, const_cast<bfloat16*>(tensor), sizes,
+             strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (result != CUDA_SUCCESS) {
+    fail_internal("attention: no tensor map for [{}, {}, {}] (driver error {})", batch, length,
+                  width, static_cast<int>(result));
+  }
+  return map;
+}
+
+}  // namespace memengine::cuda::hopper
