@@ -61,6 +61,11 @@ void attention_forward(const Context& context, Tensor out, Tensor log_sum_exp, T
   if (out.size() == 0) return;
   AttentionProblem problem = make_problem(qkv, first_visible, shape);
   if (!hidden.empty()) problem.hidden = hidden.as<const std::int32_t>();
+  if (hopper::can_run(qkv.dtype(), shape.head_dim)) {
+    hopper::attention_forward(context.stream, out.as<bfloat16>(), log_sum_exp.as<float>(),
+                              qkv.as<const bfloat16>(), problem);
+    return;
+  }
   dispatch_storage("attention_forward", qkv.dtype(), [&]<typename T>() {
     attention_forward(context.stream, out.as<T>(), log_sum_exp.as<float>(), qkv.as<const T>(),
                       problem);

@@ -163,7 +163,7 @@ TEST_P(Attention, ContinuationsShareTheirContext) {
     const Tensor qkv_tensor = upload(dtype(), {1, length, all_heads, head_dim}, qkv);
     const Tensor out = poisoned(dtype(), {1, length, heads, head_dim});
     const Tensor log_sum_exp = poisoned(accumulator(), {1, heads, length});
-    reserve_scratch(attention_scratch_bytes(GetParam().device, 1, length, shape));
+    reserve_scratch(attention_scratch_bytes(GetParam().device, dtype(), 1, length, shape));
     attention_forward(context(), out, log_sum_exp, qkv_tensor,
                       upload(DType::i32, {1, length}, first_visible), shape,
                       upload(DType::i32, {1, length, 2}, hidden));

@@ -14,36 +14,32 @@
 // their work in that order too, and walk queries upwards: when block n comes to tile m, block n + 1
 // has just left it, so nobody waits long; and nobody waits for a block that has not started.
 //
-// A third warpgroup copies: one thread fetches tiles two ahead, two threads carry dQ away. The
-// scores of the next tile are already being multiplied while this tile's dQ is written out.
+// A third warpgroup copies: one thread fetches tiles two ahead, two threads carry dQ away while dK
+// is being multiplied.
+//
+// P enters dS rounded to BF16, as it enters dV: that frees 64 registers, without which the products
+// could not overlap.
+//
+// Measured on an H100 (tests/GPU.md): 355 TFLOP/s, counted as 5 T^2 D flops a head at D = 64,
+// T = 4096, causal; 245 with the seven products of backward.cuh.
 //
 // Floor, D = 64, T = 4096, causal: 5 T^2 D flops a head over 800 TFLOP/s; exponentials (16 a clock)
 // take 0.4 of that.
 #include "engine/runtime/cuda_check.h"
+#include "kernels/attention/hopper/backward_scratch.cuh"
 #include "kernels/attention/hopper/copy_engine.cuh"
 #include "kernels/attention/hopper/hopper.h"
-#include "kernels/attention/tensor_core.cuh"
-#include "kernels/device_math.cuh"
+#include "kernels/attention/hopper/products.cuh"
 
 namespace memengine::cuda::hopper {
 namespace {
 
-constexpr int tile = 128;  // keys of a block, queries of a tile
-constexpr int tile_bytes = tile * row_bytes;
-constexpr int half_tile = 64;                      // a warpgroup's share
-constexpr int part_floats = half_tile * head_dim;  // of dQ
-constexpr int part_bytes = part_floats * static_cast<int>(sizeof(float));
 constexpr int threads = 3 * 128;  // a copying warpgroup, two multiplying ones
 
 struct Arguments {
   AttentionProblem problem;
-  int tiles;                 // of a sequence
-  bfloat16* dqkv;            // keys and values written here, queries by the kernel below
-  const float* log_sum_exp;  // [B, heads, tiles * 128], times log2(e), infinite beyond the end
-  const float* delta;        // the same shape
-  float* dquery;             // [B, heads, tiles * 2, part_floats], unscaled, see store_part
-  int* turns;                // [B, heads, tiles * 2]: key blocks that have added their part
-  int* next_unit;            // of work: zero before the launch
+  BackwardScratch scratch;
+  bfloat16* dqkv;  // keys and values are written here
 };
 
 struct alignas(1024) Shared {
@@ -73,8 +69,8 @@ struct Work {
   int first_head, end_head;      // the query heads of this key/value head
 
   __device__ Work(const Arguments& a, int unit) {
-    const int pair = unit / a.tiles;
-    block = a.tiles - 1 - unit % a.tiles;
+    const int pair = unit / a.scratch.tiles;
+    block = a.scratch.tiles - 1 - unit % a.scratch.tiles;
     sequence = pair / a.problem.kv_heads;
     kv_head = pair % a.problem.kv_heads;
     first_tile = block;
@@ -109,9 +105,9 @@ __device__ void fetch_tiles(Shared& shared, const CUtensorMap& qkv, const CUtens
     load_box(shared.query[stage], qkv, head * head_dim, query_tile * tile, work.sequence, there);
     load_box(shared.dout[stage], dout, head * head_dim, query_tile * tile, work.sequence, there);
     const std::int64_t row =
-        (std::int64_t{work.sequence} * p.heads + head) * a.tiles * tile + query_tile * tile;
-    load_bytes(shared.log_sum_exp[stage], a.log_sum_exp + row, sizeof(float) * tile, there);
-    load_bytes(shared.delta[stage], a.delta + row, sizeof(float) * tile, there);
+        (std::int64_t{work.sequence} * p.heads + head) * a.scratch.tiles * tile + query_tile * tile;
+    load_bytes(shared.log_sum_exp[stage], a.scratch.log_sum_exp + row, sizeof(float) * tile, there);
+    load_bytes(shared.delta[stage], a.scratch.delta + row, sizeof(float) * tile, there);
     ++count;
   });
 }
@@ -121,13 +117,14 @@ __device__ void carry_query_gradients(Shared& shared, const Arguments& a, const 
                                       int half) {
   int count = 0;
   work.for_each_tile([&](int head, int query_tile) {
-    const std::int64_t part = (std::int64_t{work.sequence} * a.problem.heads + head) * a.tiles * 2 +
-                              query_tile * 2 + half;
+    const std::int64_t part =
+        (std::int64_t{work.sequence} * a.problem.heads + head) * a.scratch.tiles * 2 +
+        query_tile * 2 + half;
     const int turn = query_tile - work.block;
-    while (turn_of(a.turns + part) != turn) {
+    while (turn_of(a.scratch.turns + part) != turn) {
     }
     shared.dquery_there[half].wait(count % 2);
-    float* sum = a.dquery + part * part_floats;
+    float* sum = a.scratch.dquery + part * part_floats;
     if (turn == 0)
       store_bytes(sum, shared.dquery[half], part_bytes);
     else
@@ -136,7 +133,7 @@ __device__ void carry_query_gradients(Shared& shared, const Arguments& a, const 
     wait_stores_read();
     shared.dquery_gone[half].arrive();
     wait_stores_written();
-    pass_turn(a.turns + part, turn + 1);
+    pass_turn(a.scratch.turns + part, turn + 1);
     ++count;
   });
 }
@@ -163,50 +160,18 @@ __device__ inline float2 unpack_bf16(std::uint32_t pair) {
   return make_float2(__uint_as_float(pair << 16), __uint_as_float(pair & 0xffff0000U));
 }
 
-// [64 rows of `left` (by 64)] times [128 rows of `right`] transposed, in the background.
-__device__ inline void multiply_rows(float (&product)[64], const unsigned char* left,
-                                     const unsigned char* right) {
-  const std::uint64_t a = operand(shared_address(left)), b = operand(shared_address(right));
-#pragma unroll
-  for (int k = 0; k < head_dim / 16; ++k)
-    wgmma_64x128(product, a + k * (step_bytes_rows_by_k / 16), b + k * (step_bytes_rows_by_k / 16),
-                 k > 0);
-}
-
-// sums [64, 64] += left [64, 128] (BF16 in registers) times 128 rows of `right`.
-__device__ inline void accumulate(float (&sums)[32], const std::uint32_t (&left)[32],
-                                  const unsigned char* right) {
-  const std::uint64_t b = operand(shared_address(right));
-#pragma unroll
-  for (int k = 0; k < tile / 16; ++k)
-    wgmma_64x64(sums, left + 4 * k, b + k * (step_bytes_k_by_columns / 16));
-}
-
-__device__ inline void store_rows(bfloat16* rows, int stride, int rows_left,
-                                  const float (&sums)[32], float factor) {
-  const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
-#pragma unroll
-  for (int i = 0; i < 32; i += 2) {
-    const int row = warp * 16 + lane / 4 + i / 2 % 2 * 8;
-    if (row < rows_left)
-      *reinterpret_cast<std::uint32_t*>(rows + std::int64_t{row} * stride + i / 4 * 8 +
-                                        lane % 4 * 2) =
-          pack_bf16(sums[i] * factor, sums[i + 1] * factor);
-  }
-}
-
 __device__ void multiply(Shared& shared, const Arguments& a, const Work& work, int half) {
   const AttentionProblem& p = a.problem;
   const int thread = threadIdx.x % 128, warp = thread / 32, lane = thread % 32;
-  const int first_key = work.block * tile + half * half_tile;
-  const unsigned char* key = shared.key + half * half_tile * row_bytes;
-  const unsigned char* value = shared.value + half * half_tile * row_bytes;
+  const int first_key = work.block * tile + half * group_rows;
+  const unsigned char* key = shared.key + half * group_bytes;
+  const unsigned char* value = shared.value + half * group_bytes;
   const float c = p.scale * log2_e;
   const int tiles = __shfl_sync(
       0xffffffffU, (work.end_tile - work.first_tile) * (work.end_head - work.first_head), 0);
 
   // Where this lane's row of each four 8x8 tiles of dS goes; its 16-byte chunk is swizzled in.
-  const int dscore_row = half * half_tile + warp * 16 + lane % 16;
+  const int dscore_row = half * group_rows + warp * 16 + lane % 16;
   const std::uint32_t dscore_address =
       shared_address(shared.dscore) + static_cast<std::uint32_t>(dscore_row * row_bytes);
 
@@ -293,9 +258,9 @@ __device__ void multiply(Shared& shared, const Arguments& a, const Work& work, i
   const int stride = p.qkv_stride(), rows_left = p.length - first_key;
   bfloat16* token = a.dqkv + std::int64_t{first_key} * stride;
   store_rows(token + p.qkv_offset(work.sequence, p.heads + work.kv_head), stride, rows_left, dkey,
-             p.scale);
+             [&](int) { return p.scale; });
   store_rows(token + p.qkv_offset(work.sequence, p.heads + p.kv_heads + work.kv_head), stride,
-             rows_left, dvalue, 1.0F);
+             rows_left, dvalue, [](int) { return 1.0F; });
 }
 
 __global__ void __launch_bounds__(threads, 1)
@@ -306,7 +271,7 @@ __global__ void __launch_bounds__(threads, 1)
   auto& shared = *reinterpret_cast<Shared*>(
       (reinterpret_cast<std::uintptr_t>(shared_memory) + 1023) / 1024 * 1024);
   if (threadIdx.x == 0) {
-    shared.unit = atomicAdd(a.next_unit, 1);
+    shared.unit = atomicAdd(a.scratch.next_unit, 1);
     shared.keys_there.create(1);
     for (int i = 0; i < 2; ++i) {
       shared.there[i].create(1);
@@ -332,117 +297,26 @@ __global__ void __launch_bounds__(threads, 1)
   }
 }
 
-// delta = rowsum(dout * out), and log_sum_exp times log2(e), both padded to whole tiles; turns and
-// next_unit = 0. Eight lanes share a row of dout.
-__global__ void prepare_kernel(float* padded_lse, float* delta, int* turns, const bfloat16* dout,
-                               const bfloat16* out, const float* log_sum_exp, int padded_length,
-                               AttentionProblem problem) {
-  const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  const std::int64_t rows = std::int64_t{problem.batch} * problem.heads * padded_length;
-  if (i <= rows / half_tile) turns[i] = 0;  // one more: next_unit
-  const std::int64_t row = i / 8;           // of [B, padded_length, heads]
-  if (row >= rows) return;
-  const int head = static_cast<int>(row % problem.heads);
-  const std::int64_t token = row / problem.heads;
-  const int t = static_cast<int>(token % padded_length);
-  const int b = static_cast<int>(token / padded_length);
-  float sum = 0;
-  if (t < problem.length) {
-    const std::int64_t at =
-        problem.out_offset(b, head) + std::int64_t{t} * problem.out_stride() + i % 8 * 8;
-    const uint4 left = *reinterpret_cast<const uint4*>(dout + at);
-    const uint4 right = *reinterpret_cast<const uint4*>(out + at);
-    const std::uint32_t l[] = {left.x, left.y, left.z, left.w};
-    const std::uint32_t r[] = {right.x, right.y, right.z, right.w};
-#pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      sum += __uint_as_float(l[k] << 16) * __uint_as_float(r[k] << 16);
-      sum += __uint_as_float(l[k] & 0xffff0000U) * __uint_as_float(r[k] & 0xffff0000U);
-    }
-  }
-  for (int other = 4; other > 0; other /= 2) sum += __shfl_xor_sync(0xffffffffU, sum, other);
-  if (i % 8 != 0) return;
-  const std::int64_t to = (std::int64_t{b} * problem.heads + head) * padded_length + t;
-  delta[to] = sum;
-  padded_lse[to] =
-      t < problem.length ? log_sum_exp[problem.row_offset(b, head) + t] * log2_e : INFINITY;
-}
-
-// dQ = scale * the sums, BF16. A block has one part: 64 queries of a head. Sums lie as a warpgroup
-// holds them: [column / 8][thread][row half, column pair].
-__global__ void query_gradient_kernel(bfloat16* dqkv, const float* dquery, int tiles,
-                                      AttentionProblem problem) {
-  const int parts = tiles * 2;
-  const int pair = static_cast<int>(blockIdx.x) / parts;
-  const int b = pair / problem.heads, head = pair % problem.heads;
-  const int columns = static_cast<int>(threadIdx.x) % 8, row = static_cast<int>(threadIdx.x) / 8;
-  const int thread = row / 8 * 32 + row % 8 * 4;  // the first of the four that hold the row
-  const float4* held =
-      reinterpret_cast<const float4*>(dquery + std::int64_t{blockIdx.x} * part_floats) +
-      columns * 128 + thread;
-  float4 quad[4];
-#pragma unroll
-  for (int i = 0; i < 4; ++i) quad[i] = held[i];
-  const float f = problem.scale;
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int t =
-        static_cast<int>(blockIdx.x) % parts * half_tile + row / 8 * 16 + row % 8 + half * 8;
-    if (t >= problem.length) continue;
-    std::uint32_t words[4];
-#pragma unroll
-    for (int i = 0; i < 4; ++i)
-      words[i] = half == 0 ? pack_bf16(quad[i].x * f, quad[i].y * f)
-                           : pack_bf16(quad[i].z * f, quad[i].w * f);
-    bfloat16* target =
-        dqkv + problem.qkv_offset(b, head) + std::int64_t{t} * problem.qkv_stride() + columns * 8;
-    *reinterpret_cast<uint4*>(target) = make_uint4(words[0], words[1], words[2], words[3]);
-  }
-}
-
 }  // namespace
-
-std::int64_t backward_scratch_bytes(std::int64_t batch, std::int64_t length, std::int64_t heads) {
-  const std::int64_t rows = batch * heads * ceil_divide(length, tile) * tile;
-  return static_cast<std::int64_t>(sizeof(float)) * (rows * (head_dim + 2) + rows / half_tile + 1);
-}
 
 void attention_backward(cudaStream_t stream, bfloat16* dqkv, const bfloat16* dout,
                         const bfloat16* qkv, const bfloat16* out, const float* log_sum_exp,
-                        void* scratch, const AttentionProblem& problem) {
-  const int tiles = (problem.length + tile - 1) / tile;
-  const std::int64_t rows = std::int64_t{problem.batch} * problem.heads * tiles * tile;
-  float* dquery = static_cast<float*>(scratch);
-  float* padded_lse = dquery + rows * head_dim;
-  float* delta = padded_lse + rows;
-  int* turns = reinterpret_cast<int*>(delta + rows);
-
-  constexpr int prepare_threads = 256;
-  prepare_kernel<<<grid_size(ceil_divide(rows * 8, prepare_threads)), prepare_threads, 0, stream>>>(
-      padded_lse, delta, turns, dout, out, log_sum_exp, tiles * tile, problem);
-  MEMENGINE_LAUNCH_CHECK("attention_backward (prepare)");
+                        void* scratch_memory, const AttentionProblem& problem) {
+  const BackwardScratch scratch(scratch_memory, problem.batch, problem.length, problem.heads);
+  prepare_backward(stream, scratch, dout, out, log_sum_exp, problem);
 
   const int width = (problem.heads + 2 * problem.kv_heads) * head_dim;
   const CUtensorMap qkv_map = tensor_map(qkv, problem.batch, problem.length, width, tile);
   const CUtensorMap dout_map =
       tensor_map(dout, problem.batch, problem.length, problem.heads * head_dim, tile);
-  const Arguments arguments{.problem = problem,
-                            .tiles = tiles,
-                            .dqkv = dqkv,
-                            .log_sum_exp = padded_lse,
-                            .delta = delta,
-                            .dquery = dquery,
-                            .turns = turns,
-                            .next_unit = turns + rows / half_tile};
   constexpr int shared_bytes = sizeof(Shared) + 1024;
   MEMENGINE_CUDA_CHECK(cudaFuncSetAttribute(
       attention_backward_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
-  attention_backward_kernel<<<grid_size(std::int64_t{problem.batch} * problem.kv_heads * tiles),
-                              threads, shared_bytes, stream>>>(qkv_map, dout_map, arguments);
+  const int blocks = problem.batch * problem.kv_heads * scratch.tiles;
+  attention_backward_kernel<<<blocks, threads, shared_bytes, stream>>>(
+      qkv_map, dout_map, Arguments{problem, scratch, dqkv});
   MEMENGINE_LAUNCH_CHECK("attention_backward");
-  query_gradient_kernel<<<grid_size(rows / half_tile), 256, 0, stream>>>(dqkv, dquery, tiles,
-                                                                         problem);
-  MEMENGINE_LAUNCH_CHECK("attention_backward (queries)");
+  finish_query_gradient(stream, dqkv, scratch, problem);
 }
 
 }  // namespace memengine::cuda::hopper

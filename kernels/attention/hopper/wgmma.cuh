@@ -46,13 +46,14 @@ __device__ inline void wgmma_begin() {
 __device__ inline void wgmma_commit() {
   asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 }
+template <int size>
+__device__ inline void touch(float (&sums)[size]) {
+#pragma unroll
+  for (int i = 0; i < size; ++i) asm volatile("" : "+f"(sums[i])::"memory");
+}
 template <int pending, int... sizes>
 __device__ inline void wgmma_wait(float (&... sums)[sizes]) {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(pending) : "memory");
-  const auto touch = [](auto& values) {
-#pragma unroll
-    for (float& value : values) asm volatile("" : "+f"(value)::"memory");
-  };
   (touch(sums), ...);
 }
 

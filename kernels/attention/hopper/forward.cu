@@ -1,0 +1,274 @@
+// Attention forward on Hopper (after FlashAttention-3, Shah et al. 2024).
+//
+// A block computes 192 queries of one head; each of three warpgroups has 64 of them. Keys come in
+// tiles of 128, last tile first: so a row's own key is in its first tile, and its maximum is
+// finite from then on. A fourth warpgroup lets the copy engine fetch tiles, two ahead. A tile's
+// scores are multiplied while the tile before is still being turned into output:
+//
+//     S(j) = Q K(j)^T in the background    O += P(j-1) V(j-1) in the background
+//     wait for S: m' = max(m, S)  P(j) = exp2(c (S - m'))  l = l exp2(c (m - m')) + sum P(j)
+//     wait for O: O *= exp2(c (m - m'))
+//     at the end: O / l, log_sum_exp = ln(2) (c m + log2 l)                 c = scale * log2(e)
+//
+// Floor, D = 64, T = 4096, causal: the matrix products (2 T^2 D flops a head over 800 TFLOP/s) and
+// the exponentials (16 a clock and multiprocessor) take the same time here.
+#include "engine/runtime/cuda_check.h"
+#include "kernels/attention/hopper/copy_engine.cuh"
+#include "kernels/attention/hopper/hopper.h"
+#include "kernels/attention/hopper/products.cuh"
+#include "kernels/device_math.cuh"
+
+namespace memengine::cuda::hopper {
+namespace {
+
+constexpr int groups = 3;  // of 64 queries
+constexpr int block_rows = groups * group_rows;
+constexpr int threads = (groups + 1) * 128;
+
+struct alignas(1024) Shared {
+  unsigned char query[groups * group_bytes];
+  unsigned char key[2][tile_bytes], value[2][tile_bytes];
+  Barrier queries_there, key_there[2], value_there[2], key_used[2], value_used[2];
+};
+
+// What a block works on: key tiles end_tile - 1 down to first_tile.
+struct Work {
+  int sequence, head, first_query, first_tile, end_tile;
+
+  __device__ explicit Work(const AttentionProblem& p)
+      : sequence(static_cast<int>(blockIdx.x) / p.heads),
+        head(static_cast<int>(blockIdx.x) % p.heads),
+        first_query(static_cast<int>(gridDim.y - 1 - blockIdx.y) * block_rows),
+        first_tile(p.first_key(sequence, first_query) / tile),
+        end_tile((min(first_query + block_rows, p.length) + tile - 1) / tile) {}
+};
+
+__device__ void fetch_tiles(Shared& shared, const CUtensorMap& query_map,
+                            const CUtensorMap& key_map, const AttentionProblem& p,
+                            const Work& work) {
+  const int kv_head = work.head / p.group();
+  const int key_column = (p.heads + kv_head) * head_dim;
+  const int value_column = (p.heads + p.kv_heads + kv_head) * head_dim;
+  shared.queries_there.arrive_and_expect(groups * group_bytes);
+  load_box(shared.query, query_map, work.head * head_dim, work.first_query, work.sequence,
+           shared.queries_there);
+  int count = 0;
+  for (int i = work.end_tile - 1; i >= work.first_tile; --i, ++count) {
+    const int stage = count % 2, parity = (count / 2 + 1) % 2;
+    shared.key_used[stage].wait(parity);
+    shared.key_there[stage].arrive_and_expect(tile_bytes);
+    load_box(shared.key[stage], key_map, key_column, i * tile, work.sequence,
+             shared.key_there[stage]);
+    shared.value_used[stage].wait(parity);
+    shared.value_there[stage].arrive_and_expect(tile_bytes);
+    load_box(shared.value[stage], key_map, value_column, i * tile, work.sequence,
+             shared.value_there[stage]);
+  }
+}
+
+// Two rows a lane: l/4 and l/4 + 8 of its warp's 16.
+struct Rows {
+  float maximum[2] = {-INFINITY, -INFINITY};
+  float sum[2] = {};  // of this lane's columns
+};
+
+// Turns scores into probabilities relative to the row's maximum so far. Returns by how much what
+// was summed before has to shrink.
+__device__ inline float2 softmax(float (&s)[64], Rows& rows, float c) {
+  float shrink[2];
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    float maximum = rows.maximum[half];
+#pragma unroll
+    for (int i = 0; i < 64; i += 4)
+      maximum = fmaxf(maximum, fmaxf(s[i + 2 * half], s[i + 2 * half + 1]));
+    maximum = fmaxf(maximum, __shfl_xor_sync(0xffffffffU, maximum, 1));
+    maximum = fmaxf(maximum, __shfl_xor_sync(0xffffffffU, maximum, 2));
+    const float offset = maximum * c;
+    shrink[half] = exp2_fast(rows.maximum[half] * c - offset);
+    rows.maximum[half] = maximum;
+    float sums[2] = {};
+#pragma unroll
+    for (int i = 0; i < 64; i += 4) {
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        float& value = s[i + 2 * half + j];
+        value = exp2_fast(value * c - offset);
+        sums[j] += value;
+      }
+    }
+    rows.sum[half] = rows.sum[half] * shrink[half] + (sums[0] + sums[1]);
+  }
+  return make_float2(shrink[0], shrink[1]);
+}
+
+__device__ inline void pack(std::uint32_t (&probability)[32], const float (&s)[64]) {
+#pragma unroll
+  for (int i = 0; i < 64; i += 2) probability[i / 2] = pack_bf16(s[i], s[i + 1]);
+}
+
+// Scores of keys that a query does not see become minus infinity. `hides`: there may be hidden keys
+// below the query's own.
+template <bool hides>
+__device__ inline void mask_scores(float (&s)[64], const AttentionProblem& p, int sequence,
+                                   int first_query, int first_key) {
+  const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int query = first_query + warp * 16 + lane / 4 + half * 8;
+    const int lowest = p.first_key(sequence, query);
+    const int2 hidden = hides ? p.hidden_keys(sequence, query) : int2{0, 0};
+#pragma unroll
+    for (int i = 0; i < 64; i += 4)
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        const int key = first_key + i / 4 * 8 + lane % 4 * 2 + j;
+        if (key > query || key < lowest || (hides && key >= hidden.x && key < hidden.y))
+          s[i + 2 * half + j] = -INFINITY;
+      }
+  }
+}
+
+template <bool hides>
+__device__ void multiply(Shared& shared, bfloat16* out, float* log_sum_exp,
+                         const AttentionProblem& p, const Work& work, int group) {
+  const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
+  const int first_query = work.first_query + group * group_rows;
+  const unsigned char* query = shared.query + group * group_bytes;
+  const float c = p.scale * log2_e;
+  // The tiles that this group's queries see; it lets the others pass.
+  const int last_tile = __shfl_sync(0xffffffffU, min(first_query / tile, work.end_tile - 1), 0);
+  const int first_tile =
+      __shfl_sync(0xffffffffU, p.first_key(work.sequence, first_query) / tile, 0);
+  const int seen_by_all =  // keys from here on are not below any query's bound
+      p.first_key(work.sequence, first_query + group_rows - 1);
+  const auto masked = [&](int i) {
+    return hides || (i + 1) * tile - 1 > first_query || i * tile < seen_by_all;
+  };
+
+  int count = 0;
+  const auto skip = [&] {
+    shared.key_there[count % 2].wait(count / 2 % 2);
+    shared.value_there[count % 2].wait(count / 2 % 2);
+    __syncwarp();
+    if (lane == 0) {
+      shared.key_used[count % 2].arrive();
+      shared.value_used[count % 2].arrive();
+    }
+    ++count;
+  };
+  for (int i = work.end_tile - 1; i > last_tile; --i) skip();
+
+  Rows rows;
+  float s[64], output[32] = {};
+  std::uint32_t probability[32];
+  shared.queries_there.wait(0);
+  shared.key_there[count % 2].wait(count / 2 % 2);
+  wgmma_begin();
+  multiply_rows(s, query, shared.key[count % 2]);
+  wgmma_commit();
+  wgmma_wait<0>(s);
+  if (lane == 0) shared.key_used[count % 2].arrive();
+  if (masked(last_tile)) mask_scores<hides>(s, p, work.sequence, first_query, last_tile * tile);
+  softmax(s, rows, c);
+  pack(probability, s);
+
+  for (int i = last_tile - 1; i >= first_tile; --i) {
+    const int before = count % 2;
+    const int before_parity = count / 2 % 2;
+    ++count;
+    const int stage = count % 2;
+    shared.key_there[stage].wait(count / 2 % 2);
+    wgmma_begin();
+    multiply_rows(s, query, shared.key[stage]);
+    wgmma_commit();
+    shared.value_there[before].wait(before_parity);
+    wgmma_begin();
+    accumulate(output, probability, shared.value[before]);
+    wgmma_commit();
+
+    wgmma_wait<1>(s);
+    if (lane == 0) shared.key_used[stage].arrive();
+    if (masked(i)) mask_scores<hides>(s, p, work.sequence, first_query, i * tile);
+    const float2 shrink = softmax(s, rows, c);
+    wgmma_wait<0>(output);
+    if (lane == 0) shared.value_used[before].arrive();
+#pragma unroll
+    for (int j = 0; j < 32; ++j) output[j] *= j / 2 % 2 == 0 ? shrink.x : shrink.y;
+    pack(probability, s);
+  }
+  shared.value_there[count % 2].wait(count / 2 % 2);
+  wgmma_begin();
+  accumulate(output, probability, shared.value[count % 2]);
+  wgmma_commit();
+  wgmma_wait<0>(output);
+  if (lane == 0) shared.value_used[count % 2].arrive();
+  ++count;
+  for (int i = min(first_tile, last_tile) - 1; i >= work.first_tile; --i) skip();
+
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    float sum = rows.sum[half];
+    sum += __shfl_xor_sync(0xffffffffU, sum, 1);
+    sum += __shfl_xor_sync(0xffffffffU, sum, 2);
+    const int row = first_query + warp * 16 + lane / 4 + half * 8;
+    rows.sum[half] = sum;
+    if (row < p.length && lane % 4 == 0)
+      log_sum_exp[p.row_offset(work.sequence, work.head) + row] =
+          (rows.maximum[half] * c + log2f(sum)) * ln_2;
+  }
+  store_rows(
+      out + p.out_offset(work.sequence, work.head) + std::int64_t{first_query} * p.out_stride(),
+      p.out_stride(), p.length - first_query, output,
+      [&](int half) { return 1.0F / rows.sum[half]; });
+}
+
+template <bool hides>
+__global__ void __launch_bounds__(threads, 1)
+    attention_forward_kernel(const __grid_constant__ CUtensorMap query_map,
+                             const __grid_constant__ CUtensorMap key_map, bfloat16* out,
+                             float* log_sum_exp, const __grid_constant__ AttentionProblem problem) {
+  extern __shared__ unsigned char shared_memory[];
+  auto& shared = *reinterpret_cast<Shared*>(
+      (reinterpret_cast<std::uintptr_t>(shared_memory) + 1023) / 1024 * 1024);
+  if (threadIdx.x == 0) {
+    shared.queries_there.create(1);
+    for (int i = 0; i < 2; ++i) {
+      shared.key_there[i].create(1);
+      shared.value_there[i].create(1);
+      shared.key_used[i].create(groups * 4);
+      shared.value_used[i].create(groups * 4);
+    }
+    fence_barriers();
+  }
+  __syncthreads();
+  const Work work(problem);
+  const int group = static_cast<int>(threadIdx.x) / 128;
+  if (group == groups) {
+    give_up_registers<32>();
+    if (threadIdx.x == groups * 128) fetch_tiles(shared, query_map, key_map, problem, work);
+  } else {
+    take_registers<160>();
+    multiply<hides>(shared, out, log_sum_exp, problem, work, group);
+  }
+}
+
+}  // namespace
+
+void attention_forward(cudaStream_t stream, bfloat16* out, float* log_sum_exp, const bfloat16* qkv,
+                       const AttentionProblem& problem) {
+  const int width = (problem.heads + 2 * problem.kv_heads) * head_dim;
+  const CUtensorMap query_map = tensor_map(qkv, problem.batch, problem.length, width, block_rows);
+  const CUtensorMap key_map = tensor_map(qkv, problem.batch, problem.length, width, tile);
+  constexpr int shared_bytes = sizeof(Shared) + 1024;
+  const auto kernel =
+      problem.hidden == nullptr ? attention_forward_kernel<false> : attention_forward_kernel<true>;
+  MEMENGINE_CUDA_CHECK(
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
+  const dim3 grid(static_cast<unsigned>(problem.batch * problem.heads),
+                  static_cast<unsigned>((problem.length + block_rows - 1) / block_rows));
+  kernel<<<grid, threads, shared_bytes, stream>>>(query_map, key_map, out, log_sum_exp, problem);
+  MEMENGINE_LAUNCH_CHECK("attention_forward");
+}
+
+}  // namespace memengine::cuda::hopper
