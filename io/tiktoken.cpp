@@ -84,7 +84,7 @@ class TiktokenTokenizer final : public Tokenizer {
       repaired = replace_invalid_utf8(text);
       text = repaired;
     }
-    TiktokenSplitter::Walk pieces(splitter_, text);
+    TiktokenPieces pieces(text);
     for (std::string_view piece; !(piece = pieces.next()).empty();) {
       vocabulary_.encode_piece(piece, ids);
     }
@@ -111,7 +111,6 @@ class TiktokenTokenizer final : public Tokenizer {
   static constexpr std::int64_t max_ranks = 1 << 24;
 
   BpeVocabulary vocabulary_;
-  TiktokenSplitter splitter_;
 };
 
 }  // namespace

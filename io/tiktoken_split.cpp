@@ -1,89 +1,120 @@
-// The pattern is compiled once and matched by PCRE2's just-in-time code, anchored at the end of the
-// piece before; its alternatives cover every character, so a match always exists.
+// The alternatives in their order, each as a scan from the place where the piece begins. Where the
+// pattern would give back characters (white space), the scan notes on its way what it would give.
 #include "io/tiktoken_split.h"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
+#include <array>
+#include <cstdint>
 
-#include "engine/runtime/error.h"
+#include "io/unicode_classes.h"
 
 namespace memengine {
 namespace {
 
-// Unicode's White_Space, to stand inside a character class.
-#define WHITE_SPACE                                                                               \
-  "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{" \
-  "205f}\\x{3000}"
+using Class = CharacterClass;
 
-constexpr char split_pattern[] =
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-    "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+"
-    "|\\p{N}{1,3}"
-    "| ?[^" WHITE_SPACE
-    "\\p{L}\\p{N}]+[\\r\\n]*"
-    "|[" WHITE_SPACE
-    "]*[\\r\\n]+"
-    "|[" WHITE_SPACE "]+(?![^" WHITE_SPACE
-    "])"
-    "|[" WHITE_SPACE "]+";
-#undef WHITE_SPACE
+struct Character {
+  Class kind = Class::other;
+  std::size_t length = 0;
+};
+
+// The character at `at` of valid UTF-8, which must not be the end.
+Character character_at(std::string_view text, std::size_t at) {
+  static const std::array<Class, 128> ascii = [] {
+    std::array<Class, 128> table;
+    for (char32_t c = 0; c < 128; ++c) table[c] = character_class(c);
+    return table;
+  }();
+  const auto byte = [&](std::size_t i) {
+    return static_cast<char32_t>(static_cast<unsigned char>(text[at + i]));
+  };
+  const char32_t lead = byte(0);
+  if (lead < 0x80) return {ascii[lead], 1};
+  if (lead < 0xE0) return {character_class((lead & 0x1F) << 6 | (byte(1) & 0x3F)), 2};
+  if (lead < 0xF0) {
+    return {character_class((lead & 0xF) << 12 | (byte(1) & 0x3F) << 6 | (byte(2) & 0x3F)), 3};
+  }
+  return {character_class((lead & 0x7) << 18 | (byte(1) & 0x3F) << 12 | (byte(2) & 0x3F) << 6 |
+                          (byte(3) & 0x3F)),
+          4};
+}
+
+// Where the run of one class that holds `at` ends, after at most `most` characters.
+std::size_t run_end(std::string_view text, std::size_t at, Class kind,
+                    std::size_t most = std::string_view::npos) {
+  for (; most > 0 && at < text.size(); --most) {
+    const Character character = character_at(text, at);
+    if (character.kind != kind) break;
+    at += character.length;
+  }
+  return at;
+}
+
+bool is_line_end(char c) {
+  return c == '\r' || c == '\n';
+}
+
+// Bytes of an English contraction behind the apostrophe; 0 when there is none. Of all characters
+// only the long s (U+017F) has the same lower case as one of these letters.
+std::size_t contraction(std::string_view behind) {
+  // Only letters have these lower cases, so any other character may be lowered too.
+  const auto lower = [&](std::size_t i) {
+    return i < behind.size() ? static_cast<char>(behind[i] | 0x20) : '\0';
+  };
+  const char first = lower(0);
+  if (first == 's' || first == 't' || first == 'm' || first == 'd') return 1;
+  if (behind.starts_with("\xC5\xBF")) return 2;
+  const char second = lower(1);
+  if ((first == 'r' || first == 'v') && second == 'e') return 2;
+  return first == 'l' && second == 'l' ? 2 : 0;
+}
+
+// White space from `at`: up to the last line end in it; else all of it when nothing follows; else
+// all but its last character, unless that is the only one.
+std::size_t white_space_end(std::string_view text, std::size_t at) {
+  std::size_t line_end = at, last = at, end = at;
+  while (end < text.size()) {
+    const Character character = character_at(text, end);
+    if (character.kind != Class::white_space) break;
+    last = end;
+    end += character.length;
+    if (is_line_end(text[last])) line_end = end;
+  }
+  if (line_end > at) return line_end;
+  return end == text.size() || last == at ? end : last;
+}
+
+std::size_t piece_end(std::string_view text, std::size_t at) {
+  if (text[at] == '\'') {
+    if (const std::size_t bytes = contraction(text.substr(at + 1)); bytes > 0) {
+      return at + 1 + bytes;
+    }
+  }
+  const Character first = character_at(text, at);
+  const std::size_t second = at + first.length;
+  if (first.kind == Class::letter) return run_end(text, second, Class::letter);
+  if (first.kind == Class::number) return run_end(text, second, Class::number, 2);
+  if (!is_line_end(text[at])) {
+    const std::size_t word = run_end(text, second, Class::letter);
+    if (word > second) return word;
+  }
+  const bool space = text[at] == ' ';
+  if (first.kind == Class::other || space) {
+    std::size_t end = run_end(text, space ? second : at, Class::other);
+    if (end > second || first.kind == Class::other) {
+      while (end < text.size() && is_line_end(text[end])) ++end;
+      return end;
+    }
+  }
+  return white_space_end(text, at);
+}
 
 }  // namespace
 
-struct TiktokenSplitter::Pattern {
-  pcre2_code* code = nullptr;
-  ~Pattern() { pcre2_code_free(code); }
-};
-
-struct TiktokenSplitter::Walk::State {
-  pcre2_match_data* match = nullptr;
-  pcre2_match_context* context = nullptr;
-  pcre2_jit_stack* stack = nullptr;
-  ~State() {
-    pcre2_match_data_free(match);
-    pcre2_match_context_free(context);
-    pcre2_jit_stack_free(stack);
-  }
-};
-
-TiktokenSplitter::TiktokenSplitter() : pattern_(std::make_unique<Pattern>()) {
-  int error = 0;
-  PCRE2_SIZE where = 0;
-  pattern_->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(split_pattern), PCRE2_ZERO_TERMINATED,
-                                 PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED, &error, &where, nullptr);
-  if (!pattern_->code) {
-    fail_internal("PCRE2 cannot compile the split pattern: error {} at {}", error, where);
-  }
-  // Without JIT on this machine pcre2_match interprets the pattern: the same result, slower.
-  pcre2_jit_compile(pattern_->code, PCRE2_JIT_COMPLETE);
-}
-
-TiktokenSplitter::~TiktokenSplitter() = default;
-
-TiktokenSplitter::Walk::Walk(const TiktokenSplitter& splitter, std::string_view text)
-    : splitter_(splitter), text_(text), state_(std::make_unique<State>()) {
-  state_->match = pcre2_match_data_create(1, nullptr);
-  state_->context = pcre2_match_context_create(nullptr);
-  state_->stack = pcre2_jit_stack_create(32 << 10, 64 << 20, nullptr);
-  if (!state_->match || !state_->context) fail_internal("PCRE2 is out of memory");
-  pcre2_set_match_limit(state_->context, ~0u);
-  pcre2_set_depth_limit(state_->context, ~0u);
-  if (state_->stack) pcre2_jit_stack_assign(state_->context, nullptr, state_->stack);
-}
-
-TiktokenSplitter::Walk::~Walk() = default;
-
-std::string_view TiktokenSplitter::Walk::next() {
-  if (position_ == text_.size()) return {};
-  const int found =
-      pcre2_match(splitter_.pattern_->code, reinterpret_cast<PCRE2_SPTR>(text_.data()),
-                  text_.size(), position_, PCRE2_NO_UTF_CHECK, state_->match, state_->context);
-  const PCRE2_SIZE* span = pcre2_get_ovector_pointer(state_->match);
-  if (found < 1 || span[1] <= position_) {
-    fail_internal("the split pattern found no piece at byte {} (PCRE2 error {})", position_, found);
-  }
-  const std::string_view piece = text_.substr(position_, span[1] - position_);
-  position_ = span[1];
+std::string_view TiktokenPieces::next() {
+  if (at_ == text_.size()) return {};
+  const std::size_t end = piece_end(text_, at_);
+  const std::string_view piece = text_.substr(at_, end - at_);
+  at_ = end;
   return piece;
 }
 

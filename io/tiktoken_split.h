@@ -6,48 +6,28 @@
 //   | ?[^\s\p{L}\p{N}]+[\r\n]*        punctuation, with the line ends behind it
 //   |\s*[\r\n]+ |\s+(?!\S) |\s+       white space, leaving one space to the word behind it
 //
-// PCRE2's compiler does the work. One thing differs between the engines: PCRE2 counts U+180E as
-// white space and Unicode's White_Space (what tiktoken means by \s) does not, so the class is
-// written out.
+// The pattern is fixed, so it is written out as code: no alternative needs to look back, every
+// piece takes time in its length, and the classes of characters are those of Unicode 16.0 (as in
+// tiktoken 0.14), whatever the libraries of the machine know.
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <string_view>
 
 namespace memengine {
 
-// The compiled pattern; immutable, so many threads may share one.
-class TiktokenSplitter {
+// A walk over one text, which must be valid UTF-8 and outlive it. Every byte of the text is in
+// exactly one piece, in order.
+class TiktokenPieces {
  public:
-  TiktokenSplitter();
-  ~TiktokenSplitter();
-  TiktokenSplitter(const TiktokenSplitter&) = delete;
-  TiktokenSplitter& operator=(const TiktokenSplitter&) = delete;
+  explicit TiktokenPieces(std::string_view text) : text_(text) {}
 
-  // A walk over one text; `text` must be valid UTF-8 and outlive the walk. Every byte of the text
-  // is in exactly one piece, in order.
-  class Walk {
-   public:
-    Walk(const TiktokenSplitter& splitter, std::string_view text);
-    ~Walk();
-    Walk(const Walk&) = delete;
-    Walk& operator=(const Walk&) = delete;
-
-    // The next piece; empty at the end of the text.
-    std::string_view next();
-
-   private:
-    struct State;
-    const TiktokenSplitter& splitter_;
-    std::string_view text_;
-    std::size_t position_ = 0;
-    std::unique_ptr<State> state_;
-  };
+  // The next piece; empty at the end of the text.
+  std::string_view next();
 
  private:
-  struct Pattern;
-  std::unique_ptr<Pattern> pattern_;
+  std::string_view text_;
+  std::size_t at_ = 0;
 };
 
 }  // namespace memengine

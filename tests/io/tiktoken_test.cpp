@@ -3,11 +3,15 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
+#include <map>
 #include <random>
+#include <regex>
 
 #include "io/tiktoken_bpe.h"
 #include "io/tiktoken_split.h"
+#include "io/unicode_classes.h"
 #include "tests/data.h"
 #include "tests/io/temporary_folder.h"
 
@@ -111,8 +115,7 @@ TEST(Bpe, ALongPieceTakesNearLinearTime) {
 }
 
 std::vector<std::string> split(const std::string& text) {
-  static const TiktokenSplitter splitter;
-  TiktokenSplitter::Walk walk(splitter, text);
+  TiktokenPieces walk(text);
   std::vector<std::string> pieces;
   for (std::string_view piece; !(piece = walk.next()).empty();) pieces.emplace_back(piece);
   return pieces;
@@ -134,6 +137,69 @@ TEST(TiktokenSplit, CutsAsThePatternSays) {
   EXPECT_EQ(split("\xE2\x80\x83\xE2\x80\x83!"), (Pieces{"\xE2\x80\x83", "\xE2\x80\x83", "!"}));
   EXPECT_EQ(split("\xC2\x85\xC2\x85"), (Pieces{"\xC2\x85\xC2\x85"}));
   EXPECT_EQ(split(std::string("\0a", 2)), (Pieces{std::string("\0a", 2)}));
+}
+
+// The pattern on texts of ASCII stand-ins, by a regular expression engine.
+std::vector<std::string> split_by_regex(const std::string& text) {
+  static const std::regex pattern(
+      "'[sStTmMdD]|'[rR][eE]|'[vV][eE]|'[lL][lL]|[^\\r\\na-zA-Z0-9]?[a-zA-Z]+|[0-9]{1,3}"
+      "| ?[^ \\t\\r\\na-zA-Z0-9]+[\\r\\n]*|[ \\t\\r\\n]*[\\r\\n]+"
+      "|[ \\t\\r\\n]+(?![^ \\t\\r\\n])|[ \\t\\r\\n]+");
+  std::vector<std::string> pieces;
+  const std::sregex_iterator end;
+  for (std::sregex_iterator i(text.begin(), text.end(), pattern); i != end; ++i) {
+    pieces.push_back(i->str());
+  }
+  return pieces;
+}
+
+TEST(TiktokenSplit, AgreesWithARegularExpression) {
+  // Each stand-in and what it stands for: a letter, a number, white space, punctuation.
+  const std::vector<std::pair<char, std::string>> stand_ins = {
+      {'a', "\xC3\xA9"}, {'1', "\xD9\xA3"}, {'\t', "\xE2\x80\x83"}, {'!', "\xE3\x80\x82"}};
+  const auto in_unicode = [&](const std::string& ascii) {
+    std::string text;
+    for (const char c : ascii) {
+      const auto found = std::find_if(stand_ins.begin(), stand_ins.end(),
+                                      [&](const auto& pair) { return pair.first == c; });
+      text += found == stand_ins.end() ? std::string(1, c) : found->second;
+    }
+    return text;
+  };
+  std::mt19937 random(23);
+  const std::string alphabet = "aaSlLrRveETmd''!!11 \t \n\r";
+  for (int round = 0; round < 3000; ++round) {
+    std::string text;
+    for (std::size_t left = random() % 24; left > 0; --left) {
+      const std::size_t count = random() % 8 > 0 ? 1 : 1 + random() % 5;
+      text.append(count, alphabet[random() % alphabet.size()]);
+    }
+    const auto expected = split_by_regex(text);
+    EXPECT_EQ(split(text), expected) << text;
+    std::vector<std::string> unicode;
+    for (const std::string& piece : expected) unicode.push_back(in_unicode(piece));
+    EXPECT_EQ(split(in_unicode(text)), unicode) << text;
+  }
+}
+
+TEST(UnicodeClasses, AreThoseOfUnicode16) {
+  using Class = CharacterClass;
+  std::map<Class, int> count;
+  std::uint64_t places = 0;
+  for (char32_t c = 0; c < 0x110000; ++c) {
+    const Class kind = character_class(c);
+    ++count[kind];
+    if (kind != Class::other) places = places * 31 + c * 4 + static_cast<unsigned>(kind);
+  }
+  EXPECT_EQ(count[Class::letter], 141028);
+  EXPECT_EQ(count[Class::number], 1911);
+  EXPECT_EQ(count[Class::white_space], 25);
+  EXPECT_EQ(places, 4776975438156679649u);
+  EXPECT_EQ(character_class(0x31350), Class::letter);  // an ideograph of Unicode 15
+  EXPECT_EQ(character_class(0x10D40), Class::number);  // a digit of Unicode 16
+  EXPECT_EQ(character_class(0x180E), Class::other);    // white space until Unicode 6.2
+  EXPECT_EQ(character_class(0x110000), Class::other);
+  EXPECT_EQ(character_class(0xFFFFFFFF), Class::other);
 }
 
 TEST(Tiktoken, RepairsWhatIsNotUtf8) {

@@ -15,9 +15,8 @@ std::vector<std::string> fuzz_seeds() {
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
-  static const memengine::TiktokenSplitter splitter;
   const std::string text = memengine::replace_invalid_utf8(fuzz_text(bytes, size));
-  memengine::TiktokenSplitter::Walk walk(splitter, text);
+  memengine::TiktokenPieces walk(text);
   std::size_t at = 0;
   for (std::string_view piece; !(piece = walk.next()).empty(); at += piece.size()) {
     fuzz_check(piece.data() == text.data() + at, "a piece does not follow the one before it");
