@@ -60,7 +60,7 @@ struct DataConfig {
   std::int64_t seed = 42;
   bool add_bos = true;
   bool add_eos = true;
-  bool load_async = true;
+  bool load_async = true;           // batches are filled ahead on a thread of their own
   std::int64_t prefetch_size = 64;  // batches
   TokenizerConfig tokenizer;
   bool operator==(const DataConfig&) const = default;

@@ -97,6 +97,7 @@ std::unique_ptr<TokenLoader> RunData::training_loader(const RunConfig& config,
   options.batch_size = config.data.batch_size;
   options.seq_len = config.data.seq_len;
   options.seed = static_cast<std::uint64_t>(config.data.seed);
+  options.async = config.data.load_async;
   options.prefetch = static_cast<int>(std::clamp<std::int64_t>(config.data.prefetch_size, 1, 64));
   options.keep = static_cast<int>(3 * config.grad_acc_steps);
   options.vocab_size = config.model.vocab_size;

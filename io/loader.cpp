@@ -46,7 +46,7 @@ void check(const LoaderOptions& options) {
 
 struct TokenLoader::Impl {
   struct Source {
-    std::vector<Shard> shards;
+    OpenShards shards;
     WindowOrder order;
   };
   struct Slot {
@@ -65,11 +65,14 @@ struct TokenLoader::Impl {
   std::condition_variable changed;
   std::uint64_t filled = 0, taken = 0;  // batches so far; guarded by the mutex
   bool stopping = false;
-  std::thread thread;
+  std::thread thread;  // none when the caller fills
 
   void open();
   void restore(const LoaderPosition& from);
   void prefetch(LoaderPosition position);
+  // Fills the slot with the batch behind `position`, and moves it; false when that failed, and the
+  // slot has the error.
+  bool fill_slot(Slot& slot, LoaderPosition& position);
   void fill(Slot& slot, LoaderPosition& position);
 };
 
@@ -79,10 +82,9 @@ void TokenLoader::Impl::open() {
   returned.seq_len = options.seq_len;
   for (std::size_t i = 0; i < options.sources.size(); ++i) {
     const LoaderSource& named = options.sources[i];
-    auto shards =
-        open_shards(find_shards(named.path, "train"), options.tokenizer_hash, options.vocab_size);
+    OpenShards shards(find_shards(named.path, "train"), options.tokenizer_hash, options.vocab_size);
     std::vector<std::int64_t> windows;
-    for (const Shard& shard : shards) windows.push_back(windows_in(shard, options.seq_len));
+    for (const Shard& shard : shards.all()) windows.push_back(windows_in(shard, options.seq_len));
     WindowOrder order(std::move(windows), hash_counter(options.seed, i), options.shuffle);
     if (order.windows() == 0) {
       fail_input("source {} ({}) has no {} consecutive tokens in any shard: lower data.seq_len",
@@ -132,9 +134,20 @@ void TokenLoader::Impl::fill(Slot& slot, LoaderPosition& position) {
     if (i < begin || i >= begin + options.batch_size) continue;  // another rank's sequence
     Source& source = sources[pick];
     const auto place = source.order.place(drawn);
-    slot.buffer.fill(i - begin, source.shards[static_cast<std::size_t>(place.shard)], place.window,
-                     options.vocab_size, options.document_start);
+    const Shard& shard = source.shards.verified(static_cast<std::size_t>(place.shard));
+    slot.buffer.fill(i - begin, shard, place.window, options.vocab_size, options.document_start);
   }
+}
+
+bool TokenLoader::Impl::fill_slot(Slot& slot, LoaderPosition& position) {
+  slot.error = nullptr;
+  try {
+    fill(slot, position);
+  } catch (...) {
+    slot.error = std::current_exception();
+  }
+  slot.position = position;
+  return slot.error == nullptr;
 }
 
 void TokenLoader::Impl::prefetch(LoaderPosition position) {
@@ -149,20 +162,13 @@ void TokenLoader::Impl::prefetch(LoaderPosition position) {
       if (stopping) return;
       slot = &ring[filled % ring.size()];
     }
-    slot->error = nullptr;
-    try {
-      fill(*slot, position);
-    } catch (...) {
-      slot->error = std::current_exception();
-    }
-    slot->position = position;
-    const bool failed = slot->error != nullptr;
+    const bool filled_whole = fill_slot(*slot, position);
     {
       const std::lock_guard lock(mutex);
       ++filled;
     }
     changed.notify_all();
-    if (failed) return;
+    if (!filled_whole) return;
   }
 }
 
@@ -172,10 +178,12 @@ TokenLoader::TokenLoader(const LoaderOptions& options, const LoaderPosition* fro
   impl_->options = options;
   impl_->open();
   if (from) impl_->restore(*from);
-  for (int i = 0; i < options.prefetch + options.keep; ++i) {
+  const int slots = options.keep + (options.async ? options.prefetch : 1);
+  for (int i = 0; i < slots; ++i) {
     impl_->ring.push_back(
         {BatchBuffer(options.batch_size, options.seq_len, options.allocator), {}, {}});
   }
+  if (!options.async) return;
   impl_->thread = std::thread([this, at = impl_->returned] { impl_->prefetch(at); });
 }
 
@@ -185,14 +193,18 @@ TokenLoader::~TokenLoader() {
     impl_->stopping = true;
   }
   impl_->changed.notify_all();
-  impl_->thread.join();
+  if (impl_->thread.joinable()) impl_->thread.join();
 }
 
 Batch TokenLoader::next() {
   const auto start = std::chrono::steady_clock::now();
   std::unique_lock lock(impl_->mutex);
-  impl_->changed.wait(lock, [this] { return impl_->filled > impl_->taken; });
   Impl::Slot& slot = impl_->ring[impl_->taken % impl_->ring.size()];
+  if (impl_->options.async) {
+    impl_->changed.wait(lock, [this] { return impl_->filled > impl_->taken; });
+  } else if (LoaderPosition position = impl_->returned; !impl_->fill_slot(slot, position)) {
+    std::rethrow_exception(slot.error);
+  }
   if (slot.error) std::rethrow_exception(slot.error);  // and again at every later call
   ++impl_->taken;
   impl_->returned = slot.position;
@@ -215,7 +227,7 @@ std::int64_t TokenLoader::windows(std::size_t source) const {
 std::int64_t TokenLoader::total_tokens() const {
   std::int64_t tokens = 0;
   for (const auto& source : impl_->sources) {
-    for (const Shard& shard : source.shards) tokens += shard.tokens();
+    for (const Shard& shard : source.shards.all()) tokens += shard.tokens();
   }
   return tokens;
 }

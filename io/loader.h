@@ -12,7 +12,8 @@
 // every rank, and a run may go on with another number of ranks or another batch size: it sees
 // exactly the sequences that come next.
 //
-// A thread of its own fills the batches ahead of time into a ring of buffers.
+// A thread of its own fills the batches ahead of time into a ring of buffers. It also compares each
+// shard with its checksum when it first reads from it.
 #pragma once
 
 #include <cstdint>
@@ -56,6 +57,7 @@ struct LoaderOptions {
   std::int64_t seq_len = 0;     // T
   std::uint64_t seed = 0;
   int rank = 0, world = 1;
+  bool async = true;            // fill ahead on a thread; false: fill in next(), for debugging
   int prefetch = 2;             // batches filled ahead
   int keep = 2;                 // the batches of the last `keep` calls of next() stay untouched
   bool shuffle = true;          // false: shards and windows in their stored order, every epoch
@@ -86,7 +88,8 @@ class TokenLoader {
   TokenLoader(const TokenLoader&) = delete;
   TokenLoader& operator=(const TokenLoader&) = delete;
 
-  // The next batch; an error met while reading it (a token outside the vocabulary) is thrown here.
+  // The next batch. An error met while reading it (a damaged shard, found when it is first used; a
+  // token outside the vocabulary) is thrown here.
   Batch next();
 
   // The position behind the last batch that next() returned, not behind those prefetched.

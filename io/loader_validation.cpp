@@ -10,7 +10,7 @@ namespace memengine {
 
 struct ValidationReader::Impl {
   Options options;
-  std::vector<Shard> shards;
+  OpenShards shards;
   std::vector<std::int64_t> first;  // the first sequence of each shard, and one more: their number
   BatchBuffer buffer;
   std::int64_t batch = 0;  // the next one of this rank
@@ -32,9 +32,9 @@ ValidationReader::ValidationReader(const Options& options) {
     const auto found = find_shards(path, "val");
     paths.insert(paths.end(), found.begin(), found.end());
   }
-  impl_->shards = open_shards(paths, options.tokenizer_hash, options.vocab_size);
+  impl_->shards = OpenShards(paths, options.tokenizer_hash, options.vocab_size);
   std::int64_t total = 0;
-  for (const Shard& shard : impl_->shards) {
+  for (const Shard& shard : impl_->shards.all()) {
     impl_->first.push_back(total);
     total += windows_in(shard, options.seq_len);
   }
@@ -55,7 +55,7 @@ bool ValidationReader::next(Batch& batch) {
   for (std::int64_t row = 0; row < rows; ++row) {
     const auto after = std::upper_bound(impl_->first.begin(), impl_->first.end(), begin + row);
     const auto shard = static_cast<std::size_t>(after - impl_->first.begin()) - 1;
-    impl_->buffer.fill(row, impl_->shards[shard], begin + row - impl_->first[shard],
+    impl_->buffer.fill(row, impl_->shards.verified(shard), begin + row - impl_->first[shard],
                        options.vocab_size, options.document_start);
   }
   impl_->batch += options.world;

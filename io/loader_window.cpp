@@ -10,12 +10,12 @@
 
 namespace memengine {
 
-std::vector<Shard> open_shards(const std::vector<std::filesystem::path>& paths,
-                               const std::string& tokenizer_hash, std::int64_t vocab_size) {
-  std::vector<Shard> shards;
+OpenShards::OpenShards(const std::vector<std::filesystem::path>& paths,
+                       const std::string& tokenizer_hash, std::int64_t vocab_size)
+    : verified_(paths.size()) {
   for (const auto& path : paths) {
-    shards.emplace_back(path);
-    const auto& info = shards.back().info();
+    shards_.emplace_back(path);
+    const auto& info = shards_.back().info();
     if (!info) continue;
     if (!tokenizer_hash.empty() && info->tokenizer_hash != tokenizer_hash) {
       fail_input(
@@ -28,7 +28,14 @@ std::vector<Shard> open_shards(const std::vector<std::filesystem::path>& paths,
                  path.string(), info->vocab_size, vocab_size);
     }
   }
-  return shards;
+}
+
+const Shard& OpenShards::verified(std::size_t i) {
+  if (!verified_[i]) {
+    shards_[i].verify_checksum();
+    verified_[i] = true;
+  }
+  return shards_[i];
 }
 
 std::int64_t windows_in(const Shard& shard, std::int64_t seq_len) {

@@ -11,10 +11,26 @@
 
 namespace memengine {
 
-// Opens these shards. A sidecar whose tokenizer hash or vocabulary does not match is an input error
-// (an empty hash and a vocabulary of 0 match all).
-std::vector<Shard> open_shards(const std::vector<std::filesystem::path>& paths,
-                               const std::string& tokenizer_hash, std::int64_t vocab_size);
+// The open shards of one source. Opening maps them and checks headers; the tokens of a shard with a
+// sidecar are compared with its checksum when the shard is first used. So a start waits for no more
+// than the shards it reads from, and no damaged byte is trained on. For one thread.
+class OpenShards {
+ public:
+  OpenShards() = default;
+  // A sidecar whose tokenizer hash or vocabulary does not match is an input error (an empty hash
+  // and a vocabulary of 0 match all).
+  OpenShards(const std::vector<std::filesystem::path>& paths, const std::string& tokenizer_hash,
+             std::int64_t vocab_size);
+
+  const std::vector<Shard>& all() const { return shards_; }
+
+  // Shard `i`, to read tokens from; an input error when it is damaged.
+  const Shard& verified(std::size_t i);
+
+ private:
+  std::vector<Shard> shards_;
+  std::vector<bool> verified_;
+};
 
 // Sequences of T + 1 tokens, starting every T tokens, that a shard holds.
 std::int64_t windows_in(const Shard& shard, std::int64_t seq_len);

@@ -101,6 +101,10 @@ Shard::Shard(const std::filesystem::path& path) : path_(path) {
     tokens_ = count;
     if (tokens_ <= 0) fail_input("shard {} says it has {} tokens", name, tokens_);
     const std::int64_t payload = static_cast<std::int64_t>(bytes - shard_header_bytes);
+    if (payload == tokens_ * (6 - token_bytes_)) {
+      fail_input("shard {} has tokens of {} bytes, but its magic number {} says {} bytes", name,
+                 6 - token_bytes_, magic, token_bytes_);
+    }
     if (payload != tokens_ * token_bytes_) {
       fail_input(
           "shard {} is {}: its header says {} tokens of {} bytes, the file holds {} bytes of "

@@ -121,7 +121,8 @@ TEST(Shard, RefusesDamagedFiles) {
   refuses("is truncated: its header says 99", good.substr(0, good.size() - 1), sidecar);
   refuses("is too long", good + "x", sidecar);
   refuses("magic number is 7", with_word(0, 7), sidecar);
-  refuses("is truncated", with_word(0, 20240801).replace(4, 1, "\7"), sidecar);
+  refuses("has tokens of 2 bytes, but its magic number 20240801 says 4 bytes",
+          with_word(0, 20240801).replace(4, 1, "\7"), sidecar);
   refuses("has version 2", with_word(1, 2), sidecar);
   refuses("has 0 tokens", with_word(2, 0).substr(0, 1024), sidecar);
   refuses("says it has -1 tokens", with_word(2, -1), sidecar);
