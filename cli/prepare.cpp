@@ -19,6 +19,7 @@
 #include "engine/runtime/error.h"
 #include "io/file.h"
 #include "io/sentencepiece_trainer.h"
+#include "io/shard.h"
 
 namespace memengine {
 namespace {
@@ -113,11 +114,6 @@ void hold_out(PrepareSource& source, const TextOptions& text, LiveLine& line) {
 
 void train_tokenizer(const PrepareArguments& arguments, const std::vector<PrepareSource>& sources,
                      const fs::path& path, LiveLine& line) {
-  if (arguments.tokenizer != "sp" || !arguments.tokenizer_path.empty()) {
-    fail_input(
-        "--train-tokenizer makes a SentencePiece model: give neither another --tokenizer "
-        "nor --tokenizer-path");
-  }
   SentencePieceTraining training;
   training.vocab_size = arguments.train_vocabulary;
   std::vector<std::unique_ptr<TextSource>> texts;
@@ -137,11 +133,31 @@ void train_tokenizer(const PrepareArguments& arguments, const std::vector<Prepar
       training, path);
 }
 
+// Whether a folder below `out` has shards: they need the tokenizer that made them.
+bool has_prepared_source(const fs::path& out) {
+  for (const auto& entry : fs::directory_iterator(out)) {
+    if (entry.is_directory() &&
+        (has_split(entry.path(), "train") || has_split(entry.path(), "val"))) {
+      return true;
+    }
+  }
+  return false;
+}
+
 // Opens the tokenizer and puts a copy where configs look for it; a data folder has only one.
 std::unique_ptr<Tokenizer> place_tokenizer(const PrepareArguments& arguments,
                                            const std::vector<PrepareSource>& sources,
                                            LiveLine& line) {
-  if (arguments.tokenizer == "bytes") return load_tokenizer("bytes", {});
+  if (arguments.train_vocabulary > 0 &&
+      (arguments.tokenizer != "sp" || !arguments.tokenizer_path.empty())) {
+    fail_input(
+        "--train-tokenizer makes a SentencePiece model: give neither another --tokenizer "
+        "nor --tokenizer-path");
+  }
+  if (arguments.tokenizer == "bytes") {
+    if (!arguments.tokenizer_path.empty()) fail_input("--tokenizer bytes has no --tokenizer-path");
+    return load_tokenizer("bytes", {});
+  }
   const fs::path out = arguments.out, placed = out / "tokenizer.model";
   fs::path given = arguments.tokenizer_path;
   std::error_code error;
@@ -157,7 +173,7 @@ std::unique_ptr<Tokenizer> place_tokenizer(const PrepareArguments& arguments,
   std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(arguments.tokenizer, given);
   const std::string bytes = read_tokenizer_file(given);
   if (arguments.train_vocabulary > 0) fs::remove(given, error);
-  if (fs::exists(placed, error) && !arguments.options.overwrite) {
+  if (fs::exists(placed, error) && !arguments.options.overwrite && has_prepared_source(out)) {
     if (tokenizer_file_hash(read_tokenizer_file(placed)) == tokenizer->hash()) return tokenizer;
     fail_input("{} is another tokenizer: choose another --out, or replace all with --overwrite",
                placed.string());
@@ -230,6 +246,29 @@ void print_summary(const PrepareArguments& arguments, const PreparedSource& done
   if (done.problems.size() > shown) fmt::print("    ...\n");
 }
 
+void print_hint(const PrepareArguments& arguments, const Tokenizer& tokenizer) {
+  std::string weights;
+  for (const PrepareSource& source : arguments.options.sources) {
+    weights += (weights.empty() ? "" : ", ") + source.name + ": 1";
+  }
+  fmt::print("to train on it: data.root_dir={} 'data.sources={{{}}}' data.tokenizer.name={}",
+             arguments.out, weights, tokenizer.name());
+  if (arguments.tokenizer != "bytes") {
+    fmt::print(" data.tokenizer.path={}", (fs::path(arguments.out) / "tokenizer.model").string());
+  }
+  fmt::print("\n");
+}
+
+// What there is to read, in files and bytes as stored.
+void say_inputs(const PrepareOptions& options, LiveLine& line) {
+  for (const PrepareSource& source : options.sources) {
+    const TextSource texts(source.inputs, options.text);
+    line.say(fmt::format("{}: {}, {}", source.name,
+                         counted(static_cast<std::int64_t>(texts.files().size()), "file"),
+                         bytes_text(texts.bytes_total())));
+  }
+}
+
 void run_prepare(PrepareArguments arguments) {
   LiveLine line;
   PrepareOptions& options = arguments.options;
@@ -242,6 +281,7 @@ void run_prepare(PrepareArguments arguments) {
   }
   options.validation_fraction = explicit_validation ? 0 : arguments.validation;
   for (PrepareSource& source : options.sources) hold_out(source, options.text, line);
+  say_inputs(options, line);
   const std::unique_ptr<Tokenizer> tokenizer = place_tokenizer(arguments, options.sources, line);
   options.tokenizer = tokenizer.get();
   options.out_dir = arguments.out;
@@ -256,14 +296,10 @@ void run_prepare(PrepareArguments arguments) {
   line.clear();
   for (const PreparedSource& done : result.sources) print_summary(arguments, done);
   if (result.stopped) {
-    fail_internal("prepare: stopped; the same command goes on where it stopped");
+    line.say("stopped; the same command goes on where it stopped");
+    throw Stopped{stop_signal()};
   }
-  fmt::print("to train on it: data.root_dir={} data.tokenizer.name={}", arguments.out,
-             tokenizer->name());
-  if (arguments.tokenizer != "bytes") {
-    fmt::print(" data.tokenizer.path={}", (fs::path(arguments.out) / "tokenizer.model").string());
-  }
-  fmt::print("\n");
+  print_hint(arguments, *tokenizer);
 }
 
 }  // namespace

@@ -81,7 +81,7 @@ nlohmann::ordered_json describe(const PrepareOptions& options, const PrepareSour
           {"max_shard_tokens", options.max_shard_tokens},
           {"fields", options.text.fields},
           {"paragraphs", options.text.paragraphs},
-          {"max_bad_lines", options.text.max_bad_lines},
+          {"max_document_bytes", options.text.max_document_bytes},
           {"inputs", files(source.inputs)},
           {"validation_inputs", files(source.validation_inputs)}};
 }
@@ -229,30 +229,16 @@ bool write_shards(const PrepareOptions& options, const std::string& name, const 
   return true;
 }
 
-// One source from start to end; false when stopped.
-bool prepare_source(const PrepareOptions& options, const PrepareSource& source,
+// The work on one source whose folder is locked; false when stopped.
+bool prepare_locked(const PrepareOptions& options, const PrepareSource& source,
+                    const fs::path& folder, const fs::path& work,
+                    const nlohmann::ordered_json& description, const std::string& fingerprint,
                     PreparedSource& done) {
-  const fs::path folder = options.out_dir / source.name, work = folder / ".prepare";
-  const auto description = describe(options, source);
-  const std::string fingerprint = tokenizer_file_hash(description.dump());
   const fs::path marker = folder / "prepare.json";
   std::error_code error;
-  if (fs::exists(marker, error)) {
-    std::ifstream file(marker);
-    const auto json = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
-    if (json.is_object() && json.value("fingerprint", "") == fingerprint) {
-      fs::remove_all(work, error);
-      done = read_done(json, source.name);
-      return true;
-    }
-  }
-  fs::create_directories(work, error);
-  if (error) fail_input("cannot make {}: {}", work.string(), error.message());
-  const FolderLock lock(work);
   // Shards of an unfinished run of ours were still being moved in; anything else is the user's.
   const bool ours = fs::exists(work / ("moving-" + fingerprint));
   if (!shards_in(folder).empty() && !ours && !options.overwrite) {
-    fs::remove_all(work, error);
     fail_input(
         "{} already holds shards made with other settings or inputs: choose another output "
         "folder, or ask to overwrite",
@@ -311,6 +297,47 @@ bool prepare_source(const PrepareOptions& options, const PrepareSource& source,
   write_whole_file(marker, record.dump(2) + "\n");
   fs::remove_all(work, error);
   return true;
+}
+
+// Work worth going on with; the journals say so.
+bool has_journal(const fs::path& work) {
+  return fs::exists(work / "train/journal.json") || fs::exists(work / "val/journal.json");
+}
+
+// One source from start to end; false when stopped.
+bool prepare_source(const PrepareOptions& options, const PrepareSource& source,
+                    PreparedSource& done) {
+  const fs::path folder = options.out_dir / source.name, work = folder / ".prepare";
+  const auto description = describe(options, source);
+  const std::string fingerprint = tokenizer_file_hash(description.dump());
+  const fs::path marker = folder / "prepare.json";
+  std::error_code error;
+  if (fs::exists(marker, error)) {
+    std::ifstream file(marker);
+    const auto json = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
+    if (json.is_object() && json.value("fingerprint", "") == fingerprint) {
+      fs::remove_all(work, error);
+      done = read_done(json, source.name);
+      return true;
+    }
+  }
+  fs::create_directories(work, error);
+  if (error) fail_input("cannot make {}: {}", work.string(), error.message());
+  const FolderLock lock(work);
+  try {
+    return prepare_locked(options, source, folder, work, description, fingerprint, done);
+  } catch (const Error& failure) {
+    // Work that a journal names is kept, and the user is told; nothing else is left behind.
+    if (has_journal(work)) {
+      throw Error(failure.kind(),
+                  fmt::format("{} (what was done before is kept in {}: once this is mended, the "
+                              "same command goes on, or starts over if the inputs changed)",
+                              failure.what(), work.string()));
+    }
+    fs::remove_all(work, error);
+    if (fs::is_empty(folder, error)) fs::remove(folder, error);
+    throw;
+  }
 }
 
 }  // namespace

@@ -78,8 +78,10 @@ struct PrepareResult {
   bool stopped = false;                 // the same call later goes on where this one stopped
 };
 
-// Prepares all sources. Input errors: a bad text (see TextSource), a source without documents, an
-// output folder that holds something else, a tokenizer without the BOS or EOS asked for.
+// Prepares all sources. A run that ends with an error leaves nothing of the source at hand behind,
+// unless a journal says what can be gone on with; the error then names the place. Input errors: a
+// bad text (see TextSource), a source without documents, an output folder that holds something
+// else, a tokenizer without the BOS or EOS asked for.
 PrepareResult prepare(const PrepareOptions& options);
 
 }  // namespace memengine

@@ -38,16 +38,20 @@ struct SpillFiles::File {
   std::mutex mutex;
 
   void flush() {
-    const std::uint8_t* from = buffer.data();
-    for (std::size_t left = buffer.size(); left > 0;) {
+    write(buffer);
+    buffer.clear();
+  }
+
+  void write(std::span<const std::uint8_t> bytes) {
+    const std::uint8_t* from = bytes.data();
+    for (std::size_t left = bytes.size(); left > 0;) {
       const ssize_t written = ::write(descriptor, from, left);
       if (written < 0 && errno == EINTR) continue;
       if (written <= 0) fail_input("cannot write {}: {}", path.string(), std::strerror(errno));
       from += written;
       left -= static_cast<std::size_t>(written);
     }
-    length += static_cast<std::int64_t>(buffer.size());
-    buffer.clear();
+    length += static_cast<std::int64_t>(bytes.size());
   }
   ~File() {
     if (descriptor >= 0) ::close(descriptor);
@@ -79,6 +83,11 @@ void SpillFiles::append(std::uint64_t key, std::span<const std::uint8_t> tokens)
   const auto* head_bytes = reinterpret_cast<const std::uint8_t*>(&head);
   const std::lock_guard lock(file.mutex);
   file.buffer.insert(file.buffer.end(), head_bytes, head_bytes + sizeof head);
+  if (tokens.size() >= buffer_bytes) {  // no buffer grows with the largest document
+    file.flush();
+    file.write(tokens);
+    return;
+  }
   file.buffer.insert(file.buffer.end(), tokens.begin(), tokens.end());
   if (file.buffer.size() >= buffer_bytes) file.flush();
 }

@@ -1,7 +1,8 @@
 // The calling thread reads documents and packs them into jobs of about 128 KiB; workers tokenize a
-// job and append its documents to the spill files. For a journal entry the calling thread waits
-// until no job is left, brings the spill files to the disk and then names their lengths; a later
-// run cuts the files to these lengths and reads on at the noted position.
+// job and append its documents to the spill files. Memory does not grow with the input: the queue
+// is bounded in bytes, and large documents are tokenized one at a time. For a journal entry the
+// calling thread waits until no job is left, brings the spill files to the disk and then names
+// their lengths; a later run cuts the files to these lengths and reads on at the noted position.
 #include "io/prepare_tokenize.h"
 
 #include <fcntl.h>
@@ -32,11 +33,14 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t job_bytes = 128 << 10;
+constexpr std::size_t large_job_bytes = 1 << 20;  // merging may take 40 times as much memory
+constexpr std::size_t queue_bytes = 32 << 20;
 constexpr int max_bits = 8;
 
 struct Job {
   std::int64_t first_ordinal = 0;
   std::vector<std::string> texts;
+  std::size_t bytes = 0;
 };
 
 double seconds_since(Clock::time_point start) {
@@ -121,10 +125,12 @@ class Workers {
   bool offer(Job& job, double wait) {
     std::unique_lock lock(mutex_);
     const bool room = changed_.wait_for(lock, std::chrono::duration<double>(wait), [this] {
-      return error_ || queue_.size() < 2 * threads_.size();
+      return error_ || queue_.empty() ||
+             (queue_.size() < 2 * threads_.size() && queued_bytes_ < queue_bytes);
     });
     if (error_) std::rethrow_exception(error_);
     if (!room) return false;
+    queued_bytes_ += job.bytes;
     queue_.push_back(std::move(job));
     job = {};
     lock.unlock();
@@ -151,11 +157,14 @@ class Workers {
         if (error_ || queue_.empty()) return;
         job = std::move(queue_.front());
         queue_.pop_front();
+        queued_bytes_ -= job.bytes;
         ++busy_;
       }
       changed_.notify_all();
       std::exception_ptr error;
       try {
+        const auto alone =
+            job.bytes > large_job_bytes ? std::unique_lock(large_) : std::unique_lock<std::mutex>();
         tokenize(job);
       } catch (...) {
         error = std::current_exception();
@@ -199,7 +208,9 @@ class Workers {
   SpillFiles& spill_;
   std::mutex mutex_;
   std::condition_variable changed_;
+  std::mutex large_;  // held by whoever tokenizes a large job: one at a time
   std::deque<Job> queue_;
+  std::size_t queued_bytes_ = 0;
   int busy_ = 0;
   bool ending_ = false;
   std::exception_ptr error_;
@@ -264,9 +275,9 @@ TokenizePass tokenize_inputs(const PrepareOptions& options, const std::string& s
   bool more = true, stopped = false;
   std::string text;
   while (more && !stopped) {
-    Job job = {pass.ordinal, {}};
-    for (std::size_t bytes = 0; bytes < job_bytes && (more = texts.next(text));) {
-      bytes += text.size() + 64;
+    Job job = {pass.ordinal, {}, 0};
+    while (job.bytes < job_bytes && (more = texts.next(text))) {
+      job.bytes += text.size() + 64;
       job.texts.push_back(std::move(text));
     }
     pass.ordinal += static_cast<std::int64_t>(job.texts.size());

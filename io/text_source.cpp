@@ -14,7 +14,8 @@ namespace memengine {
 namespace {
 
 constexpr std::size_t read_bytes = 1 << 20;
-constexpr std::size_t max_line_bytes = std::size_t{1} << 30;
+constexpr std::size_t escaped = 6;  // bytes that one byte of text may take in a JSON line
+constexpr std::size_t max_problems = 100;
 
 // The file name without a compression's ending decides the kind.
 std::string text_kind(const std::filesystem::path& path) {
@@ -28,43 +29,76 @@ bool is_text(const std::filesystem::path& path) {
   return kind == ".jsonl" || kind == ".txt";
 }
 
-// Lines of one file, without their line ends; views stay valid until the next call.
+[[noreturn]] void refuse_parquet(const std::filesystem::path& path) {
+  fail_input(
+      "{} is a Parquet file, which this program does not read: convert it to .jsonl.zst first "
+      "(README has the command)",
+      path.string());
+}
+
+// Lines of one file, without their line ends, or parts of at most `most` bytes of longer lines;
+// views stay valid until the next call.
 class LineReader {
  public:
-  explicit LineReader(const std::filesystem::path& path)
-      : name_(path.string()), stream_(open_byte_stream(path)) {}
+  LineReader(const std::filesystem::path& path, std::size_t most)
+      : stream_(open_byte_stream(path)), most_(most) {}
 
   bool next(std::string_view& line) {
+    if (whole_) ++number_;
     for (std::size_t searched = 0;;) {
       const char* from = buffer_.data() + begin_;
+      const std::size_t here = std::min(end_ - begin_, most_ + 1);
       const auto* end = static_cast<const char*>(
-          end_ - begin_ > searched ? std::memchr(from + searched, '\n', end_ - begin_ - searched)
-                                   : nullptr);
+          here > searched ? std::memchr(from + searched, '\n', here - searched) : nullptr);
+      searched = here;
       if (end) {
-        line = {from, static_cast<std::size_t>(end - from)};
-        begin_ += line.size() + 1;
-        ended_ = true;
+        take(line, static_cast<std::size_t>(end - from), 1);
         break;
       }
-      searched = end_ - begin_;
-      if (searched > max_line_bytes) fail_input("{}:{}: a line above 1 GiB", name_, lines_ + 1);
+      if (searched > most_) {
+        take(line, cut_place({from, most_}), 0);
+        whole_ = false;
+        return count(line);
+      }
       if (!fill()) {
         if (searched == 0) return false;
-        line = {buffer_.data() + begin_, searched};
-        begin_ = end_;
+        take(line, searched, 0);
         ended_ = false;
         break;
       }
     }
-    if (lines_++ == 0 && line.starts_with("\xEF\xBB\xBF")) line.remove_prefix(3);  // a BOM
-    return true;
+    whole_ = true;
+    return count(line);
   }
 
-  std::uint64_t lines() const { return lines_; }
+  std::uint64_t taken() const { return taken_; }    // lines and parts of lines
+  std::uint64_t number() const { return number_; }  // of the last line, from 1
+  bool whole() const { return whole_; }             // the line ended with the last part taken
   bool ended_by_newline() const { return ended_; }  // the last line
   std::int64_t stored_bytes() const { return stream_->stored_bytes(); }
 
  private:
+  void take(std::string_view& line, std::size_t bytes, std::size_t line_end) {
+    line = {buffer_.data() + begin_, bytes};
+    begin_ += bytes + line_end;
+    ended_ = line_end > 0;
+  }
+
+  bool count(std::string_view& line) {
+    if (taken_++ == 0 && line.starts_with("\xEF\xBB\xBF")) line.remove_prefix(3);  // a BOM
+    return true;
+  }
+
+  // Behind the last space of a long line, or else before the last character, which may be cut.
+  static std::size_t cut_place(std::string_view line) {
+    const std::size_t space = line.rfind(' ');
+    if (space != line.npos) return space + 1;
+    std::size_t at = line.size() - 1;
+    while (at > 1 && line.size() - at < 4 && (static_cast<unsigned char>(line[at]) & 0xC0) == 0x80)
+      --at;
+    return at;
+  }
+
   // Moves what is left to the front and reads more behind it; false at the end of the file.
   bool fill() {
     std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
@@ -76,12 +110,12 @@ class LineReader {
     return got > 0;
   }
 
-  std::string name_;
   std::unique_ptr<ByteStream> stream_;
+  std::size_t most_;
   std::vector<char> buffer_ = std::vector<char>(read_bytes);
   std::size_t begin_ = 0, end_ = 0;  // what is read and not yet handed out
-  std::uint64_t lines_ = 0;
-  bool ended_ = true;
+  std::uint64_t taken_ = 0, number_ = 0;
+  bool whole_ = true, ended_ = true;
 };
 
 bool is_blank(std::string_view line) {
@@ -118,7 +152,9 @@ void TextSource::Impl::add(const std::filesystem::path& path) {
 }
 
 void TextSource::Impl::open() {
-  lines = std::make_unique<LineReader>(files[file]);
+  const bool json = text_kind(files[file]) == ".jsonl";
+  lines = std::make_unique<LineReader>(
+      files[file], json ? escaped * options.max_document_bytes : options.max_document_bytes / 2);
 }
 
 void TextSource::Impl::close() {
@@ -129,19 +165,28 @@ void TextSource::Impl::close() {
 void TextSource::Impl::bad(std::uint64_t line, const std::string& what) {
   const std::string problem = fmt::format("{}:{}: {}", files[file].string(), line, what);
   if (bad_lines >= options.max_bad_lines) {
-    if (options.max_bad_lines == 0) fail_input("{}", problem);
-    fail_input("{} (more than {} bad lines)", problem, options.max_bad_lines);
+    if (options.max_bad_lines == 0) fail_input("{}; --max-bad-lines skips such lines", problem);
+    fail_input("{}; more than --max-bad-lines {}", problem, options.max_bad_lines);
   }
   ++bad_lines;
-  problems.push_back(problem);
+  if (problems.size() < max_problems) problems.push_back(problem);
 }
 
 bool TextSource::Impl::next_json(std::string& text) {
+  const auto too_long = [&] {
+    return fmt::format("a text above {} MiB; split it", options.max_document_bytes >> 20);
+  };
   for (std::string_view line; lines->next(line);) {
+    if (!lines->whole()) {
+      while (!lines->whole() && lines->next(line)) continue;
+      bad(lines->number(), too_long());
+      continue;
+    }
     if (is_blank(line)) continue;
-    const std::string problem = read_json_field(line, options.fields, text);
+    std::string problem = read_json_field(line, options.fields, text);
+    if (problem.empty() && text.size() > options.max_document_bytes) problem = too_long();
     if (problem.empty()) return true;
-    bad(lines->lines(), problem);
+    bad(lines->number(), problem);
   }
   return false;
 }
@@ -149,7 +194,7 @@ bool TextSource::Impl::next_json(std::string& text) {
 // A whole file, or a paragraph: the lines up to a blank one. Line ends inside are kept.
 bool TextSource::Impl::next_plain(std::string& text) {
   text.clear();
-  bool ended_by_newline = true, utf8 = true;
+  bool utf8 = true;
   for (std::string_view line; lines->next(line);) {
     if (options.paragraphs && is_blank(line)) {
       if (!text.empty() && utf8) {
@@ -161,17 +206,19 @@ bool TextSource::Impl::next_plain(std::string& text) {
       continue;
     }
     if (const std::size_t invalid = find_invalid_utf8(line); invalid != line.npos) {
-      bad(lines->lines(), fmt::format("not UTF-8 (byte {} of the line)", invalid + 1));
+      bad(lines->number(), fmt::format("not UTF-8 (byte {} of the line)", invalid + 1));
       utf8 = false;  // the document is left out as a whole
     }
-    if (text.size() > max_line_bytes) {
-      fail_input("{}: a document above 1 GiB; split it", files[file].string());
-    }
-    if (utf8) (text += line) += '\n';
-    ended_by_newline = lines->ended_by_newline();
+    if (utf8) text += line;
+    if (utf8 && lines->ended_by_newline()) text += '\n';
+    // Full: the rest of the text is another document.
+    if (text.size() < options.max_document_bytes / 2) continue;
+    if (options.paragraphs && text.back() == '\n') text.pop_back();
+    if (!is_blank(text)) return true;
+    text.clear();
   }
   if (!utf8 || is_blank(text)) return false;
-  if (options.paragraphs || !ended_by_newline) text.pop_back();
+  if (options.paragraphs && text.back() == '\n') text.pop_back();
   return true;
 }
 
@@ -185,13 +232,17 @@ TextSource::TextSource(const std::vector<std::filesystem::path>& inputs, const T
     if (std::filesystem::is_directory(input, error)) {
       std::vector<std::filesystem::path> found;
       for (const auto& entry : std::filesystem::recursive_directory_iterator(input)) {
-        if (entry.is_regular_file() && is_text(entry.path())) found.push_back(entry.path());
+        if (!entry.is_regular_file()) continue;
+        if (is_text(entry.path())) found.push_back(entry.path());
+        if (entry.path().extension() == ".parquet") refuse_parquet(entry.path());
       }
       if (found.empty()) fail_input("{} holds no .jsonl or .txt files", input.string());
       std::sort(found.begin(), found.end());
       for (const auto& path : found) impl_->add(path);
     } else if (!std::filesystem::exists(input, error)) {
       fail_input("no such input: {}", input.string());
+    } else if (input.extension() == ".parquet") {
+      refuse_parquet(input);
     } else if (!is_text(input)) {
       fail_input(
           "{}: not a kind of text this program reads (.jsonl or .txt, also with .gz or .zst)",
@@ -215,7 +266,7 @@ bool TextSource::next(std::string& text) {
 }
 
 TextPosition TextSource::position() const {
-  return {impl_->file, impl_->lines ? impl_->lines->lines() : 0};
+  return {impl_->file, impl_->lines ? impl_->lines->taken() : 0};
 }
 
 void TextSource::seek(TextPosition position, std::int64_t bad_lines) {
@@ -228,7 +279,7 @@ void TextSource::seek(TextPosition position, std::int64_t bad_lines) {
   for (std::uint64_t i = 0; i < position.file; ++i) impl.bytes_before += impl.sizes[i];
   if (position.line == 0 || impl.file == impl.files.size()) return;
   impl.open();
-  for (std::string_view line; impl.lines->lines() < position.line;) {
+  for (std::string_view line; impl.lines->taken() < position.line;) {
     if (!impl.lines->next(line))
       fail_input("{} is shorter than before", impl.files[impl.file].string());
   }

@@ -6,7 +6,10 @@
 //                                   by blank lines) when the options ask for that
 //
 // An input is a file or a folder, which stands for all such files below it, sorted by path.
-// Compressed files are decompressed as they are read; nothing is unpacked to the disk.
+// Compressed files are decompressed as they are read; nothing is unpacked to the disk. So that
+// memory stays bounded whatever the input, a plain text that is longer than a document may be goes
+// on as another document (behind a line end or else a space), and a JSON line with so long a text
+// is a bad line.
 #pragma once
 
 #include <cstdint>
@@ -21,9 +24,11 @@ struct TextOptions {
   std::vector<std::string> fields = {"text", "content"};  // the first one present is the document
   bool paragraphs = false;         // .txt: a document is a paragraph instead of the file
   std::int64_t max_bad_lines = 0;  // skip this many bad lines; the next one is an error
+  std::size_t max_document_bytes = 16 << 20;
 };
 
-// Where reading stands: the file and the number of lines of it already read.
+// Where reading stands: the file and the number of lines of it already read (a line that is too
+// long for one document counts as several).
 struct TextPosition {
   std::uint64_t file = 0;
   std::uint64_t line = 0;
@@ -31,8 +36,8 @@ struct TextPosition {
 
 class TextSource {
  public:
-  // Lists the files. A missing input, a file of another kind and a folder without texts are input
-  // errors; so is no input at all.
+  // Lists the files. A missing input, a file of another kind, a folder without texts or with
+  // Parquet files are input errors; so is no input at all.
   TextSource(const std::vector<std::filesystem::path>& inputs, const TextOptions& options);
   ~TextSource();
   TextSource(const TextSource&) = delete;
@@ -52,7 +57,8 @@ class TextSource {
   std::int64_t bytes_read() const;   // as stored (compressed), for progress
   std::int64_t bytes_total() const;  // as stored
   std::int64_t bad_lines() const;
-  const std::vector<std::string>& problems() const;  // one line for each bad line skipped here
+  const std::vector<std::string>& problems()
+      const;  // a line for each bad line skipped, at most 100
 
  private:
   struct Impl;

@@ -140,8 +140,62 @@ TEST(TextSource, BadLinesAreNamedCountedAndLimited) {
   EXPECT_EQ(read_all({plain}, {.max_bad_lines = 1}), Texts{});
 }
 
+// Whatever its lines look like, a long plain text is cut into documents that are short enough, and
+// nothing of it is lost; reading goes on at any of them.
+TEST(TextSource, CutsLongPlainTexts) {
+  const TemporaryFolder folder;
+  std::mt19937 random(9);
+  for (const int newlines : {0, 1, 40}) {
+    for (const int spaces : {0, 1, 40}) {
+      std::string whole;
+      while (whole.size() < 20'000) {
+        const int dice = static_cast<int>(random() % 200);
+        append_utf8(whole, dice < newlines            ? U'\n'
+                           : dice < newlines + spaces ? U' '
+                                                      : 0x20 + random() % 0x3000);
+      }
+      const auto path = folder.write("a.txt.gz", gzip(whole));
+      const TextOptions options = {.max_document_bytes = 999};
+      const Texts texts = read_all({path}, options);
+      std::string again;
+      for (const std::string& text : texts) {
+        EXPECT_LE(text.size(), 999u);
+        EXPECT_EQ(find_invalid_utf8(text), text.npos);
+        again += text;
+      }
+      EXPECT_TRUE(again == whole);
+      const std::size_t stop = texts.size() / 2;
+      TextSource first({path}, options), second({path}, options);
+      std::string text;
+      for (std::size_t i = 0; i < stop; ++i) ASSERT_TRUE(first.next(text));
+      second.seek(first.position(), 0);
+      EXPECT_TRUE(read_all(second) == Texts(texts.begin() + stop, texts.end()));
+    }
+  }
+}
+
+TEST(TextSource, TooLongJsonLinesAreBadLines) {
+  const TemporaryFolder folder;
+  const auto line = [](std::size_t bytes) {
+    return "{\"text\": \"" + std::string(bytes, 'x') + "\"}\n";
+  };
+  const auto path =
+      folder.write("a.jsonl", line(100) + line(101) + line(9999) + line(7) + line(602) + line(8));
+  const TextOptions options = {.max_bad_lines = 3, .max_document_bytes = 100};
+  TextSource source({path}, options);
+  EXPECT_EQ(read_all(source),
+            (Texts{std::string(100, 'x'), std::string(7, 'x'), std::string(8, 'x')}));
+  ASSERT_EQ(source.problems().size(), 3u);
+  EXPECT_NE(source.problems()[1].find("a.jsonl:3: a text above"), std::string::npos);
+  EXPECT_NE(source.problems()[2].find("a.jsonl:5: a text above"), std::string::npos);
+}
+
 TEST(TextSource, RefusesWhatItCannotRead) {
   const TemporaryFolder folder;
+  const auto parquet = folder.write("web/a.parquet", "PAR1");
+  expect_input_error("is a Parquet file", [&] { read_all({parquet}); });
+  expect_input_error("is a Parquet file", [&] { read_all({folder / "web"}); });
+  std::filesystem::remove_all(folder / "web");
   const std::string lines = json_lines(random_texts(99));
   expect_input_error("no such input", [&] { read_all({folder / "none.jsonl"}); });
   expect_input_error("holds no .jsonl", [&] { read_all({folder.path()}); });
