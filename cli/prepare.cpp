@@ -192,8 +192,10 @@ class Progress {
 
   void report(const PrepareProgress& now) {
     const std::string text = words(now);
-    if (!line_.terminal() && now.seconds - shown_seconds_ < 10) return;
+    const bool last = now.bytes_read == now.bytes_total;
+    if (!line_.terminal() && (last_shown_ || (!last && now.seconds - shown_seconds_ < 10))) return;
     shown_seconds_ = now.seconds;
+    last_shown_ = last;
     line_.show(text);
   }
 
@@ -202,6 +204,7 @@ class Progress {
     if (now.source != first_.source || now.phase != first_.phase) {
       first_ = now;
       shown_seconds_ = now.seconds;
+      last_shown_ = false;
     }
     const double share = now.bytes_total > 0 ? static_cast<double>(now.bytes_read) /
                                                    static_cast<double>(now.bytes_total)
@@ -225,6 +228,7 @@ class Progress {
   LiveLine& line_;
   PrepareProgress first_;  // of this phase
   double shown_seconds_ = 0;
+  bool last_shown_ = false;  // the line that says 100%
 };
 
 void print_summary(const PrepareArguments& arguments, const PreparedSource& done) {
