@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <string>
 
 #include "cli/inspect.h"
 #include "cli/terminal.h"
@@ -43,11 +44,28 @@ void print_state(const CheckpointState& state) {
   }
 }
 
+// One line of a chain: what a checkpoint is, and what it stands on.
+void print_link(const fs::path& root, std::int64_t step) {
+  try {
+    const CheckpointSummary summary = Checkpoint(root / checkpoint_name(step)).summary();
+    fmt::print("  step {:>12}  {:>10}  {}\n", grouped(step), size_text(summary.bytes),
+               summary.base_step < 0
+                   ? "full"
+                   : fmt::format("on top of step {}", grouped(summary.base_step)));
+  } catch (const Error& error) {
+    fmt::print("  step {:>12}  damaged: {}\n", grouped(step), error.what());
+  }
+}
+
 void print_checkpoint(const fs::path& folder, bool verify) {
   const Checkpoint checkpoint(folder);
   const CheckpointSummary summary = checkpoint.summary();
   fmt::print("{}: checkpoint of step {}, {}\n", folder.string(), grouped(summary.step),
              size_text(summary.bytes));
+  if (summary.base_step >= 0) {
+    fmt::print("  an increment: rows updated since step {}, on top of that full checkpoint ({})\n",
+               grouped(summary.base_step), size_text(summary.base_bytes));
+  }
   print_state(checkpoint.state());
   for (const CheckpointSummary::File& file : summary.files) {
     fmt::print("  {}  {}, {}\n", file.name,
@@ -70,11 +88,9 @@ void inspect_checkpoint(const InspectArguments& arguments) {
   const std::vector<std::int64_t> steps =
       fs::is_directory(path, error) ? checkpoint_steps(path) : std::vector<std::int64_t>();
   if (!steps.empty()) {
-    std::string list;
-    for (const std::int64_t step : steps) list += (list.empty() ? "" : ", ") + grouped(step);
-    fmt::print("{}: {}, of {}\n", path.string(),
-               counted(static_cast<std::int64_t>(steps.size()), "checkpoint"),
-               (steps.size() == 1 ? "step " : "steps ") + list);
+    fmt::print("{}: {}\n", path.string(),
+               counted(static_cast<std::int64_t>(steps.size()), "checkpoint"));
+    for (const std::int64_t step : steps) print_link(path, step);
     return print_checkpoint(path / checkpoint_name(steps.back()), !arguments.no_verify);
   }
   const SafetensorsReader reader(path);

@@ -75,7 +75,8 @@ int main(int argument_count, char** arguments) {
     return error.kind() == memengine::Error::Kind::input ? 2 : 1;
   } catch (const std::filesystem::filesystem_error& error) {
     // A path that cannot be read or written is the user's to mend.
-    fmt::print(stderr, "memengine: {}\n", error.what());
+    fmt::print(stderr, "memengine: {}: {}; check the path and its permissions\n",
+               error.path1().string(), error.code().message());
     return 2;
   } catch (const std::bad_alloc&) {
     fmt::print(stderr, "memengine: out of host memory\n");

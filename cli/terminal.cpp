@@ -22,12 +22,18 @@ extern "C" void note_signal(int signal) {
   std::raise(signal);
 }
 
+// Unlike fmt::print it does not throw when nobody reads or the disk of a redirection is full: that
+// is no reason to end hours of work.
+void put(const std::string& text) {
+  std::fputs(text.c_str(), stdout);
+}
+
 }  // namespace
 
 LiveLine::LiveLine() : terminal_(isatty(STDOUT_FILENO) != 0) {}
 
 LiveLine::~LiveLine() {
-  if (live_) fmt::print("\n");
+  if (live_) put("\n");
 }
 
 void LiveLine::show(const std::string& line) {
@@ -42,19 +48,19 @@ void LiveLine::show(const std::string& line) {
     visible.resize(size.ws_col);
     visible.resize(complete_utf8_prefix(visible));
   }
-  fmt::print("\r\x1b[K{}", visible);
+  put("\r\x1b[K" + visible);
   std::fflush(stdout);
   live_ = true;
 }
 
 void LiveLine::clear() {
-  if (live_) fmt::print("\r\x1b[K");
+  if (live_) put("\r\x1b[K");
   live_ = false;
 }
 
 void LiveLine::say(const std::string& line) {
   clear();
-  fmt::print("{}\n", line);
+  put(line + "\n");
   std::fflush(stdout);
 }
 

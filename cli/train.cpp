@@ -1,4 +1,5 @@
 // memengine train CONFIG [a.b.c=value ...]
+#include <csignal>
 #include <string>
 #include <vector>
 
@@ -19,9 +20,7 @@ class ProgressDisplay : public TrainingListener {
   }
   void stepped(const StepReport& report) override { line_.show(step_line(report)); }
   void validated(const ValidationReport& report) override { line_.say(validation_line(report)); }
-  void saved(std::int64_t step, const std::string& path, double seconds) override {
-    line_.say(format_text("saved step {} to {} ({:.1f} s)", step, path, seconds));
-  }
+  void saved(const SaveReport& report) override { line_.say(save_line(report)); }
   void evaluated(std::int64_t step, const std::string& table) override {
     line_.say(format_text("evaluation at step {}\n{}", step, table));
   }
@@ -32,10 +31,11 @@ class ProgressDisplay : public TrainingListener {
 };
 
 void train(const std::string& path, const std::vector<std::string>& overrides) {
-  RunFiles files;
   ProgressDisplay display;
+  RunFiles files([&](const std::string& trouble) { display.noticed(trouble); });
   const RunConfig config = load_run_config(path, overrides);
-  catch_stop_signals();  // before the model is built: a stop then waits for the first step
+  std::signal(SIGPIPE, SIG_IGN);  // a reader of our output that went away is no reason to stop
+  catch_stop_signals();           // before the model is built: a stop then waits for the first step
   Trainer trainer(config, {&files, &display});
   const std::int64_t begin = trainer.step();
   const std::int64_t step = trainer.run([] { return stop_requested(); });

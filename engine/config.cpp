@@ -227,6 +227,9 @@ void bind_run(ConfigReader& reader, RunConfig& run) {
   reader.bind("checkpoint.eval.keep", run.checkpoint.eval.keep);
   reader.bind("checkpoint.path", run.checkpoint.path);
   reader.bind("checkpoint.init_ckpt_path", run.checkpoint.init_ckpt_path);
+  reader.bind("checkpoint.increment_share", run.checkpoint.increment_share);
+  reader.bind("checkpoint.skip_damaged", run.checkpoint.skip_damaged);
+  reader.bind("checkpoint.force_resume", run.checkpoint.force_resume);
   reader.require("checkpoint.continue_training_from_init", only_false,
                  "a run continues from its own checkpoint.path");
   reader.bind("logging.freq", run.logging.freq);
@@ -265,11 +268,31 @@ void validate_named(const Config& config, const std::string& name, Check check) 
   }
 }
 
+// Keys of the reference that are read and change nothing, when they ask for something.
+void note_idle_keys(const ConfigReader& reader, const RunConfig& run,
+                    std::vector<std::string>& notices) {
+  const auto note = [&](const char* key, bool asks, const char* why) {
+    if (asks && reader.has(key)) {
+      notices.push_back(fmt::format("{}: {} has no effect here: {}", reader.where(key), key, why));
+    }
+  };
+  const RunConfig defaults;
+  note("model.seed", run.model.seed != defaults.model.seed, "weights follow the run's seed");
+  note("logging.acc_freq", run.logging.acc_freq.has_value(), "logging.freq is what is reported by");
+  note("profiling.run", run.profile, "profile the program with the tools of your device");
+  note("checkpoint.eval.keep", run.checkpoint.eval.keep != defaults.checkpoint.eval.keep,
+       "checkpoint.dump.keep counts all checkpoints");
+  note("optim.annealing_step", run.optim.annealing_step != defaults.optim.annealing_step,
+       "no schedule of the reference reads it");
+  note("data.load_async", !run.data.load_async, "batches are always prepared ahead");
+}
+
 RunConfig run_from(ConfigReader reader, const std::string& name) {
   RunConfig run;
   bind_run(reader, run);
   reader.finish();
   run.notices = reader.notices();
+  note_idle_keys(reader, run, run.notices);
   run.model.max_seqlen = run.data.seq_len;
   validate_named(run, name, [](const RunConfig& config) { validate(config); });
   return run;
@@ -316,6 +339,13 @@ std::string dump_config(const EvalConfig& config) {
   EvalConfig copy = config;
   bind_eval(recorder, "", copy);
   return recorder.dump();
+}
+
+std::vector<std::pair<std::string, std::string>> config_values(const RunConfig& config) {
+  ConfigReader recorder;
+  RunConfig copy = config;
+  bind_run(recorder, copy);
+  return recorder.values();
 }
 
 bool RunConfig::operator==(const RunConfig& other) const {

@@ -6,6 +6,12 @@
 //
 //   device                                    auto | cpu | cuda
 //   cuda_graph                                replay the step as a CUDA graph (GPU only)
+//   checkpoint.increment_share                a checkpoint holds only the table rows updated since
+//                                             the last full one, as long as they are no more than
+//                                             this share of the table (0: all are full); the last
+//                                             checkpoint of a run is always full
+//   checkpoint.skip_damaged                   resume passes over damaged checkpoints, naming them
+//   checkpoint.force_resume                   resume although keys changed that make another run
 //   validation.every, .batches                loss on held-out data every so many steps (0: never)
 //                                             over so many batches (0: all of it)
 //   optim.value_clip                          largest gradient norm of the value table (null: clip)
@@ -34,6 +40,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "model/model_config.h"
@@ -84,6 +91,9 @@ struct CheckpointConfig {
   SaveEvery eval;                             // evaluation during training, when `eval` is given
   std::optional<std::string> path;            // null: <dump_dir>/checkpoints
   std::optional<std::string> init_ckpt_path;  // start from this model's weights (find_model)
+  double increment_share = 0.5;
+  bool skip_damaged = true;
+  bool force_resume = false;
   bool operator==(const CheckpointConfig&) const = default;
 };
 
@@ -184,6 +194,8 @@ EvalConfig parse_eval_config(std::string_view yaml, const std::string& name,
 // The whole config, defaults included, as YAML in schema order; parsing it gives an equal config.
 std::string dump_config(const RunConfig& config);
 std::string dump_config(const EvalConfig& config);
+// The same key by key: ("optim.lr", "0.0003").
+std::vector<std::pair<std::string, std::string>> config_values(const RunConfig& config);
 
 // Input errors for values that contradict each other or cannot be served; load_* calls these. The
 // message names the key and its value.

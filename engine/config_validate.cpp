@@ -225,6 +225,7 @@ void validate(const RunConfig& run) {
   validate(run.model);
   validate_save("checkpoint.dump", run.checkpoint.dump);
   validate_save("checkpoint.eval", run.checkpoint.eval);
+  in_range("checkpoint.increment_share", run.checkpoint.increment_share, 0.0, 1.0);
   in_range("logging.freq", run.logging.freq, 1, INT64_C(1) << 40);
   in_range("validation.every", run.validation.every, 0, INT64_C(1) << 40);
   in_range("validation.batches", run.validation.batches, 0, INT64_C(1) << 40);

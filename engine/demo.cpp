@@ -12,6 +12,7 @@
 #include "engine/run_files.h"
 #include "engine/runtime/error.h"
 #include "engine/trainer.h"
+#include "io/file.h"
 
 namespace memengine {
 namespace {
@@ -67,9 +68,9 @@ void settle_folder(const DemoOptions& options, const std::string& settings,
       fail_input("{} exists and is not the demo's: choose another folder with --out",
                  (options.out / part).string());
     }
-    fs::remove_all(options.out / part);
+    FileSystem::real().remove_all(options.out / part);
   }
-  fs::create_directories(options.out);
+  FileSystem::real().make_folder(options.out);
   write_file_atomically(FileSystem::real(), state, settings);
 }
 

@@ -9,6 +9,7 @@
 #include "engine/run_files.h"
 #include "engine/runtime/error.h"
 #include "io/biographies.h"
+#include "io/file.h"
 #include "io/prepare.h"
 #include "io/sentencepiece_trainer.h"
 
@@ -71,7 +72,7 @@ bool prepare_demo_data(const DemoOptions& options, const RunConfig& config, Demo
   const fs::path data = options.out / "data";
   const fs::path text = data / "biographies.jsonl", questions = data / "questions.jsonl";
   const fs::path tokenizer_path = *config.data.tokenizer.path;
-  fs::create_directories(data);
+  FileSystem::real().make_folder(data);
   write_text(text, [&](std::ostream& out) { biographies.write_corpus(out); });
   write_text(questions, [&](std::ostream& out) { biographies.write_questions(out); });
 

@@ -9,6 +9,7 @@
 #include "engine/inference_model.h"
 #include "engine/runtime/error.h"
 #include "io/checkpoint.h"
+#include "io/file.h"
 #include "io/metrics.h"
 
 namespace memengine {
@@ -139,7 +140,7 @@ void append_eval_metrics(const fs::path& folder, const Evaluation& evaluation, s
       metrics.emplace_back(names.back(), *metric.standard_error);
     }
   }
-  fs::create_directories(folder);
+  FileSystem::real().make_folder(folder);
   MetricsFile(folder / "metrics.eval.jsonl", std::max<std::int64_t>(step - 1, 0)).write(metrics);
 }
 

@@ -53,7 +53,7 @@ std::uint64_t export_model(const ModelSource& source, ExportFormat format, const
   model.load(source);
 
   FileSystem& files = FileSystem::real();
-  fs::create_directories(folder);
+  files.make_folder(folder);
   if (format == ExportFormat::hugging_face) {
     write_hugging_face(model.context(), folder, model.transformer(), tokenizer.get());
   } else {

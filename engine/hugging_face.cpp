@@ -329,7 +329,7 @@ void write_hugging_face(const Context& context, const fs::path& folder,
     config["eos_token_id"] = tokenizer->eos_id();
 
   FileSystem& files = FileSystem::real();
-  fs::create_directories(folder);
+  files.make_folder(folder);
   write_safetensors(files, folder / "model.safetensors", tensors, {{"format", "pt"}});
   write_file_atomically(files, folder / "config.json", config.dump(2) + "\n");
 }

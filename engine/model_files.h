@@ -3,10 +3,12 @@
 // model.safetensors has the weights under the reference's names, in FP32, value tables included;
 // optimizer.safetensors has both moments of every weight, the step of each row's last update, how
 // many rows were ever used, and the number of updates done.
-// Value tables are split in halves and records in memory (kernels/value_rows.h), so their tensors
-// are put together and taken apart block by block on the way.
+// Value tables are put together and taken apart on the way (table_columns.h). An increment has
+// rows.safetensors beside these, with the rows of each table that were updated since its base, and
+// leaves the tables out of the other two.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "engine/runtime/context.h"
@@ -22,7 +24,21 @@ namespace memengine {
 std::vector<CheckpointFile> model_files(const Context& context, const Transformer& transformer,
                                         const Optimizer* optimizer);
 
-// Reads everything back. Input error when a tensor is missing or has another shape.
+struct IncrementFiles {
+  std::vector<CheckpointFile> files;
+  Increment increment;
+};
+
+// What to write instead of everything, after a full checkpoint `base` of this same run: the table
+// rows updated since. None when they would take more than `most_share` of the whole tables. Only
+// for optimizers that leave rows which are not picked as they are.
+std::optional<IncrementFiles> increment_files(const Context& context,
+                                              const Transformer& transformer,
+                                              const Optimizer& optimizer,
+                                              const CheckpointBase& base, double most_share);
+
+// Reads everything back, verified once, on several threads. Input error when a tensor is missing or
+// has another shape.
 void load_model_files(const Context& context, const Checkpoint& checkpoint,
                       Transformer& transformer, const Optimizer* optimizer);
 

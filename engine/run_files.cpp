@@ -110,6 +110,13 @@ std::string validation_line(const ValidationReport& report) {
                      usage_words(report.banks));
 }
 
+std::string save_line(const SaveReport& report) {
+  return fmt::format(
+      "saved step {} to {} ({}{}, {:.1f} s)", report.step, report.path, bytes_text(report.bytes),
+      report.base_step < 0 ? "" : fmt::format(" on top of step {}", report.base_step),
+      report.seconds);
+}
+
 RunFiles::~RunFiles() {
   if (log_ != nullptr) std::fclose(log_);
 }
@@ -120,14 +127,15 @@ void RunFiles::log(const std::string& line) {
   std::tm parts{};
   localtime_r(&now, &parts);
   std::strftime(time, sizeof(time), "%Y-%m-%d %H:%M:%S", &parts);
-  fmt::print(log_, "{} {}\n", time, line);
+  // Not fmt::print, which throws: a full disk is no reason to stop.
+  std::fputs(fmt::format("{} {}\n", time, line).c_str(), log_);
   std::fflush(log_);
 }
 
 void RunFiles::started(const RunConfig& config, const RunStart& start) {
   const std::filesystem::path folder = config.dump_dir;
-  write_file_atomically(FileSystem::real(), folder / "config.yaml", dump_config(config));
-  metrics_ = std::make_unique<MetricsFile>(folder / "metrics.jsonl", start.resumed_step);
+  write_file_atomically(files_, folder / "config.yaml", dump_config(config));
+  metrics_ = std::make_unique<MetricsFile>(folder / "metrics.jsonl", start.resumed_step, files_);
   const std::filesystem::path log_path = folder / "train.log";
   log_ = std::fopen(log_path.c_str(), start.resumed_step >= 0 ? "a" : "w");
   if (log_ == nullptr) fail_input("{}: cannot be written", log_path.string());
@@ -159,7 +167,23 @@ void RunFiles::stepped(const StepReport& report) {
     metrics.emplace_back("optim/value_lr", report.value_learning_rate);
   }
   add_usage(metrics, report.banks, keys);
-  metrics_->write(metrics);
+  write_metrics(metrics);
+}
+
+void RunFiles::write_metrics(const std::vector<Metric>& metrics) {
+  const auto say = [this](const std::string& message) {
+    log(message);
+    if (trouble_) trouble_(message);
+  };
+  try {
+    metrics_->write(metrics);
+    if (lost_lines_ > 0) {
+      say(fmt::format("metrics.jsonl is written again; {} lines are missing", lost_lines_));
+    }
+    lost_lines_ = 0;
+  } catch (const Error& error) {
+    if (lost_lines_++ == 0) say(fmt::format("training goes on without metrics: {}", error.what()));
+  }
 }
 
 void RunFiles::validated(const ValidationReport& report) {
@@ -168,11 +192,11 @@ void RunFiles::validated(const ValidationReport& report) {
   std::vector<Metric> metrics = {
       {"global_step", report.step}, {"val/loss", report.loss}, {"val/tokens", report.tokens}};
   add_usage(metrics, report.banks, keys);
-  metrics_->write(metrics);
+  write_metrics(metrics);
 }
 
-void RunFiles::saved(std::int64_t step, const std::string& path, double seconds) {
-  log(fmt::format("saved step {} to {} in {:.1f} s", step, path, seconds));
+void RunFiles::saved(const SaveReport& report) {
+  log(save_line(report));
 }
 
 void RunFiles::evaluated(std::int64_t step, const std::string& table) {

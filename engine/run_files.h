@@ -1,26 +1,35 @@
 // The files a run leaves in its dump_dir: config.yaml as resolved, train.log, metrics.jsonl.
 #pragma once
 
+#include <cstdint>
 #include <cstdio>
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/training_listener.h"
+#include "io/file.h"
 #include "io/metrics.h"
 
 namespace memengine {
 
+// A file that cannot be written after the start does not end the run: what is lost is said once, to
+// train.log and to `trouble`.
 class RunFiles : public TrainingListener {
  public:
+  using Trouble = std::function<void(const std::string&)>;
+
   // Opened by started(), which knows the folder and whether the run resumes.
-  RunFiles() = default;
+  explicit RunFiles(Trouble trouble = {}, FileSystem& files = FileSystem::real())
+      : trouble_(std::move(trouble)), files_(files) {}
   ~RunFiles() override;
 
   void started(const RunConfig& config, const RunStart& start) override;
   void stepped(const StepReport& report) override;
   void validated(const ValidationReport& report) override;
-  void saved(std::int64_t step, const std::string& path, double seconds) override;
+  void saved(const SaveReport& report) override;
   void evaluated(std::int64_t step, const std::string& table) override;
   void failed(const std::string& message) override;
   // Kept back until started().
@@ -28,8 +37,12 @@ class RunFiles : public TrainingListener {
 
  private:
   void log(const std::string& line);
+  void write_metrics(const std::vector<Metric>& metrics);
 
+  Trouble trouble_;
+  FileSystem& files_;
   std::unique_ptr<MetricsFile> metrics_;
+  std::int64_t lost_lines_ = 0;  // of metrics, since the last that was written
   std::FILE* log_ = nullptr;
   std::vector<std::string> early_notices_;
   MemoryPlan plan_;
@@ -40,6 +53,7 @@ class RunFiles : public TrainingListener {
 std::string start_text(const RunConfig& config, const RunStart& start);  // several lines
 std::string step_line(const StepReport& report);
 std::string validation_line(const ValidationReport& report);
+std::string save_line(const SaveReport& report);
 
 // "12.3k", "4.56M".
 std::string count_text(double count);

@@ -1,7 +1,10 @@
 // Packs and unpacks the state section of checkpoints.
 #include "engine/run_state.h"
 
-#include <sstream>
+#include <algorithm>
+#include <initializer_list>
+#include <map>
+#include <string_view>
 #include <vector>
 
 #include "engine/runtime/error.h"
@@ -15,12 +18,13 @@ std::string source_section(std::size_t index) {
 
 }  // namespace
 
-CheckpointState run_state(const RunConfig& config, std::int64_t step, std::int64_t total_tokens,
-                          const LoaderPosition& position) {
+CheckpointState run_state(const RunConfig& config, const RunState& run) {
+  const LoaderPosition& position = run.position;
   CheckpointState state;
-  state["run"] = {{"step", step},
-                  {"total_tokens", total_tokens},
+  state["run"] = {{"step", run.step},
+                  {"total_tokens", run.total_tokens},
                   {"version", std::string(MEMENGINE_VERSION)},
+                  {"tokenizer_hash", run.tokenizer_hash},
                   {"config", dump_config(config)}};
   state["loader"] = {{"seed", static_cast<std::int64_t>(position.seed)},
                      {"seq_len", position.seq_len},
@@ -41,6 +45,9 @@ RunState read_run_state(const Checkpoint& checkpoint) {
   state.step = checkpoint.get<std::int64_t>("run", "step");
   state.total_tokens = checkpoint.get<std::int64_t>("run", "total_tokens");
   state.config = checkpoint.get<std::string>("run", "config");
+  if (checkpoint.section("run").contains("tokenizer_hash")) {
+    state.tokenizer_hash = checkpoint.get<std::string>("run", "tokenizer_hash");
+  }
   state.position.seed = static_cast<std::uint64_t>(checkpoint.get<std::int64_t>("loader", "seed"));
   state.position.seq_len = checkpoint.get<std::int64_t>("loader", "seq_len");
   state.position.sequences = checkpoint.get<std::int64_t>("loader", "sequences");
@@ -55,25 +62,76 @@ RunState read_run_state(const Checkpoint& checkpoint) {
   return state;
 }
 
-void check_resumable(const RunConfig& config, const RunState& state,
-                     const std::string& checkpoint) {
-  RunConfig stored = parse_run_config(state.config, checkpoint + "/state.json");
-  const auto refuse = [&](const char* key) {
+namespace {
+
+// A key, or with a dot at the end all keys below it.
+bool among(const std::string& key, std::initializer_list<std::string_view> list) {
+  return std::any_of(list.begin(), list.end(), [&](std::string_view entry) {
+    return entry.ends_with('.') ? key.starts_with(entry) : key == entry;
+  });
+}
+
+// No number depends on these, or someone else looks at them: the loader at data.sources.
+bool changes_freely(const std::string& key) {
+  return among(key, {"name",
+                     "dump_dir",
+                     "device",
+                     "cuda_graph",
+                     "probe_freq",
+                     "checkpoint.",
+                     "logging.",
+                     "validation.",
+                     "profiling.",
+                     "eval.",
+                     "guard.",
+                     "data.root_dir",
+                     "data.sources",
+                     "data.prefetch_size",
+                     "data.load_async",
+                     "model.seed",
+                     "model.max_seqlen",
+                     "model.productkey_args.zero_copy",
+                     "model.productkey_args.gather_path",
+                     "optim.annealing_step"});
+}
+
+bool changes_with_notice(const std::string& key) {
+  return among(key, {"steps", "optim.", "grad_acc_steps", "data.batch_size", "distributed.",
+                     "model.productkey_args.value_fixed_lr"});
+}
+
+}  // namespace
+
+std::vector<std::string> check_resumable(const RunConfig& config, const std::string& tokenizer_hash,
+                                         const RunState& state, const std::string& checkpoint) {
+  const RunConfig stored = parse_run_config(state.config, checkpoint + "/state.json");
+  std::map<std::string, std::string> before;
+  for (auto& [key, value] : config_values(stored)) before[key] = value;
+  std::vector<std::string> notices;
+  std::vector<std::string> refused;
+  for (const auto& [key, value] : config_values(config)) {
+    const std::string& was = before[key];
+    if (value == was || changes_freely(key)) continue;
+    // A tokenizer is known by its content, wherever its file lies.
+    if (key == "data.tokenizer.path" && tokenizer_hash == state.tokenizer_hash) continue;
+    if (changes_with_notice(key)) {
+      notices.push_back(fmt::format("{} is {} from here on; it was {}", key, value, was));
+    } else {
+      refused.push_back(fmt::format("{} is {}, was {}", key, value, was));
+    }
+  }
+  if (!state.tokenizer_hash.empty() && tokenizer_hash != state.tokenizer_hash &&
+      config.data.tokenizer == stored.data.tokenizer) {
+    refused.push_back("data.tokenizer is another one in the same file");
+  }
+  if (refused.empty()) return notices;
+  if (!config.checkpoint.force_resume) {
     fail_input(
-        "{} differs from the run that {} belongs to: use the same value, or another dump_dir", key,
-        checkpoint);
-  };
-  if (config.data.seq_len != stored.data.seq_len) refuse("data.seq_len");
-  // dim, layers, heads and tables are named by the tensors' shapes too; this names the key.
-  ModelConfig model = config.model;
-  if (model.dim != stored.model.dim) refuse("model.dim");
-  if (model.n_layers != stored.model.n_layers) refuse("model.n_layers");
-  if (model.vocab_size != stored.model.vocab_size) refuse("model.vocab_size");
-  if (!(model.productkey_args == stored.model.productkey_args)) refuse("model.productkey_args");
-  if (!(model == stored.model)) refuse("model");
-  if (config.seed != stored.seed) refuse("seed");
-  if (!(config.data.tokenizer == stored.data.tokenizer)) refuse("data.tokenizer");
-  if (config.data.seed != stored.data.seed) refuse("data.seed");
+        "{} is of another run: {}: use the same, another dump_dir, or checkpoint.force_resume=true",
+        checkpoint, fmt::join(refused, "; "));
+  }
+  for (const std::string& what : refused) notices.push_back("resumed by force: " + what);
+  return notices;
 }
 
 }  // namespace memengine

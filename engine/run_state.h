@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "engine/config.h"
 #include "io/checkpoint.h"
@@ -14,15 +15,18 @@ struct RunState {
   std::int64_t step = 0;
   std::int64_t total_tokens = 0;
   LoaderPosition position;
-  std::string config;  // as resolved when the checkpoint was written, YAML
+  std::string config;          // as resolved when the checkpoint was written, YAML
+  std::string tokenizer_hash;  // empty in checkpoints of older versions
 };
 
-CheckpointState run_state(const RunConfig& config, std::int64_t step, std::int64_t total_tokens,
-                          const LoaderPosition& position);
+CheckpointState run_state(const RunConfig& config, const RunState& state);
 RunState read_run_state(const Checkpoint& checkpoint);
 
-// Steps, logging, validation and paths may change on resume; what decides the numbers may not.
-// Input error that names the first key that differs.
-void check_resumable(const RunConfig& config, const RunState& state, const std::string& checkpoint);
+// What may change on resume: freely what does not touch the numbers (steps, paths, logging,
+// validation, where things lie); with a notice what makes other numbers from here on (learning
+// rates, batch size). All else makes it another run: input error that names every such key with
+// both values, unless checkpoint.force_resume. Returns the notices.
+std::vector<std::string> check_resumable(const RunConfig& config, const std::string& tokenizer_hash,
+                                         const RunState& state, const std::string& checkpoint);
 
 }  // namespace memengine

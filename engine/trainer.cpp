@@ -1,24 +1,17 @@
-// One run, top to bottom: open, resume, step, report, validate, save.
+// One run, top to bottom: open, resume, step, report, validate, save. Its checkpoints are in
+// trainer_checkpoints.cpp.
 #include "engine/trainer.h"
 
-#include <chrono>
 #include <filesystem>
 
+#include "engine/clock.h"
 #include "engine/evaluation.h"
-#include "engine/hugging_face.h"
-#include "engine/model_files.h"
-#include "engine/model_source.h"
-#include "engine/run_state.h"
 #include "engine/training_step.h"
 #include "engine/usage.h"
 #include "kernels/reduce.h"
 
 namespace memengine {
 namespace {
-
-double now_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 template <typename T>
 T read_scalar(Runtime& runtime, const Tensor& scalar) {
@@ -42,13 +35,10 @@ const char* device_word(DeviceChoice choice) {
 
 }  // namespace
 
-template <typename Tell>
-void Trainer::tell(Tell&& tell) {
-  for (TrainingListener* listener : listeners_) tell(*listener);
-}
-
-Trainer::Trainer(const RunConfig& config, std::vector<TrainingListener*> listeners)
-    : config_(config),
+Trainer::Trainer(const RunConfig& config, std::vector<TrainingListener*> listeners,
+                 FileSystem& files)
+    : files_(files),
+      config_(config),
       listeners_(std::move(listeners)),
       data_(RunData::open(config_)),
       runtime_(choose_device(device_word(config_.device))),
@@ -65,9 +55,10 @@ Trainer::Trainer(const RunConfig& config, std::vector<TrainingListener*> listene
     fail_input("dump_dir: cannot make the folder '{}' ({}): choose another dump_dir",
                config_.dump_dir, refused.message());
   }
-  lock_ = std::make_unique<FolderLock>(config_.dump_dir);
+  lock_checkpoints();
   batches_.initialize(runtime_.context());
   resume();
+  check_disk();
   bad_numbers_.start(runtime_, model_.optimizer().guard(), step_);
   first_sequence_ = loader_->position().sequences;
   if (config_.validation.every > 0) {
@@ -250,116 +241,6 @@ ValidationReport Trainer::validate() {
   report.banks = usage.result();
   report.seconds = now_seconds() - begin;
   return report;
-}
-
-// --- Checkpoints ---------------------------------------------------------------------------------
-
-// A save that fails in the middle of a run leaves the checkpoints before it as they were, and the
-// next interval tries again; only the last one's failure ends the run.
-void Trainer::save(bool last) {
-  try {
-    write_checkpoint(last);
-  } catch (const DivergedError&) {
-    throw;
-  } catch (const Error& error) {
-    if (last) throw;
-    tell([&](TrainingListener& listener) {
-      listener.noticed(fmt::format("not saved, training goes on: {}", error.what()));
-    });
-  }
-}
-
-void Trainer::write_checkpoint(bool last) {
-  if (saved_step_ == step_) return;
-  const double begin = now_seconds();
-  model_.store_rows();
-  runtime_.synchronize();
-  watch_numbers(step_);
-  // A run that produces nothing but bad numbers must not push the good checkpoints out.
-  const std::int64_t bad = bad_numbers_.state().bad_in_a_row;
-  if (bad > 0 && !last) {
-    tell([&](TrainingListener& listener) {
-      listener.noticed(fmt::format(
-          "not saved: the last {} updates were skipped; the checkpoints before stay", bad));
-    });
-    return;
-  }
-  const std::vector<CheckpointFile> files =
-      model_files(runtime_.context(), model_.transformer(), &model_.optimizer());
-  SaveOptions options;
-  options.keep = bad > 0 ? -1 : config_.checkpoint.dump.keep;
-  const std::filesystem::path path =
-      save_checkpoint(FileSystem::real(), config_.checkpoint_path(), step_, files,
-                      run_state(config_, step_, total_tokens_, loader_->position()), options);
-  saved_step_ = step_;
-  const double seconds = now_seconds() - begin;
-  clock_ += seconds;
-  tell([&](TrainingListener& listener) { listener.saved(step_, path.string(), seconds); });
-}
-
-// Evaluation reads the checkpoint like anybody would, beside the model in training. Like a save,
-// one that fails in the middle of a run does not end it.
-void Trainer::evaluate() {
-  const double begin = now_seconds();
-  const std::filesystem::path checkpoint =
-      std::filesystem::path(config_.checkpoint_path()) / checkpoint_name(step_);
-  try {
-    const Evaluation evaluation =
-        evaluate_during_training(config_, checkpoint, runtime_.context().device);
-    tell([&](TrainingListener& listener) {
-      listener.evaluated(step_, eval_table(evaluation.results));
-    });
-  } catch (const Error& error) {
-    if (step_ == config_.steps) throw;
-    tell([&](TrainingListener& listener) {
-      listener.noticed(fmt::format("not evaluated, training goes on: {}", error.what()));
-    });
-  }
-  clock_ += now_seconds() - begin;
-}
-
-void Trainer::resume() {
-  recover_checkpoints(FileSystem::real(), config_.checkpoint_path());
-  NewestCheckpoint newest = newest_checkpoint(config_.checkpoint_path());
-  for (const std::string& skipped : newest.skipped) {
-    tell([&](TrainingListener& listener) { listener.noticed(skipped); });
-  }
-  if (!newest.checkpoint && !newest.skipped.empty()) {
-    fail_input(
-        "no checkpoint in {} is whole (newest: {}): move the folder away to start afresh, or "
-        "choose another dump_dir",
-        config_.checkpoint_path(), newest.skipped.front());
-  }
-  if (!newest.checkpoint) {
-    initialise_weights();
-    loader_ = data_.training_loader(config_, host_allocator(), nullptr);
-    return;
-  }
-  const RunState state = read_run_state(*newest.checkpoint);
-  check_resumable(config_, state, newest.checkpoint->folder().string());
-  load_model_files(runtime_.context(), *newest.checkpoint, model_.transformer(),
-                   &model_.optimizer());
-  step_ = saved_step_ = state.step;
-  total_tokens_ = state.total_tokens;
-  loader_ = data_.training_loader(config_, host_allocator(), &state.position);
-}
-
-// Batches the GPU copies from must be page-locked, or every copy would make the host wait.
-HostAllocator Trainer::host_allocator() {
-  if (!runtime_.context().on_cuda()) return {};
-  return {[](std::size_t bytes) { return allocate_pinned(bytes); },
-          [](void* address) { free_pinned(address); }};
-}
-
-void Trainer::initialise_weights() {
-  model_.initialize();
-  if (!config_.checkpoint.init_ckpt_path) return;
-  const ModelSource source = find_model(*config_.checkpoint.init_ckpt_path);
-  if (source.kind == ModelSource::Kind::hugging_face) {
-    load_hugging_face(runtime_.context(), source.folder, model_.transformer());
-  } else {
-    load_weights(runtime_.context(), open_weights(source), model_.transformer());
-  }
 }
 
 }  // namespace memengine

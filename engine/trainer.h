@@ -7,6 +7,9 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "engine/bad_numbers.h"
@@ -22,9 +25,10 @@ namespace memengine {
 
 class Trainer {
  public:
-  // Opens data and model, and resumes from the newest checkpoint of config.dump_dir when there is
-  // one. Listeners outlive the trainer.
-  Trainer(const RunConfig& config, std::vector<TrainingListener*> listeners);
+  // Opens data and model, and resumes from the newest whole checkpoint when there is
+  // one. Listeners outlive the trainer. Checkpoints are written through `files`.
+  Trainer(const RunConfig& config, std::vector<TrainingListener*> listeners,
+          FileSystem& files = FileSystem::real());
   ~Trainer();
 
   // Trains until config.steps or until `stop` says so, which is asked before the first step and
@@ -41,8 +45,13 @@ class Trainer {
   std::int64_t step() const { return step_; }
 
  private:
+  // One run at a time in dump_dir and in the folder of its checkpoints.
+  void lock_checkpoints();
   void resume();
+  void resume_from(const Checkpoint& checkpoint);
   void initialise_weights();
+  // Whether the checkpoints to come have room: input error when not even one has, else a notice.
+  void check_disk();
   HostAllocator host_allocator();
   void train_step();
   // Looks at the guard of all updates up to `step`, tells what is news, and stops when it must.
@@ -53,15 +62,21 @@ class Trainer {
   // Runs config.eval on the newest checkpoint.
   void evaluate();
   template <typename Tell>
-  void tell(Tell&& tell);
+  void tell(Tell&& tell) {
+    for (TrainingListener* listener : listeners_) tell(*listener);
+  }
+  void notice(const std::string& message) {
+    tell([&](TrainingListener& listener) { listener.noticed(message); });
+  }
 
+  FileSystem& files_;
   RunConfig config_;
   std::vector<TrainingListener*> listeners_;
   RunData data_;
   Runtime runtime_;
   TrainingModel model_;
   BatchBuffers batches_;
-  std::unique_ptr<FolderLock> lock_;
+  std::unique_ptr<FolderLock> lock_, checkpoint_lock_;
   std::unique_ptr<TokenLoader> loader_;
   std::unique_ptr<ValidationReader> validation_;
   StepGraph step_graph_;
@@ -71,6 +86,8 @@ class Trainer {
 
   std::int64_t step_ = 0;
   std::int64_t saved_step_ = -1;
+  std::optional<CheckpointBase> base_;  // the full checkpoint that increments add to
+  std::set<std::int64_t> damaged_;      // checkpoints that were passed over
   std::int64_t total_tokens_ = 0;
   // Since the last report.
   std::int64_t steps_since_ = 0;

@@ -52,6 +52,14 @@ struct ValidationReport {
   std::vector<BankUsage> banks;
 };
 
+struct SaveReport {
+  std::int64_t step = 0;
+  std::string path;
+  double seconds = 0;  // that training waited
+  std::int64_t bytes = 0;
+  std::int64_t base_step = -1;  // of an increment: the full checkpoint that it adds to
+};
+
 struct RunStart {
   std::string device;
   std::int64_t parameters = 0;  // dense
@@ -68,7 +76,7 @@ class TrainingListener {
   virtual void started(const RunConfig& /*config*/, const RunStart& /*start*/) {}
   virtual void stepped(const StepReport& /*report*/) {}
   virtual void validated(const ValidationReport& /*report*/) {}
-  virtual void saved(std::int64_t /*step*/, const std::string& /*path*/, double /*seconds*/) {}
+  virtual void saved(const SaveReport& /*report*/) {}
   // A table of evaluation results, several lines.
   virtual void evaluated(std::int64_t /*step*/, const std::string& /*table*/) {}
   // One line: why training ends before it should. The error that says so comes next.

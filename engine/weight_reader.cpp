@@ -64,7 +64,8 @@ std::map<std::string, RowDecay, std::less<>> table_decays(const Checkpoint& chec
       if (!tensor.name.ends_with(suffix)) continue;
       const std::string table = tensor.name.substr(0, tensor.name.size() - suffix.size());
       if (const TensorInfo* weights = checkpoint.find(table)) {
-        decays.emplace(table, read_decay(checkpoint, *weights, tensor, log_decay));
+        const TensorInfo* last_step = checkpoint.find(tensor.name);  // whole, in an increment too
+        decays.emplace(table, read_decay(checkpoint, *weights, *last_step, log_decay));
       }
     }
   }

@@ -16,6 +16,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
+std::string size_text(std::uint64_t bytes) {
+  const auto size = static_cast<double>(bytes);
+  if (bytes >= 1u << 30) return fmt::format("{:.2f} GiB", size / (1 << 30));
+  if (bytes >= 1u << 20) return fmt::format("{:.1f} MiB", size / (1 << 20));
+  return fmt::format("{:.1f} KiB", size / (1 << 10));
+}
+
 constexpr std::string_view saving = ".saving-";
 constexpr std::string_view replaced = ".replaced-";
 constexpr std::string_view removing = ".removing-";
@@ -52,34 +59,71 @@ void check_room(FileSystem& files, const fs::path& root, const fs::path& target,
   const std::uint64_t available = files.free_bytes(root);
   if (needed > available) {
     fail_input(
-        "{}: the checkpoint needs {:.1f} GiB and the disk has {:.1f} GiB free; free some space, "
-        "lower "
+        "{}: the checkpoint needs {} and the disk has {} free; free some space, lower "
         "checkpoint.dump.keep or set checkpoint.path",
-        target.string(), static_cast<double>(needed) / (1 << 30),
-        static_cast<double>(available) / (1 << 30));
+        target.string(), size_text(needed), size_text(available));
   }
 }
 
-void write_contents(FileSystem& files, const fs::path& folder, std::int64_t step,
-                    std::span<const CheckpointFile> contents, const CheckpointState& state,
-                    std::size_t block_bytes) {
+// Returns the text of state.json.
+std::string write_contents(FileSystem& files, const fs::path& folder, std::int64_t step,
+                           std::span<const CheckpointFile> contents, const CheckpointState& state,
+                           const SaveOptions& options) {
   StateFile record;
   record.step = step;
   record.sections = state;
+  record.increment = options.increment;
   for (const CheckpointFile& file : contents) {
     BlockChecksums& sums = record.files[file.name];
     if (sums.block_bytes != 0) fail_internal("checkpoint file {} is written twice", file.name);
-    sums.block_bytes = block_bytes;
-    write_safetensors(files, folder / file.name, file.tensors, {}, block_bytes,
-                      [&sums](std::span<const std::byte> block) {
-                        sums.bytes += block.size();
-                        sums.blocks.push_back(block_checksum(block));
-                      });
+    sums.bytes = safetensors_bytes(file.tensors, {});
+    sums.block_bytes = options.block_bytes;
+    sums.blocks.resize((sums.bytes + options.block_bytes - 1) / options.block_bytes);
+    SafetensorsWriting writing;
+    writing.block_bytes = options.block_bytes;
+    writing.threads = options.threads;
+    writing.on_block = [&sums](std::size_t number, std::span<const std::byte> block) {
+      sums.blocks[number] = block_checksum(block);
+    };
+    write_safetensors(files, folder / file.name, file.tensors, {}, writing);
   }
+  const std::string written = write_state(record);
   OutputFile text(files, folder / "state.json");
-  text.append(write_state(record));
+  text.append(written);
   text.finish();
   files.sync_folder(folder);
+  return written;
+}
+
+// Removes what is older than the newest `keep` whole checkpoints. `saved`, just written, is one of
+// them, should there be later ones that a resumed run has fallen behind; a base stays with its
+// increments.
+void remove_old(FileSystem& files, const fs::path& root, std::int64_t saved,
+                const SaveOptions& options) {
+  std::set<std::int64_t> kept = {saved};
+  if (options.increment) kept.insert(options.increment->base.step);
+  std::int64_t whole = 1;
+  std::vector<std::int64_t> doomed;  // newest first: an increment goes before its base
+  std::vector<std::int64_t> steps = checkpoint_steps(root);
+  std::reverse(steps.begin(), steps.end());
+  for (const std::int64_t step : steps) {
+    if (step == saved) continue;
+    if (whole >= options.keep) {
+      doomed.push_back(step);
+      continue;
+    }
+    kept.insert(step);  // damaged ones too, for whoever wants to look at them
+    if (options.damaged.contains(step)) continue;
+    try {
+      kept.insert(Checkpoint(root / checkpoint_name(step)).base().step);
+      ++whole;
+    } catch (const Error&) {
+    }
+  }
+  for (const std::int64_t step : doomed) {
+    if (!kept.contains(step)) remove_checkpoint(files, root, checkpoint_name(step));
+  }
+  files.sync_folder(root);
 }
 
 }  // namespace
@@ -115,9 +159,10 @@ void recover_checkpoints(FileSystem& files, const fs::path& root) {
   if (changed) files.sync_folder(root);
 }
 
-fs::path save_checkpoint(FileSystem& files, const fs::path& root, std::int64_t step,
-                         std::span<const CheckpointFile> contents, const CheckpointState& state,
-                         const SaveOptions& options) {
+SavedCheckpoint save_checkpoint(FileSystem& files, const fs::path& root, std::int64_t step,
+                                std::span<const CheckpointFile> contents,
+                                const CheckpointState& state, const SaveOptions& options,
+                                std::string* trouble) {
   const std::string name = checkpoint_name(step);
   const fs::path target = root / name;
   const fs::path temporary = root / (std::string(saving) + name);
@@ -125,33 +170,36 @@ fs::path save_checkpoint(FileSystem& files, const fs::path& root, std::int64_t s
   files.make_folder(root);
   recover_checkpoints(files, root);
   check_room(files, root, target, contents);
+  SavedCheckpoint saved{target, {}, 0};
+  bool named = false;
   try {
     files.make_folder(temporary);
-    write_contents(files, temporary, step, contents, state, options.block_bytes);
+    const std::string text = write_contents(files, temporary, step, contents, state, options);
+    saved.checksum = state_checksum(text);
+    saved.bytes = text.size();
+    for (const CheckpointFile& file : contents) saved.bytes += safetensors_bytes(file.tensors, {});
     if (fs::exists(target)) files.rename(target, aside);
     files.rename(temporary, target);
+    named = true;
     files.sync_folder(root);
   } catch (...) {
-    // Best effort: what cannot be undone now is undone by the next recover_checkpoints.
+    // Best effort: what cannot be undone now is undone by the next recover_checkpoints. A complete
+    // checkpoint that has its name is left, although the disk may not know of it yet.
     std::error_code ignored;
-    fs::remove_all(temporary, ignored);
+    if (!named) fs::remove_all(temporary, ignored);
     if (!fs::exists(target, ignored) && fs::exists(aside, ignored)) {
       fs::rename(aside, target, ignored);
     }
     throw;
   }
-  if (fs::exists(aside)) files.remove_all(aside);
-  if (options.keep > 0) {
-    std::vector<std::int64_t> steps = checkpoint_steps(root);
-    // Never the one just written, should there be later ones that a resumed run has fallen behind.
-    std::erase(steps, step);
-    const auto keep = static_cast<std::size_t>(options.keep - 1);
-    for (std::size_t i = 0; i + keep < steps.size(); ++i) {
-      remove_checkpoint(files, root, checkpoint_name(steps[i]));
-    }
-    files.sync_folder(root);
+  try {
+    if (fs::exists(aside)) files.remove_all(aside);
+    if (options.keep > 0) remove_old(files, root, step, options);
+  } catch (const Error& error) {
+    if (trouble == nullptr) throw;
+    *trouble = error.what();
   }
-  return target;
+  return saved;
 }
 
 NewestCheckpoint newest_checkpoint(const fs::path& root) {

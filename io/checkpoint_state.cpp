@@ -17,7 +17,9 @@ namespace {
 using nlohmann::json;
 
 constexpr std::string_view format_name = "memengine checkpoint";
+// Increments have a version of their own, so that a program that knows none refuses them.
 constexpr std::int64_t format_version = 1;
+constexpr std::int64_t increment_version = 2;
 
 std::string hex(std::uint64_t value) {
   return fmt::format("{:016x}", value);
@@ -64,10 +66,19 @@ std::uint64_t block_checksum(std::span<const std::byte> bytes) {
   return XXH3_64bits(bytes.data(), bytes.size());
 }
 
+std::string state_checksum(std::string_view text) {
+  return hex(block_checksum(std::as_bytes(std::span(text))));
+}
+
 std::string write_state(const StateFile& state) {
   json document;
   document["format"] = format_name;
-  document["version"] = format_version;
+  document["version"] = state.increment ? increment_version : format_version;
+  if (state.increment) {
+    document["base"] = {{"step", state.increment->base.step},
+                        {"checksum", state.increment->base.checksum}};
+    document["patches"] = state.increment->patches;
+  }
   document["step"] = state.step;
   document["state"] = json::object();
   for (const auto& [name, section] : state.sections) {
@@ -98,15 +109,27 @@ StateFile read_state(const std::string& name, std::string_view text) {
     if (document.at("format") != format_name) {
       fail_input("{}: is not a checkpoint of this program", name);
     }
-    if (document.at("version") != format_version) {
-      fail_input("{}: has format version {}; this program reads version {}", name,
-                 one_line(document.at("version").dump(), 20), format_version);
+    if (document.at("version") != format_version && document.at("version") != increment_version) {
+      fail_input("{}: has format version {}; this program reads versions {} and {}", name,
+                 one_line(document.at("version").dump(), 20), format_version, increment_version);
     }
     if (sealed(document) != text) {
       fail_input("{}: does not match its own checksum; use an older checkpoint", name);
     }
     StateFile state;
     state.step = document.at("step").get<std::int64_t>();
+    if (document.at("version") == increment_version) {
+      state.increment.emplace();
+      state.increment->base = {document.at("base").at("step").get<std::int64_t>(),
+                               document.at("base").at("checksum").get<std::string>()};
+      if (state.increment->base.step < 0 || state.increment->base.step >= state.step) {
+        fail_input("{}: its base is of step {}, not before its own", name,
+                   state.increment->base.step);
+      }
+      for (const auto& [tensor, rows] : document.at("patches").items()) {
+        state.increment->patches[tensor] = rows.get<std::string>();
+      }
+    }
     for (const auto& [section, values] : document.at("state").items()) {
       StateSection& target = state.sections[section];
       for (const auto& [key, value] : values.items()) target[key] = from_json(value);

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,9 +25,13 @@ struct StateFile {
   std::int64_t step = 0;
   CheckpointState sections;
   std::map<std::string, BlockChecksums> files;  // by file name
+  std::optional<Increment> increment;
 };
 
 std::uint64_t block_checksum(std::span<const std::byte> bytes);
+
+// Of a whole state.json, which covers everything else in its folder: hexadecimal.
+std::string state_checksum(std::string_view text);
 
 std::string write_state(const StateFile& state);
 // `name` is for messages. Input error for anything that write_state would not have written.

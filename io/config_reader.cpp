@@ -342,6 +342,10 @@ void ConfigReader::finish() const {
   if (impl_->root.kind == Kind::map) impl_->check_known(impl_->root, "");
 }
 
+const std::vector<std::pair<std::string, std::string>>& ConfigReader::values() const {
+  return impl_->records;
+}
+
 std::string ConfigReader::dump() const {
   std::string out;
   std::vector<std::string> open;  // sections whose heads are printed

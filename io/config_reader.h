@@ -87,7 +87,9 @@ class ConfigReader {
   // Fails on the first key of the file that nothing bound, and names the nearest known one.
   void finish() const;
 
-  // Every bound key with its resolved value as YAML, in the order bound. Ignored keys are left out.
+  // Every bound key with its resolved value as YAML, in the order bound.
+  const std::vector<std::pair<std::string, std::string>>& values() const;
+  // The same as one document, in the order bound. Ignored keys are left out.
   std::string dump() const;
 
  private:

@@ -8,6 +8,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -18,6 +19,9 @@ namespace memengine {
 namespace {
 
 namespace fs = std::filesystem;
+
+// Smaller files are gone from the cache soon enough.
+constexpr std::uint64_t direct_from_bytes = 64u << 20;
 
 [[noreturn]] void fail_system(const char* operation, const fs::path& path, int error) {
   const char* advice = "";
@@ -30,16 +34,40 @@ namespace fs = std::filesystem;
 }  // namespace
 
 int FileSystem::create(const fs::path& path) {
+  if (const int error = fault(Call::create, path).error) {
+    fail_system("create the file", path, error);
+  }
   const int descriptor = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (descriptor < 0) fail_system("create the file", path, errno);
   return descriptor;
 }
 
+int FileSystem::open_direct(const fs::path& path) {
+  return ::open(path.c_str(), O_WRONLY | O_DIRECT | O_CLOEXEC);
+}
+
+void FileSystem::reserve(int descriptor, std::uint64_t bytes, const fs::path& path) {
+  int error = fault(Call::reserve, path).error;
+  if (error == 0 && bytes > 0) {
+    while (::fallocate(descriptor, 0, 0, static_cast<off_t>(bytes)) != 0) {
+      if (errno == EINTR) continue;
+      error = errno;
+      break;
+    }
+  }
+  // Not every file system can; then the writes themselves will tell.
+  if (error == 0 || error == EOPNOTSUPP || error == ENOSYS || error == EINVAL) return;
+  fail_system("reserve disk space", path, error);
+}
+
 void FileSystem::write(int descriptor, std::span<const std::byte> bytes, std::uint64_t offset,
                        const fs::path& path) {
   while (!bytes.empty()) {
-    const ssize_t written =
-        ::pwrite(descriptor, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    const Fault injected = fault(Call::write, path);
+    if (injected.error != 0) fail_system("write", path, injected.error);
+    const auto size =
+        static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), injected.at_most));
+    const ssize_t written = ::pwrite(descriptor, bytes.data(), size, static_cast<off_t>(offset));
     if (written < 0 && errno == EINTR) continue;
     if (written <= 0) fail_system("write", path, written < 0 ? errno : EIO);
     bytes = bytes.subspan(static_cast<std::size_t>(written));
@@ -48,10 +76,16 @@ void FileSystem::write(int descriptor, std::span<const std::byte> bytes, std::ui
 }
 
 void FileSystem::sync(int descriptor, const fs::path& path) {
-  if (::fsync(descriptor) != 0) fail_system("flush to the disk", path, errno);
+  const int injected = fault(Call::sync, path).error;
+  if (injected != 0 || ::fsync(descriptor) != 0) {
+    fail_system("flush to the disk", path, injected != 0 ? injected : errno);
+  }
 }
 
 void FileSystem::sync_folder(const fs::path& path) {
+  if (const int error = fault(Call::sync_folder, path).error) {
+    fail_system("flush the folder to the disk", path, error);
+  }
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor < 0) fail_system("open the folder", path, errno);
   const int error = ::fsync(descriptor) == 0 ? 0 : errno;
@@ -61,31 +95,49 @@ void FileSystem::sync_folder(const fs::path& path) {
 }
 
 void FileSystem::close(int descriptor, const fs::path& path) {
-  if (::close(descriptor) != 0 && errno != EINTR) fail_system("close", path, errno);
+  const int injected = fault(Call::close, path).error;
+  const int error = ::close(descriptor) == 0 ? 0 : errno;
+  if (injected != 0) fail_system("close", path, injected);
+  if (error != 0 && error != EINTR) fail_system("close", path, error);
 }
 
 void FileSystem::rename(const fs::path& from, const fs::path& to) {
-  if (::rename(from.c_str(), to.c_str()) != 0) {
-    fail_system(("rename it to " + to.string()).c_str(), from, errno);
+  const int injected = fault(Call::rename, from).error;
+  if (injected != 0 || ::rename(from.c_str(), to.c_str()) != 0) {
+    const int error = injected != 0 ? injected : errno;
+    fail_system(("rename it to " + to.string()).c_str(), from, error);
   }
 }
 
 void FileSystem::make_folder(const fs::path& path) {
   std::error_code error;
+  if (const int injected = fault(Call::make_folder, path).error) {
+    fail_system("make the folder", path, injected);
+  }
   fs::create_directories(path, error);
   if (error) fail_system("make the folder", path, error.value());
 }
 
 void FileSystem::remove_all(const fs::path& path) {
   std::error_code error;
+  if (const int injected = fault(Call::remove_all, path).error) {
+    fail_system("remove", path, injected);
+  }
   fs::remove_all(path, error);
   if (error) fail_system("remove", path, error.value());
 }
 
 std::uint64_t FileSystem::free_bytes(const fs::path& path) {
+  const Fault injected = fault(Call::free_bytes, path);
+  if (injected.error != 0) fail_system("ask for free space", path, injected.error);
+  fs::path existing = fs::absolute(path);
+  std::error_code ignored;
+  while (!fs::exists(existing, ignored) && existing.has_relative_path()) {
+    existing = existing.parent_path();
+  }
   struct statvfs status {};
-  if (::statvfs(path.c_str(), &status) != 0) fail_system("ask for free space", path, errno);
-  return static_cast<std::uint64_t>(status.f_bavail) * status.f_frsize;
+  if (::statvfs(existing.c_str(), &status) != 0) fail_system("ask for free space", path, errno);
+  return std::min(injected.at_most, static_cast<std::uint64_t>(status.f_bavail) * status.f_frsize);
 }
 
 FileSystem& FileSystem::real() {
@@ -97,7 +149,14 @@ OutputFile::OutputFile(FileSystem& files, fs::path path) : files_(files), path_(
   descriptor_ = files_.create(path_);
 }
 
+OutputFile::OutputFile(FileSystem& files, fs::path path, std::uint64_t bytes)
+    : OutputFile(files, std::move(path)) {
+  files_.reserve(descriptor_, bytes, path_);
+  if (bytes >= direct_from_bytes) direct_ = files_.open_direct(path_);
+}
+
 OutputFile::~OutputFile() {
+  if (direct_ >= 0) ::close(direct_);
   if (descriptor_ >= 0) ::close(descriptor_);
 }
 
@@ -108,6 +167,13 @@ void OutputFile::append(std::span<const std::byte> bytes) {
 
 void OutputFile::append(std::string_view text) {
   append(std::as_bytes(std::span(text)));
+}
+
+void OutputFile::write_at(std::span<const std::byte> bytes, std::uint64_t offset) {
+  constexpr std::size_t unit = FileSystem::direct_bytes;
+  const bool aligned = bytes.size() % unit == 0 && offset % unit == 0 &&
+                       reinterpret_cast<std::uintptr_t>(bytes.data()) % unit == 0;
+  files_.write(aligned && direct_ >= 0 ? direct_ : descriptor_, bytes, offset, path_);
 }
 
 void OutputFile::finish() {

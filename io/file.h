@@ -16,42 +16,76 @@
 
 namespace memengine {
 
-// The seam: POSIX by default. Descriptors are the caller's to close. All throw input errors.
+// The seam: POSIX by default. Descriptors are the caller's to close. All throw input errors. Safe
+// to use from several threads.
 class FileSystem {
  public:
   virtual ~FileSystem() = default;
 
   // Creates or empties a file for writing; returns its descriptor.
-  virtual int create(const std::filesystem::path& path);
+  int create(const std::filesystem::path& path);
+  // A second descriptor of a file that writes past the system's cache, -1 where that cannot be.
+  // Blocks for it, their addresses and their offsets are multiples of direct_bytes.
+  int open_direct(const std::filesystem::path& path);
+  static constexpr std::size_t direct_bytes = 4096;
+  // Takes `bytes` of disk for the file, so that a full disk shows before the writing starts.
+  void reserve(int descriptor, std::uint64_t bytes, const std::filesystem::path& path);
   // Writes all bytes at an offset (short writes are continued).
-  virtual void write(int descriptor, std::span<const std::byte> bytes, std::uint64_t offset,
-                     const std::filesystem::path& path);
+  void write(int descriptor, std::span<const std::byte> bytes, std::uint64_t offset,
+             const std::filesystem::path& path);
   // Flushes a file to the disk; then its folder's entries, for folders.
-  virtual void sync(int descriptor, const std::filesystem::path& path);
-  virtual void sync_folder(const std::filesystem::path& path);
+  void sync(int descriptor, const std::filesystem::path& path);
+  void sync_folder(const std::filesystem::path& path);
   // Closing reports errors that the system held back.
-  virtual void close(int descriptor, const std::filesystem::path& path);
-  virtual void rename(const std::filesystem::path& from, const std::filesystem::path& to);
-  virtual void make_folder(const std::filesystem::path& path);
-  virtual void remove_all(const std::filesystem::path& path);
-  // Bytes an unprivileged process may still write on the path's disk.
-  virtual std::uint64_t free_bytes(const std::filesystem::path& path);
+  void close(int descriptor, const std::filesystem::path& path);
+  void rename(const std::filesystem::path& from, const std::filesystem::path& to);
+  void make_folder(const std::filesystem::path& path);
+  void remove_all(const std::filesystem::path& path);
+  // Bytes an unprivileged process may still write on the path's disk; the path, or a folder above
+  // it, exists.
+  std::uint64_t free_bytes(const std::filesystem::path& path);
 
   // The real disk.
   static FileSystem& real();
+
+ protected:
+  enum class Call {
+    create,
+    reserve,
+    write,
+    sync,
+    sync_folder,
+    close,
+    rename,
+    make_folder,
+    remove_all,
+    free_bytes
+  };
+  // What a test makes of the system call that comes next: with an error it is not made and fails
+  // like that; of a write at most `at_most` bytes are written, of free space so much is reported.
+  struct Fault {
+    int error = 0;
+    std::uint64_t at_most = UINT64_MAX;
+  };
+  virtual Fault fault(Call /*call*/, const std::filesystem::path& /*path*/) { return {}; }
 };
 
-// A new file, written in order. Unless `finish` was called it is left as it is, closed.
+// A new file. Unless `finish` was called it is left as it is, closed.
 class OutputFile {
  public:
   OutputFile(FileSystem& files, std::filesystem::path path);
+  // Of a size known before: takes the disk it needs, and writes whole blocks past the system's
+  // cache, where the file system can.
+  OutputFile(FileSystem& files, std::filesystem::path path, std::uint64_t bytes);
   ~OutputFile();
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;
 
   void append(std::span<const std::byte> bytes);
   void append(std::string_view text);
-  std::uint64_t size() const { return size_; }
+  // At any offset, from several threads.
+  void write_at(std::span<const std::byte> bytes, std::uint64_t offset);
+  std::uint64_t size() const { return size_; }  // appended so far
   const std::filesystem::path& path() const { return path_; }
   // Flushes to the disk and closes.
   void finish();
@@ -60,6 +94,7 @@ class OutputFile {
   FileSystem& files_;
   std::filesystem::path path_;
   int descriptor_ = -1;
+  int direct_ = -1;
   std::uint64_t size_ = 0;
 };
 

@@ -41,11 +41,12 @@ void append_text(std::string& line, std::string_view text) {
 
 }  // namespace
 
-MetricsFile::MetricsFile(const std::filesystem::path& path, std::int64_t resumed_step)
-    : path_(path) {
-  const std::uint64_t kept = resumed_step < 0 ? 0 : kept_bytes(path, resumed_step);
-  descriptor_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  if (descriptor_ < 0 || ::ftruncate(descriptor_, static_cast<off_t>(kept)) != 0) {
+MetricsFile::MetricsFile(const std::filesystem::path& path, std::int64_t resumed_step,
+                         FileSystem& files)
+    : path_(path), files_(files) {
+  size_ = resumed_step < 0 ? 0 : kept_bytes(path, resumed_step);
+  descriptor_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+  if (descriptor_ < 0 || ::ftruncate(descriptor_, static_cast<off_t>(size_)) != 0) {
     const int error = errno;
     if (descriptor_ >= 0) ::close(descriptor_);
     fail_input("{}: cannot write metrics: {}", path.string(), std::strerror(error));
@@ -77,15 +78,8 @@ void MetricsFile::write(std::span<const Metric> metrics) {
     }
   }
   line_ += "}\n";
-  std::string_view rest = line_;
-  while (!rest.empty()) {
-    const ssize_t written = ::write(descriptor_, rest.data(), rest.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) {
-      fail_input("{}: cannot write metrics: {}", path_.string(), std::strerror(errno));
-    }
-    rest.remove_prefix(static_cast<std::size_t>(written));
-  }
+  files_.write(descriptor_, std::as_bytes(std::span(line_)), size_, path_);
+  size_ += line_.size();
 }
 
 }  // namespace memengine

@@ -6,11 +6,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "engine/runtime/error.h"
 #include "io/one_line.h"
+#include "io/parallel.h"
 
 namespace memengine {
 namespace {
@@ -64,6 +66,23 @@ std::string header_text(std::span<const TensorSource> tensors, const Metadata& m
   for (int i = 0; i < 8; ++i) length[i] = static_cast<char>(text.size() >> (8 * i) & 0xff);
   return length + text;
 }
+
+// Memory that a disk can be written from directly.
+class AlignedBlock {
+ public:
+  explicit AlignedBlock(std::size_t size)
+      : data_(static_cast<std::byte*>(
+            ::operator new(size, std::align_val_t(FileSystem::direct_bytes)))) {}
+  std::span<std::byte> bytes(std::size_t size) const { return {data_.get(), size}; }
+
+ private:
+  struct Release {
+    void operator()(std::byte* data) const {
+      ::operator delete(data, std::align_val_t(FileSystem::direct_bytes));
+    }
+  };
+  std::unique_ptr<std::byte, Release> data_;
+};
 
 TensorInfo tensor_info(const std::string& file, const std::string& name, const json& entry) {
   const std::string shown = one_line(name);
@@ -144,33 +163,43 @@ std::uint64_t safetensors_bytes(std::span<const TensorSource> tensors, const Met
 
 void write_safetensors(FileSystem& files, const std::filesystem::path& path,
                        std::span<const TensorSource> tensors, const Metadata& metadata,
-                       std::size_t block_bytes,
-                       const std::function<void(std::span<const std::byte>)>& on_block) {
-  OutputFile file(files, path);
-  std::vector<std::byte> block(block_bytes);
-  std::size_t filled = 0;
-  const auto flush = [&] {
-    const std::span<const std::byte> bytes(block.data(), filled);
-    file.append(bytes);
-    if (on_block) on_block(bytes);
-    filled = 0;
-  };
-  // Fills the block from `take(offset, part)` until `total` bytes went through it.
-  const auto stream = [&](std::uint64_t total, const auto& take) {
-    for (std::uint64_t offset = 0; offset < total;) {
-      const std::size_t part = std::min<std::uint64_t>(total - offset, block_bytes - filled);
-      take(offset, std::span(block).subspan(filled, part));
-      filled += part;
+                       const SafetensorsWriting& writing) {
+  const std::string header = header_text(tensors, metadata);
+  std::vector<std::uint64_t> begins;  // of the tensors, from the start of the file; then its end
+  begins.push_back(header.size());
+  for (const TensorSource& tensor : tensors) begins.push_back(begins.back() + tensor.bytes());
+  const std::uint64_t total = begins.back();
+
+  const auto fill = [&](std::uint64_t offset, std::span<std::byte> block) {
+    if (offset < header.size()) {
+      const std::size_t part = std::min<std::uint64_t>(block.size(), header.size() - offset);
+      std::memcpy(block.data(), header.data() + offset, part);
       offset += part;
-      if (filled == block_bytes) flush();
+      block = block.subspan(part);
+    }
+    auto at = static_cast<std::size_t>(std::upper_bound(begins.begin(), begins.end(), offset) -
+                                       begins.begin());
+    while (!block.empty()) {
+      const std::size_t part = std::min<std::uint64_t>(block.size(), begins[at] - offset);
+      if (part > 0) tensors[at - 1].read(offset - begins[at - 1], block.first(part));
+      offset += part;
+      block = block.subspan(part);
+      ++at;
     }
   };
-  const std::string header = header_text(tensors, metadata);
-  stream(header.size(), [&header](std::uint64_t offset, std::span<std::byte> part) {
-    std::memcpy(part.data(), header.data() + offset, part.size());
+
+  OutputFile file(files, path, total);
+  const std::size_t block_bytes = writing.block_bytes;
+  const std::size_t blocks = (total + block_bytes - 1) / block_bytes;
+  parallel_for(blocks, writing.threads, [&] {
+    return [&, block = AlignedBlock(std::min<std::uint64_t>(block_bytes, total))](std::size_t i) {
+      const std::uint64_t offset = i * std::uint64_t{block_bytes};
+      const std::span bytes = block.bytes(std::min<std::uint64_t>(block_bytes, total - offset));
+      fill(offset, bytes);
+      if (writing.on_block) writing.on_block(i, bytes);
+      file.write_at(bytes, offset);
+    };
   });
-  for (const TensorSource& tensor : tensors) stream(tensor.bytes(), tensor.read);
-  if (filled > 0) flush();
   file.finish();
 }
 

@@ -41,7 +41,7 @@ struct TensorInfo {
 };
 
 // A tensor to be written. `read(offset, block)` fills a block with the tensor's bytes from a byte
-// offset on; it is called with rising offsets, each byte once.
+// offset on; it is called with rising offsets (but see SafetensorsWriting), each byte once.
 struct TensorSource {
   std::string name;
   FileDtype dtype = FileDtype::f32;
@@ -56,12 +56,20 @@ using Metadata = std::map<std::string, std::string>;
 // Size of the file that write_safetensors makes.
 std::uint64_t safetensors_bytes(std::span<const TensorSource> tensors, const Metadata& metadata);
 
-// Writes tensors in the order given, syncs and closes. Every block of `block_bytes` of the file
-// (the last may be shorter) is also shown to `on_block` where that is given. Names must differ.
+struct SafetensorsWriting {
+  std::size_t block_bytes = 8u << 20;
+  // Blocks are put together, shown and written side by side by so many threads. With more than one,
+  // TensorSource::read is called from several threads at once and not in order.
+  std::size_t threads = 1;
+  // Is shown every block of the file (the last may be shorter) with its number.
+  std::function<void(std::size_t, std::span<const std::byte>)> on_block;
+};
+
+// Writes tensors in the order given, syncs and closes. Takes the disk space before the first byte,
+// and `threads` blocks of memory. Names must differ.
 void write_safetensors(FileSystem& files, const std::filesystem::path& path,
                        std::span<const TensorSource> tensors, const Metadata& metadata = {},
-                       std::size_t block_bytes = 8u << 20,
-                       const std::function<void(std::span<const std::byte>)>& on_block = {});
+                       const SafetensorsWriting& writing = {});
 
 // A header as read and checked. Tensors are in the order of their data.
 struct SafetensorsHeader {

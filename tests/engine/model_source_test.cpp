@@ -19,6 +19,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
+RunState at_step(std::int64_t step) {
+  RunState state;
+  state.step = step;
+  return state;
+}
+
 fs::path stories() {
   return test_data_folder() / "checkpoints/stories260K/hf";
 }
@@ -45,7 +51,8 @@ fs::path save_random_checkpoint(const fs::path& root, const ModelConfig& model, 
   test.model.initialize(static_cast<std::uint64_t>(step));
   return save_checkpoint(FileSystem::real(), root / "checkpoints", step,
                          model_files(test.model.context(), test.model.transformer(), nullptr),
-                         run_state(config, step, 0, {}));
+                         run_state(config, at_step(step)))
+      .path;
 }
 
 TEST(ModelSource, Stories260KContinuesExactlyAsPublished) {
@@ -141,7 +148,7 @@ TEST(ModelSource, RowsDecayUpToTheCheckpointsStep) {
                        }
                      }}}});
   save_checkpoint(FileSystem::real(), folder / "checkpoints", 10, files,
-                  run_state(config, 10, 0, {}));
+                  run_state(config, at_step(10)));
 
   TestModel loaded(config.model, inference_rows(1));
   loaded.model.load(find_model(folder.path()));

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -64,63 +65,35 @@ inline void spill(const std::filesystem::path& path, const std::string& text) {
   std::ofstream(path, std::ios::binary | std::ios::trunc) << text;
 }
 
-// A disk whose operation number `fail_at` (counted from 0) fails. With `half` a failing write
-// writes half of its bytes first, as a full disk does.
+// A disk whose system call number `fail_at` (counted from 0) fails with `error`. With `half` a
+// failing write writes a few bytes first, as a full disk does. `room`: the free space it reports.
 class FaultyFileSystem : public FileSystem {
  public:
-  explicit FaultyFileSystem(int fail_at, bool half = false) : fail_at_(fail_at), half_(half) {}
+  explicit FaultyFileSystem(int fail_at, bool half = false, int error = EIO)
+      : fail_at_(fail_at), half_(half), error_(error) {}
 
   int operations() const { return count_; }
   std::uint64_t room = UINT64_MAX;
+  // No write takes more than so many bytes.
+  std::uint64_t most_bytes = UINT64_MAX;
 
-  int create(const std::filesystem::path& path) override {
-    step("create");
-    return FileSystem::create(path);
-  }
-  void write(int descriptor, std::span<const std::byte> bytes, std::uint64_t offset,
-             const std::filesystem::path& path) override {
-    if (count_ == fail_at_ && half_) {
-      FileSystem::write(descriptor, bytes.first(bytes.size() / 2), offset, path);
+ protected:
+  Fault fault(Call call, const std::filesystem::path& /*path*/) override {
+    if (call == Call::free_bytes) return {0, room};
+    const int number = count_++;
+    if (number != fail_at_) return {0, most_bytes};
+    if (call == Call::write && half_.exchange(false)) {
+      --count_;
+      return {0, 7};
     }
-    step("write");
-    FileSystem::write(descriptor, bytes, offset, path);
-  }
-  void sync(int descriptor, const std::filesystem::path& path) override {
-    step("sync");
-    FileSystem::sync(descriptor, path);
-  }
-  void sync_folder(const std::filesystem::path& path) override {
-    step("sync_folder");
-    FileSystem::sync_folder(path);
-  }
-  void close(int descriptor, const std::filesystem::path& path) override {
-    FileSystem::close(descriptor, path);
-    step("close");
-  }
-  void rename(const std::filesystem::path& from, const std::filesystem::path& to) override {
-    step("rename");
-    FileSystem::rename(from, to);
-  }
-  void make_folder(const std::filesystem::path& path) override {
-    step("make_folder");
-    FileSystem::make_folder(path);
-  }
-  void remove_all(const std::filesystem::path& path) override {
-    step("remove_all");
-    FileSystem::remove_all(path);
-  }
-  std::uint64_t free_bytes(const std::filesystem::path& path) override {
-    return std::min(room, FileSystem::free_bytes(path));
+    return {error_};
   }
 
  private:
-  void step(const char* operation) {
-    if (count_++ == fail_at_) fail_input("injected fault in {}", operation);
-  }
-
   int fail_at_;
-  bool half_;
-  int count_ = 0;
+  std::atomic<bool> half_;
+  int error_;
+  std::atomic<int> count_{0};
 };
 
 }  // namespace memengine::testing_io

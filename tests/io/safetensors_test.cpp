@@ -4,6 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+#include <mutex>
+
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -61,11 +64,24 @@ TEST(Safetensors, RoundTripsEveryDtypeInOddBlocks) {
     const auto path = folder / "a.safetensors";
     const Metadata metadata{{"format", "pt"}};
     std::string seen;
-    write_safetensors(FileSystem::real(), path, tensors, metadata, block,
-                      [&](std::span<const std::byte> bytes) {
-                        EXPECT_LE(bytes.size(), block);
-                        seen.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-                      });
+    std::mutex mutex;
+    std::map<std::size_t, std::string> blocks;
+    SafetensorsWriting writing;
+    writing.block_bytes = block;
+    writing.threads = block % 2 == 0 ? 1 : 4;
+    writing.on_block = [&](std::size_t number, std::span<const std::byte> bytes) {
+      EXPECT_LE(bytes.size(), block);
+      const std::lock_guard lock(mutex);
+      EXPECT_TRUE(blocks
+                      .emplace(number, std::string(reinterpret_cast<const char*>(bytes.data()),
+                                                   bytes.size()))
+                      .second);
+    };
+    write_safetensors(FileSystem::real(), path, tensors, metadata, writing);
+    for (const auto& [number, bytes] : blocks) {
+      EXPECT_EQ(number * block, seen.size());
+      seen += bytes;
+    }
     EXPECT_EQ(seen, slurp(path));
     EXPECT_EQ(seen.size(), safetensors_bytes(tensors, metadata));
     const SafetensorsReader reader(path);
