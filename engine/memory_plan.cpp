@@ -30,32 +30,34 @@ std::string bytes_text(std::int64_t bytes) {
   return fmt::format("{} bytes", bytes);
 }
 
-void check_plan(const MemoryPlan& plan, Device device) {
+std::optional<std::string> plan_shortage(const MemoryPlan& plan, Device device) {
   const std::int64_t free_host = free_memory_bytes(Device::cpu);
   std::int64_t host = plan.host_bytes();
   if (device == Device::cpu) {
     host += plan.device_bytes();
-  } else if (plan.device_bytes() > free_memory_bytes(device)) {
-    fail_input(
-        "the plan needs {} of GPU memory, {} are free: lower data.batch_size or data.seq_len, or "
-        "set model.productkey_args.zero_copy=true to keep the value table in host memory",
-        bytes_text(plan.device_bytes()), bytes_text(free_memory_bytes(device)));
+  } else if (const std::int64_t free = free_memory_bytes(device); plan.device_bytes() > free) {
+    return fmt::format("the plan needs {} of GPU memory, {} are free",
+                       bytes_text(plan.device_bytes()), bytes_text(free));
   }
-  if (host > free_host) {
-    // The advice follows what takes the most.
-    const auto tables = [](const std::map<std::string, std::int64_t>& parts) {
-      std::int64_t bytes = 0;
-      for (const char* purpose : {"value table", "memory layers"}) {
-        if (parts.contains(purpose)) bytes += parts.at(purpose);
-      }
-      return bytes;
-    };
-    const std::int64_t memory = tables(plan.host) + tables(plan.device);
-    fail_input("the plan needs {} of host memory, {} are free: lower {}", bytes_text(host),
-               bytes_text(free_host),
-               2 * memory > host ? "model.productkey_args.mem_n_keys (or data.batch_size)"
-                                 : "data.batch_size, data.seq_len or the model's size");
+  if (host <= free_host) return std::nullopt;
+  return fmt::format("the plan needs {} of host memory, {} are free", bytes_text(host),
+                     bytes_text(free_host));
+}
+
+void check_plan(const MemoryPlan& plan, Device device) {
+  const std::optional<std::string> shortage = plan_shortage(plan, device);
+  if (!shortage) return;
+  // The advice follows what takes the most.
+  std::int64_t memory = 0;
+  for (const auto* parts : {&plan.host, &plan.device}) {
+    for (const char* purpose : {"value table", "memory layers"}) {
+      if (parts->contains(purpose)) memory += parts->at(purpose);
+    }
   }
+  fail_input("{}: lower {}", *shortage,
+             2 * memory > plan.host_bytes() + plan.device_bytes()
+                 ? "model.productkey_args.mem_n_keys (or data.batch_size)"
+                 : "data.batch_size, data.seq_len or the model's size");
 }
 
 std::string plan_text(const MemoryPlan& plan, Device device) {

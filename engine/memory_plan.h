@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "engine/runtime/context.h"
@@ -17,6 +18,10 @@ struct MemoryPlan {
   std::int64_t device_bytes() const;
   std::int64_t host_bytes() const;
 };
+
+// What is asked and what there is, where the plan exceeds what is free now: "the plan needs 3 GiB
+// of GPU memory, 2 GiB are free".
+std::optional<std::string> plan_shortage(const MemoryPlan& plan, Device device);
 
 // Input error, naming the keys to lower, when the plan exceeds what is free now.
 void check_plan(const MemoryPlan& plan, Device device);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/plan_advice.h"
 #include "engine/runtime/runtime_cuda.h"
 #include "kernels/reduce.h"
 
@@ -125,7 +126,9 @@ TrainingModel::TrainingModel(const RunConfig& config, Runtime& runtime)
   const Device device = runtime.context().device;
   const ModelSize size = staged_size(config, device);
   plan_ = plan(config, size, device);
-  check_plan(plan_, device);
+  if (const auto shortage = plan_shortage(plan_, device)) {
+    fail_input("{}: {}", *shortage, keys_that_fit(config, device));
+  }
 
   ModelMemory planned;
   const Parts counted(config, size, planned);

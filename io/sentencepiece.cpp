@@ -92,7 +92,11 @@ class SentencePieceTokenizer final : public Tokenizer {
 }  // namespace
 
 std::unique_ptr<Tokenizer> load_sentencepiece(const std::filesystem::path& path) {
-  return std::make_unique<SentencePieceTokenizer>(path.string(), read_tokenizer_file(path));
+  return parse_sentencepiece(path.string(), read_tokenizer_file(path));
+}
+
+std::unique_ptr<Tokenizer> parse_sentencepiece(const std::string& where, const std::string& model) {
+  return std::make_unique<SentencePieceTokenizer>(where, model);
 }
 
 }  // namespace memengine

@@ -2,7 +2,10 @@
 #include "engine/runtime/device_memory.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
@@ -40,23 +43,43 @@ void free_pinned(void* address) {
   if constexpr (cuda_build) cuda::free_pinned(address);
 }
 
+namespace {
+
+std::string size_text(std::int64_t bytes) {
+  const auto size = static_cast<double>(bytes);
+  return bytes >= 1 << 30 ? format_text("{:.1f} GiB", size / (1 << 30))
+                          : format_text("{:.1f} MiB", size / (1 << 20));
+}
+
+// The limit on page-locked memory, as the shell knows it.
+std::string locked_limit_text() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
+    return "unlimited";
+  }
+  return size_text(static_cast<std::int64_t>(limit.rlim_cur));
+}
+
+}  // namespace
+
 HostBlock::HostBlock(std::int64_t bytes, bool pinned, const std::string& purpose)
     : bytes_(bytes), pinned_(pinned) {
   const std::int64_t available = free_memory_bytes(Device::cpu);
   if (bytes > available) {
     fail_input(
-        "{} needs {:.1f} GiB of host memory, {:.1f} GiB are free: lower "
-        "model.productkey_args.mem_n_keys",
-        purpose, static_cast<double>(bytes) / (1 << 30),
-        static_cast<double>(available) / (1 << 30));
+        "{} needs {} of host memory, {} are free: lower model.productkey_args.mem_n_keys, by a "
+        "factor of {:.2f} at least",
+        purpose, size_text(bytes), size_text(available),
+        std::sqrt(static_cast<double>(bytes) /
+                  static_cast<double>(std::max<std::int64_t>(available, 1))));
   }
   void* address = mmap(nullptr, static_cast<std::size_t>(bytes), PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (address == MAP_FAILED) {
     fail_input(
-        "{} needs {:.1f} GiB of host memory and the system refuses it: lower "
+        "{} needs {} of host memory and the system refuses it ({} are free): lower "
         "model.productkey_args.mem_n_keys",
-        purpose, static_cast<double>(bytes) / (1 << 30));
+        purpose, size_text(bytes), size_text(available));
   }
   data_ = static_cast<std::byte*>(address);
   madvise(address, static_cast<std::size_t>(bytes), MADV_HUGEPAGE);
@@ -72,9 +95,9 @@ HostBlock::HostBlock(std::int64_t bytes, bool pinned, const std::string& purpose
         pinned_ = false;
         release();
         fail_input(
-            "{}: cannot page-lock {:.1f} GiB of host memory ({}): lower "
-            "model.productkey_args.mem_n_keys or raise `ulimit -l`",
-            purpose, static_cast<double>(bytes) / (1 << 30), refusal);
+            "{}: cannot page-lock {} of host memory ({}; {} are free, `ulimit -l` is {}): raise "
+            "the limit or lower model.productkey_args.mem_n_keys",
+            purpose, size_text(bytes), refusal, size_text(available), locked_limit_text());
       }
     }
   }

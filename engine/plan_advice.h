@@ -1,0 +1,16 @@
+// What to lower, and to which value, when a config's plan does not fit.
+#pragma once
+
+#include <string>
+
+#include "engine/config.h"
+#include "engine/runtime/context.h"
+
+namespace memengine {
+
+// Keys of which each alone would make the plan fit into what is free now, with the largest value
+// that does: "data.batch_size=8 (now 32) or model.productkey_args.mem_n_keys=512 (now 1024)". Where
+// none does alone, says so.
+std::string keys_that_fit(const RunConfig& config, Device device);
+
+}  // namespace memengine

@@ -1,0 +1,88 @@
+#!/bin/bash
+# Kills a training run with SIGKILL at random moments, starts it again each time with the same
+# command, and compares what is left in the end with a run that nobody disturbed: every loss of
+# metrics.jsonl and every byte of the last checkpoint.
+#
+#   tests/kill_loop.sh PROGRAM [KILLS] [SEED]
+#
+# A checkpoint is written every second step, so that many kills fall into a save; increments, full
+# checkpoints and the removal of old ones all take part.
+set -eu
+program=$(realpath "$1")
+kills=${2:-200}
+RANDOM=${3:-1}
+export OMP_NUM_THREADS=1
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+
+for i in $(seq 0 19); do
+  words=""
+  for word in $(seq 0 $((10 + 7 * i))); do
+    words+="the $([ $((word % 3)) = 0 ] && echo quick || echo lazy)"
+    words+="$([ $((word % 5)) = $((i % 5)) ] && echo ' fox ' || echo ' dog ')"
+  done
+  echo "{\"text\": \"$words\"}"
+done > texts.jsonl
+cat > config.yaml << 'YAML'
+name: killed
+dump_dir: run
+seed: 7
+steps: 100000
+device: cpu
+optim: {lr: 3e-3, warmup: 10, scheduler: constant}
+model:
+  dim: 32
+  n_layers: 2
+  n_heads: 2
+  multiple_of: 32
+  productkey_args: {is_enabled: true, layers: "1", mem_n_keys: 64, mem_heads: 2, mem_knn: 4,
+                    mem_k_dim: 16, mem_query_norm: batchnorm, value_weight_decay: 0.1}
+data: {root_dir: data, batch_size: 2, seq_len: 33, tokenizer: {name: bytes}}
+checkpoint: {dump: {every: 2, keep: 2}}
+logging: {freq: 1}
+YAML
+"$program" prepare texts.jsonl --tokenizer bytes --out data > /dev/null
+
+newest() { ls run/checkpoints 2> /dev/null | grep -E '^[0-9]{10}$' | tail -1; }
+
+during_save=0
+for kill in $(seq "$kills"); do
+  "$program" train config.yaml > out.txt 2> error.txt &
+  pid=$!
+  # Up to a third of a second after the first step, or at any moment of the start-up.
+  sleep "0.$(printf '%03d' $((RANDOM % 350)))"
+  if ! kill -9 $pid 2> /dev/null; then
+    echo "kill $kill: the run ended by itself:" >&2
+    cat out.txt error.txt >&2
+    exit 1
+  fi
+  wait $pid 2> /dev/null || true
+  if [ -s error.txt ]; then
+    echo "kill $kill: the restart complained:" >&2
+    cat error.txt >&2
+    exit 1
+  fi
+  if grep -q "passing over" out.txt; then
+    echo "kill $kill: a checkpoint was damaged:" >&2
+    cat out.txt >&2
+    exit 1
+  fi
+  if ls -d run/checkpoints/.saving-* > /dev/null 2>&1; then during_save=$((during_save + 1)); fi
+done
+step=$((10#$(newest) + 10))
+"$program" train config.yaml steps=$step > out.txt
+"$program" train config.yaml steps=$step dump_dir=whole checkpoint.dump.every=0 > /dev/null
+"$program" train config.yaml steps=$step dump_dir=again > /dev/null
+
+losses() { grep -o '"loss/out": [^,]*' "$1/metrics.jsonl"; }
+[ "$(losses run | wc -l)" = "$step" ] || { echo "$(losses run | wc -l) losses of $step" >&2; exit 1; }
+cmp <(losses run) <(losses whole)
+last=$(printf '%010d' "$step")
+for file in model.safetensors optimizer.safetensors; do
+  cmp "run/checkpoints/$last/$file" "again/checkpoints/$last/$file"
+done
+"$program" inspect run > inspect.txt
+grep -q "agrees with its checksum" inspect.txt
+echo "$kills kills, $during_save of them during a save, $step steps: the same to the last bit"
