@@ -284,7 +284,6 @@ void note_idle_keys(const ConfigReader& reader, const RunConfig& run,
        "checkpoint.dump.keep counts all checkpoints");
   note("optim.annealing_step", run.optim.annealing_step != defaults.optim.annealing_step,
        "no schedule of the reference reads it");
-  note("data.load_async", !run.data.load_async, "batches are always prepared ahead");
 }
 
 RunConfig run_from(ConfigReader reader, const std::string& name) {

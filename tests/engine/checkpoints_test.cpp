@@ -258,11 +258,11 @@ TEST_F(Checkpoints, OneRunAtATimeInAFolderOfCheckpoints) {
 TEST_F(Checkpoints, KeysWithoutEffectAreSaid) {
   const TrainingRecord record =
       train("run", {"model.seed=3", "logging.acc_freq=2", "profiling.run=true",
-                    "checkpoint.eval.keep=3", "optim.annealing_step=7", "data.load_async=false"});
+                    "checkpoint.eval.keep=3", "optim.annealing_step=7"});
   EXPECT_EQ(error, "");
   const std::string log = file_bytes(folder_ / "run/train.log");
   for (const char* key : {"model.seed", "logging.acc_freq", "profiling.run", "checkpoint.eval.keep",
-                          "optim.annealing_step", "data.load_async"}) {
+                          "optim.annealing_step"}) {
     EXPECT_TRUE(record.was_told(std::string(key) + " has no effect here")) << key;
     EXPECT_NE(log.find(std::string(key) + " has no effect here"), std::string::npos) << key;
   }
