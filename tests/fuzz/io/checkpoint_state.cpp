@@ -33,7 +33,10 @@ std::vector<std::string> fuzz_seeds() {
   state.sections["loader"] = {{"weight", 0.5}, {"shuffled", true}, {"drawn", INT64_MAX}};
   state.files["model.safetensors"] = {10, 4, {1, 2, UINT64_MAX}};
   std::vector<std::string> seeds = {memengine::write_state(state)};
-  state.increment = memengine::Increment{{3, "0123456789abcdef"}, {{"table", "table.rows"}}};
+  state.increment.emplace();
+  state.increment->base.step = 3;
+  state.increment->base.checksum = "0123456789abcdef";
+  state.increment->patches["table"] = "table.rows";
   seeds.push_back(memengine::write_state(state));
   for (const char* text : {"", "{}", "[]", "null", "{\"format\":\"memengine checkpoint\"}",
                            "{\"format\":\"memengine checkpoint\",\"version\":2,\"base\":3}"}) {

@@ -9,7 +9,7 @@ namespace {
 // A field of wire type 2 (length-delimited) and of type 0 (varint); sizes below 2^14.
 std::string varint(unsigned value) {
   std::string bytes;
-  for (; value >= 0x80; value >>= 7) bytes += static_cast<char>(value & 0x7f | 0x80);
+  for (; value >= 0x80; value >>= 7) bytes += static_cast<char>((value & 0x7f) | 0x80);
   return bytes + static_cast<char>(value);
 }
 std::string field(unsigned number, const std::string& bytes) {
