@@ -27,14 +27,15 @@ void forward(T* out, const T* up, const T* gate, std::int64_t rows, std::int64_t
 }
 
 // Element c is read from all inputs before any output of it is written, so they may be one memory.
-template <typename T>
-void backward(T* dup, T* dgate, const T* dout, const T* up, const T* gate, std::int64_t rows,
+// restore: dout becomes the forward pass's output.
+template <bool restore, typename T, typename Dout>
+void backward(T* dup, T* dgate, Dout* dout, const T* up, const T* gate, std::int64_t rows,
               std::int64_t columns, std::int64_t stride) {
 #pragma omp parallel for
   for (std::int64_t n = 0; n < rows; ++n) {
     T* du = dup + n * stride;
     T* dg = dgate + n * stride;
-    const T* dy = dout + n * columns;
+    Dout* dy = dout + n * columns;
     const T* u = up + n * stride;
     const T* g = gate + n * stride;
 #pragma omp simd
@@ -42,6 +43,7 @@ void backward(T* dup, T* dgate, const T* dout, const T* up, const T* gate, std::
       const T s = sigmoid(g[c]);
       const T to_up = dy[c] * g[c] * s;
       const T to_gate = dy[c] * u[c] * s * (T(1) + g[c] * (T(1) - s));
+      if constexpr (restore) dy[c] = u[c] * g[c] * s;
       du[c] = to_up;
       dg[c] = to_gate;
     }
@@ -60,15 +62,15 @@ void swiglu_forward(const Context& context, Tensor out, Tensor gate_up) {
   });
 }
 
-void swiglu_backward(const Context& context, Tensor dgate_up, Tensor dout, Tensor gate_up) {
-  MEMENGINE_ON_CUDA(context, cuda::swiglu_backward(context, dgate_up, dout, gate_up));
+void swiglu_backward(const Context& context, Tensor dgate_up, Tensor out, Tensor gate_up) {
+  MEMENGINE_ON_CUDA(context, cuda::swiglu_backward(context, dgate_up, out, gate_up));
   const std::int64_t columns = gate_up.dim(gate_up.rank() - 1) / 2;
   const std::int64_t rows = gate_up.size() / (2 * columns);
-  dispatch_floating(dout.dtype(), [&]<typename T>() {
+  dispatch_floating(out.dtype(), [&]<typename T>() {
     const T* gate = gate_up.as<T>();
     T* dgate = dgate_up.as<T>();
-    backward(dgate + columns, dgate, dout.as<T>(), gate + columns, gate, rows, columns,
-             2 * columns);
+    backward<true>(dgate + columns, dgate, out.as<T>(), gate + columns, gate, rows, columns,
+                   2 * columns);
   });
 }
 
@@ -85,8 +87,8 @@ void silu_gate_backward(const Context& context, Tensor dx, Tensor dgate, Tensor 
   MEMENGINE_ON_CUDA(context, cuda::silu_gate_backward(context, dx, dgate, dout, x, gate));
   const std::int64_t columns = x.dim(x.rank() - 1);
   dispatch_floating(dout.dtype(), [&]<typename T>() {
-    backward(dx.as<T>(), dgate.as<T>(), dout.as<T>(), x.as<T>(), gate.as<T>(), x.size() / columns,
-             columns, columns);
+    backward<false>(dx.as<T>(), dgate.as<T>(), dout.as<const T>(), x.as<T>(), gate.as<T>(),
+                    x.size() / columns, columns, columns);
   });
 }
 

@@ -47,11 +47,12 @@ __global__ void __launch_bounds__(threads)
   store(out + row * features + column, u);
 }
 
-// dgate, dup, gate and up have rows `stride` apart, dout `features`.
-template <typename T, int width>
+// dgate, dup, gate and up have rows `stride` apart, dout `features`. restore: dout becomes the
+// forward pass's output.
+template <typename T, int width, bool restore>
 __global__ void __launch_bounds__(threads)
-    backward_kernel(T* dgate, T* dup, const T* dout, const T* gate, const T* up,
-                    std::int64_t stride, std::int64_t rows, int features) {
+    backward_kernel(T* dgate, T* dup, T* dout, const T* gate, const T* up, std::int64_t stride,
+                    std::int64_t rows, int features) {
   const std::int64_t row = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
   const int column = static_cast<int>(blockIdx.y * blockDim.x + threadIdx.x) * width;
   if (row >= rows || column >= features) return;
@@ -67,7 +68,9 @@ __global__ void __launch_bounds__(threads)
     const float gate_i = g[i];
     const float up_i = u[i];
     silu_gradient(d[i], gate_i, up_i, &g[i], &u[i]);
+    if constexpr (restore) d[i] = up_i * silu(gate_i);
   }
+  if constexpr (restore) store(dout + row * features + column, d);
   store(dgate + place, g);
   store(dup + place, u);
 }
@@ -108,16 +111,16 @@ void swiglu_forward(const Context& context, Tensor out, Tensor gate_up) {
   MEMENGINE_LAUNCH_CHECK("swiglu_forward");
 }
 
-void swiglu_backward(const Context& context, Tensor dgate_up, Tensor dout, Tensor gate_up) {
+void swiglu_backward(const Context& context, Tensor dgate_up, Tensor out, Tensor gate_up) {
   const std::int64_t features = gate_up.dim(gate_up.rank() - 1) / 2;
   const std::int64_t rows = gate_up.size() / (2 * features);
-  dispatch_storage("swiglu_backward", dout.dtype(), [&]<typename T>() {
+  dispatch_storage("swiglu_backward", out.dtype(), [&]<typename T>() {
     T* dgate = dgate_up.as<T>();
     const T* gate = gate_up.as<T>();
-    const bool vectors = in_vectors<T>(features, {dout.data(), dgate, gate});
+    const bool vectors = in_vectors<T>(features, {out.data(), dgate, gate});
     over_rows<T>(rows, features, vectors, [&]<int width>(dim3 grid, dim3 block) {
-      backward_kernel<T, width><<<grid, block, 0, context.stream>>>(
-          dgate, dgate + features, dout.as<T>(), gate, gate + features, 2 * features, rows,
+      backward_kernel<T, width, true><<<grid, block, 0, context.stream>>>(
+          dgate, dgate + features, out.as<T>(), gate, gate + features, 2 * features, rows,
           static_cast<int>(features));
     });
   });
@@ -145,7 +148,7 @@ void silu_gate_backward(const Context& context, Tensor dx, Tensor dgate, Tensor 
     const bool vectors =
         in_vectors<T>(features, {dx.data(), dgate.data(), dout.data(), x.data(), gate.data()});
     over_rows<T>(rows, features, vectors, [&]<int width>(dim3 grid, dim3 block) {
-      backward_kernel<T, width><<<grid, block, 0, context.stream>>>(
+      backward_kernel<T, width, false><<<grid, block, 0, context.stream>>>(
           dgate.as<T>(), dx.as<T>(), dout.as<T>(), gate.as<T>(), x.as<T>(), features, rows,
           static_cast<int>(features));
     });

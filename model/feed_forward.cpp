@@ -1,6 +1,8 @@
 // The dense feed-forward, forward and backward side by side.
 //
-// Only gate_up is kept: silu(gate) * up is cheaper to compute again than to store for every layer.
+// Only gate_up is kept. The backward pass needs silu(gate) * up again, for w2's gradient: SwiGLU's
+// own backward pass, which reads gate and up anyway, leaves it in place of the gradient it has
+// used.
 #include "model/feed_forward.h"
 
 #include <cmath>
@@ -47,10 +49,9 @@ void DenseFeedForward::backward(const Context& context, Tensor dx, Tensor dout, 
   const Tensor gate_up = gate_up_.rows(0, x.dim(0));
   const Tensor hidden = hidden_activation_.rows(0, x.dim(0));
   const Tensor dgate_up = dgate_up_.rows(0, x.dim(0));
-  swiglu_forward(context, hidden, gate_up);
+  linear_backward_input(context, hidden, dout, w2_.compute, false);  // d(hidden)
+  swiglu_backward(context, dgate_up, hidden, gate_up);               // hidden itself again
   linear_backward_weight(context, w2_.gradient, {}, dout, hidden);
-  linear_backward_input(context, hidden, dout, w2_.compute, false);  // hidden is now d(hidden)
-  swiglu_backward(context, dgate_up, hidden, gate_up);
   linear_backward_weight(context, w13_.gradient, {}, dgate_up, x);
   linear_backward_input(context, dx, dgate_up, w13_.compute, false);
 }

@@ -63,8 +63,7 @@ void OpBench::transformer() {
     const std::int64_t all_heads = shape.heads + 2 * shape.kv_heads;
     linear("linear qkv", tokens_, dim_, all_heads * shape.head_dim, false, every_layer);
     linear("linear attention out", tokens_, shape.heads * shape.head_dim, dim_, false, every_layer);
-    bench_.reserve_scratch(
-        attention_scratch_bytes(context.device, dtype_, batch_, length_, shape));
+    bench_.reserve_scratch(attention_scratch_bytes(context.device, dtype_, batch_, length_, shape));
     std::vector<std::int32_t> places(static_cast<std::size_t>(tokens_));
     for (std::size_t i = 0; i < places.size(); ++i) {
       places[i] = static_cast<std::int32_t>(static_cast<std::int64_t>(i) % length_);
@@ -113,9 +112,9 @@ void OpBench::transformer() {
     const Tensor dgate_up = activation({tokens_, 2 * hidden});
     const Tensor out = activation({tokens_, hidden});
     const std::string shape = format_text("[{}, {}]", tokens_, hidden);
-    measure("swiglu forward", shape, 2 * calls, memory_work(3 * elements),
+    measure("swiglu forward", shape, calls, memory_work(3 * elements),
             [&] { swiglu_forward(context, out, gate_up); });
-    measure("swiglu backward", shape, calls, memory_work(5 * elements),
+    measure("swiglu backward, forward again", shape, calls, memory_work(6 * elements),
             [&] { swiglu_backward(context, dgate_up, out, gate_up); });
     bench_.clear();
   }

@@ -251,6 +251,7 @@ __device__ void multiply(Shared& shared, const Arguments& a, const Work& work, i
     publish_shared();
     shared.dquery_there[half].arrive();
     wgmma_wait<0>(dkey);
+    __syncwarp();  // all lanes have read this stage
     if (lane == 0) shared.used[stage].arrive();
     query_tile = query_tile + 1 < work.end_tile ? query_tile + 1 : work.first_tile;
   }
