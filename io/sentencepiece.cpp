@@ -1,5 +1,5 @@
-// The library reads the model, decodes, and segments where no faster way is exact; the meaning of a
-// single piece is ours.
+// The library reads the model and decodes; segmentation is ours for the models that are in use (see
+// sentencepiece_model.h and sentencepiece_unigram.h), and so is the meaning of a single piece.
 //
 // SentencePiece writes a space as U+2581 and a byte without a piece of its own as <0xHH>; a piece's
 // text turns both back. The model puts one space before every text (if it was trained so), which
@@ -10,6 +10,7 @@
 
 #include "engine/runtime/error.h"
 #include "io/sentencepiece_model.h"
+#include "io/sentencepiece_unigram.h"
 #include "io/utf8.h"
 
 namespace memengine {
@@ -24,6 +25,7 @@ class SentencePieceTokenizer final : public Tokenizer {
       fail_input("{} is not a SentencePiece model", where);
     }
     bpe_ = SentencePieceBpe::parse(model);
+    if (!bpe_) unigram_ = SentencePieceUnigram::parse(model);
     pieces_.resize(static_cast<std::size_t>(processor_.GetPieceSize()));
     for (std::int32_t id = 0; id < vocab_size(); ++id) pieces_[id] = piece_bytes(id);
   }
@@ -35,6 +37,7 @@ class SentencePieceTokenizer final : public Tokenizer {
       text = repaired;
     }
     if (bpe_) return bpe_->encode_append(text, ids);
+    if (unigram_) return unigram_->encode_append(text, ids);
     std::vector<int> encoded;
     const auto status = processor_.Encode({text.data(), text.size()}, &encoded);
     if (!status.ok()) fail_internal("SentencePiece cannot encode: {}", status.ToString());
@@ -85,8 +88,10 @@ class SentencePieceTokenizer final : public Tokenizer {
   }
 
   sentencepiece::SentencePieceProcessor processor_;
-  std::unique_ptr<SentencePieceBpe> bpe_;  // when the model is of the kind that allows it
-  std::vector<std::string> pieces_;        // each token's text, by id
+  // At most one of them: the model's kind, when it is one that we segment by ourselves.
+  std::unique_ptr<SentencePieceBpe> bpe_;
+  std::unique_ptr<SentencePieceUnigram> unigram_;
+  std::vector<std::string> pieces_;  // each token's text, by id
 };
 
 }  // namespace

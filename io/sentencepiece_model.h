@@ -3,7 +3,7 @@
 // The library merges a whole document at once over one heap. But where no piece has white space
 // (U+2581) behind another character, no merge ever crosses the start of a run of white space, so
 // each word can be merged alone, and most words are one piece anyway: one look-up. The ids are the
-// same and the speed is another. Models of any other kind are left to the library.
+// same and the speed is another.
 #pragma once
 
 #include <array>

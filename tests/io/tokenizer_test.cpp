@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <sentencepiece_processor.h>
+#include <sentencepiece_trainer.h>
 
 #include <numeric>
 #include <random>
@@ -105,12 +106,85 @@ TEST(Tokenizer, SentencePieceGivesTheLibrarysIds) {
     const auto tokenizer = load_tokenizer("sp", path);
     sentencepiece::SentencePieceProcessor library;
     ASSERT_TRUE(library.Load(path.string()).ok());
+    // Releases of the library choose differently among ways to cut that are equally good.
+    const auto sum = [&](const std::vector<int>& ids) {
+      double total = 0;
+      for (const int id : ids) total += library.GetScore(id);
+      return total;
+    };
+    const bool ties = std::string(model) == "sentencepiece_1k.model";
+    int different = 0;
     for (int i = 0; i < 3000; ++i) {
       const std::string text = random_text(random);
       std::vector<int> expected;
       ASSERT_TRUE(library.Encode(replace_invalid_utf8(text), &expected).ok());
-      ASSERT_EQ(tokenizer->encode(text, false, false), expected) << model << ": " << text;
+      const std::vector<int> ids = tokenizer->encode(text, false, false);
+      if (ids == expected) continue;
+      ++different;
+      ASSERT_TRUE(ties) << model << ": " << text;
+      ASSERT_EQ(ids.size(), expected.size()) << text;
+      ASSERT_NEAR(sum(ids), sum(expected), 1e-3) << text;
     }
+    EXPECT_LT(different, 100);
+  }
+}
+
+// Where ways to cut are equally good, the ids are those of release 0.2.3 whatever is installed.
+TEST(Tokenizer, SentencePieceChoosesAmongEqualsAsItsLatestRelease) {
+  MEMENGINE_REQUIRE_DATA();
+  const auto tokenizer =
+      load_tokenizer("sp", test_data_folder() / "tokenizers/sentencepiece_1k.model");
+  const auto ids = [&](const std::string& text) { return tokenizer->encode(text, false, false); };
+  using Ids = std::vector<std::int32_t>;
+  EXPECT_EQ(ids("wolllg"), (Ids{102, 21, 31, 88, 37}));
+  EXPECT_EQ(ids("gwlllg xlllo"), (Ids{4, 37, 63, 31, 88, 37, 4, 297, 31, 88, 21}));
+  EXPECT_EQ(ids("0lllllllll"), (Ids{4, 351, 31, 88, 88, 88, 88}));
+  EXPECT_EQ(ids("a ................."), (Ids{11, 4, 6, 269, 6, 6, 6, 269, 6}));
+  EXPECT_EQ(ids("---------"), (Ids{4, 35, 415, 415, 415, 415}));
+  EXPECT_EQ(ids(" \t "), (Ids{4, 0}));
+}
+
+// Models that replace characters, trained here; the library normalizes them too.
+TEST(Tokenizer, SentencePieceNormalizesAsTheLibraryDoes) {
+  const TemporaryFolder folder;
+  std::mt19937 random(11);
+  const std::vector<std::string> words = {"the",   "quick", "brown", "fox",
+                                          "jumps", "over",  "a",     "dog"};
+  // Wide letters, ligatures, fractions, composed and decomposed marks, several kinds of spaces.
+  const std::u32string odd = U"\uFF21\uFB01\u00BD\u1E69\u0323\u3000\u00A0\u200B\u3300\u4E00\t\n\1";
+  const auto text_of = [&](bool with_odd) {
+    std::string text;
+    for (std::size_t left = 1 + random() % 12; left > 0; --left) {
+      text += words[random() % words.size()] + std::string(random() % 3, ' ');
+      if (with_odd && random() % 2 == 0) append_utf8(text, odd[random() % odd.size()]);
+    }
+    return text;
+  };
+  std::string lines;
+  for (int i = 0; i < 300; ++i) lines += text_of(false) + "\n";
+  const auto input = folder.write("texts.txt", lines);
+  for (const std::string options :
+       {"--normalization_rule_name=nmt_nfkc",
+        "--normalization_rule_name=nmt_nfkc_cf --byte_fallback=true",
+        "--normalization_rule_name=nfkc --remove_extra_whitespaces=false "
+        "--add_dummy_prefix=false"}) {
+    const auto status = sentencepiece::SentencePieceTrainer::Train(
+        "--input=" + input.string() + " --model_prefix=" + (folder / "m").string() +
+        " --vocab_size=320 --hard_vocab_limit=false --minloglevel=2 --num_threads=1 " + options);
+    ASSERT_TRUE(status.ok()) << status.ToString();
+    const auto tokenizer = load_tokenizer("sp", folder / "m.model");
+    sentencepiece::SentencePieceProcessor library;
+    ASSERT_TRUE(library.Load((folder / "m.model").string()).ok());
+    int different = 0;
+    for (int i = 0; i < 1000; ++i) {
+      const std::string text = text_of(true);
+      std::vector<int> expected;
+      ASSERT_TRUE(library.Encode(text, &expected).ok());
+      const std::vector<int> ids = tokenizer->encode(text, false, false);
+      different += ids != expected;
+      EXPECT_EQ(tokenizer->decode(ids), tokenizer->decode(expected)) << options << ": " << text;
+    }
+    EXPECT_LT(different, 50) << options;  // ways that are equally good
   }
 }
 
