@@ -8,7 +8,10 @@
 
 #include <sentencepiece_processor.h>
 
+#include <exception>
+
 #include "engine/runtime/error.h"
+#include "io/one_line.h"
 #include "io/sentencepiece_model.h"
 #include "io/sentencepiece_unigram.h"
 #include "io/utf8.h"
@@ -20,8 +23,12 @@ class SentencePieceTokenizer final : public Tokenizer {
  public:
   SentencePieceTokenizer(const std::string& where, const std::string& model)
       : Tokenizer("sp", tokenizer_file_hash(model)) {
-    const auto status = processor_.LoadFromSerializedProto(model);
-    if (!status.ok() || processor_.GetPieceSize() <= 0) {
+    bool loaded = false;
+    try {
+      loaded = processor_.LoadFromSerializedProto(model).ok();
+    } catch (const std::exception&) {  // its trie throws at pieces that begin with a zero byte
+    }
+    if (!loaded || processor_.GetPieceSize() <= 0) {
       fail_input("{} is not a SentencePiece model", where);
     }
     bpe_ = SentencePieceBpe::parse(model);
@@ -40,7 +47,9 @@ class SentencePieceTokenizer final : public Tokenizer {
     if (unigram_) return unigram_->encode_append(text, ids);
     std::vector<int> encoded;
     const auto status = processor_.Encode({text.data(), text.size()}, &encoded);
-    if (!status.ok()) fail_internal("SentencePiece cannot encode: {}", status.ToString());
+    if (!status.ok())
+      fail_input("the SentencePiece model cannot encode this text: {}",
+                 one_line(status.ToString(), 200));
     ids.insert(ids.end(), encoded.begin(), encoded.end());
   }
 
@@ -48,7 +57,8 @@ class SentencePieceTokenizer final : public Tokenizer {
     for (const std::int32_t id : ids) check(id);
     std::string text;
     const auto status = processor_.Decode(std::vector<int>(ids.begin(), ids.end()), &text);
-    if (!status.ok()) fail_internal("SentencePiece cannot decode: {}", status.ToString());
+    if (!status.ok())
+      fail_input("the SentencePiece model cannot decode: {}", one_line(status.ToString(), 200));
     return replace_invalid_utf8(text);
   }
 

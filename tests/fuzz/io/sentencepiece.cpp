@@ -27,7 +27,7 @@ std::string piece(const std::string& text, float score, unsigned type) {
 }
 
 // Model kind 1 unigram, 2 BPE; with the 256 byte pieces or without.
-std::string model(unsigned kind, bool bytes) {
+std::string model(unsigned kind, bool bytes, const std::string& another = "es") {
   std::string proto = piece("<unk>", 0, 2) + piece("<s>", 0, 3) + piece("</s>", 0, 3);
   for (int value = 0; bytes && value < 256; ++value) {
     char name[8];
@@ -39,15 +39,18 @@ std::string model(unsigned kind, bool bytes) {
        {"th", "the", "\xe2\x96\x81the", "\xe2\x96\x81", "t", "h", "e", "a", "\xc3\xa9"}) {
     proto += piece(text, score -= 1, 1);
   }
+  proto += piece(another, score - 1, 1);
   // trainer_spec 2: model_type 3, vocab_size 4, byte_fallback 35; normalizer_spec 3: name 1.
-  proto += field(2, field(3, kind) + field(4, 12) + field(35, bytes ? 1u : 0u));
+  proto += field(2, field(3, kind) + field(4, 13) + field(35, bytes ? 1u : 0u));
   return proto + field(3, field(1, std::string("identity")) + field(3, 1u) + field(4, 0u));
 }
 
 }  // namespace
 
 std::vector<std::string> fuzz_seeds() {
-  return {model(2, true), model(2, false), model(1, true), model(1, false), "", "\x0a\xff\xff"};
+  return {model(2, true), model(2, false), model(1, true), model(1, false),
+          // At the second the library threw what nobody caught.
+          model(1, false, ""), model(1, false, std::string("\0e", 2)), "", "\x0a\xff\xff"};
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
