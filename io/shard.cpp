@@ -23,6 +23,9 @@ namespace {
 std::optional<ShardInfo> read_sidecar(const std::filesystem::path& path) {
   std::error_code ignored;
   if (!std::filesystem::exists(path, ignored)) return std::nullopt;
+  if (const auto bytes = std::filesystem::file_size(path, ignored); ignored || bytes > 1 << 20) {
+    fail_input("{} is not a shard's sidecar: it is no file of at most 1 MiB", path.string());
+  }
   std::ifstream file(path);
   const auto json = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
   ShardInfo info;

@@ -129,6 +129,7 @@ TEST(Shard, RefusesDamagedFiles) {
   refuses("is truncated", with_word(2, 2147483647), sidecar);
   refuses("not a shard's sidecar", good, "{");
   refuses("not a shard's sidecar", good, "[1]");
+  refuses("not a shard's sidecar", good, std::string((1 << 20) + 1, ' '));
   refuses("not a shard's sidecar", good, replaced("\"documents\"", "\"dokuments\""));
   refuses("not a shard's sidecar", good, replaced("99", "\"99\""));
   refuses("says 98 tokens but", good, replaced("99", "98"));
