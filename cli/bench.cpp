@@ -14,13 +14,11 @@ namespace {
 struct Arguments {
   bench::BenchOptions options;
   std::string device = "auto";
-  bool full = false;
 };
 
 void run(Arguments arguments) {
   bench::BenchOptions& options = arguments.options;
   options.device = choose_device(arguments.device);
-  if (arguments.full) options.table_gib = 32;
   if (!options.ceilings && !options.ops && !options.steps && options.profiled.empty()) {
     options.ceilings = options.ops = options.steps = true;
   }
@@ -63,9 +61,12 @@ void add_bench_command(CLI::App& program) {
   command->add_option("--config-folder", options.config_folder, "Where the cases' configs lie")
       ->capture_default_str();
   command->add_flag("--quick", options.quick, "Fewer repetitions and smaller sizes");
+  command->add_option("--data", options.data,
+                      "A folder of token shards for the steps, instead of random tokens");
+  command->add_option("--warm-up", options.warm_up, "Steps before those that are measured")
+      ->capture_default_str();
   command->add_option("--table-gib", options.table_gib, "Host memory to gather from, GiB")
       ->capture_default_str();
-  command->add_flag("--full", arguments->full, "The same as --table-gib 32");
   command->add_option("--json", options.json_path, "Also write the results to this file");
   command->callback([=] { run(*arguments); });
 }

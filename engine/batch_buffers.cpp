@@ -1,13 +1,14 @@
 // Device memory of a step's tokens.
 #include "engine/batch_buffers.h"
 
+#include <utility>
 #include <vector>
 
 #include "engine/runtime/runtime.h"
 
 namespace memengine {
 
-BatchBuffers::BatchBuffers(Device device, std::int64_t micro_batches, std::int64_t batch_size,
+BatchBuffers::BatchBuffers(Arena& arena, std::int64_t micro_batches, std::int64_t batch_size,
                            std::int64_t length, bool document_mask, std::int64_t window)
     : batch_size_(batch_size),
       length_(length),
@@ -15,24 +16,33 @@ BatchBuffers::BatchBuffers(Device device, std::int64_t micro_batches, std::int64
       window_(window),
       sequences_(batch_size) {
   const std::int64_t tokens = batch_size * length;
-  const auto build = [&](Arena& arena) {
-    const auto integers = [&](std::int64_t rows) {
-      return arena.allocate("batches", DType::i32, {rows * tokens});
-    };
-    tokens_ = integers(micro_batches);
-    targets_ = integers(micro_batches);
-    if (document_mask_) document_start_ = integers(micro_batches);
-    if (masked()) first_visible_ = integers(micro_batches);
-    positions_ = integers(1);
-    best_ = integers(1);
-    log_probabilities_ = arena.allocate("batches", DType::f32, {tokens});
-    loss_parts_ = arena.allocate("batches", DType::f64, {micro_batches});
-    loss_ = arena.allocate("batches", DType::f64, {1});
+  const auto integers = [&](std::int64_t rows) {
+    return arena.allocate("batches", DType::i32, {rows * tokens});
   };
+  tokens_ = integers(micro_batches);
+  targets_ = integers(micro_batches);
+  if (document_mask_) document_start_ = integers(micro_batches);
+  if (masked()) first_visible_ = integers(micro_batches);
+  positions_ = integers(1);
+  best_ = integers(1);
+  log_probabilities_ = arena.allocate("batches", DType::f32, {tokens});
+  loss_parts_ = arena.allocate("batches", DType::f64, {micro_batches});
+  loss_ = arena.allocate("batches", DType::f64, {1});
+}
+
+std::int64_t BatchBuffers::planned_bytes(std::int64_t micro_batches, std::int64_t batch_size,
+                                         std::int64_t length, bool document_mask,
+                                         std::int64_t window) {
   Arena planned;
-  build(planned);
-  arena_ = Arena(device, planned.planned_bytes());
-  build(arena_);
+  BatchBuffers(planned, micro_batches, batch_size, length, document_mask, window);
+  return planned.planned_bytes();
+}
+
+BatchBuffers::BatchBuffers(Device device, std::int64_t micro_batches, std::int64_t batch_size,
+                           std::int64_t length, bool document_mask, std::int64_t window) {
+  Arena arena(device, planned_bytes(micro_batches, batch_size, length, document_mask, window));
+  *this = BatchBuffers(arena, micro_batches, batch_size, length, document_mask, window);
+  arena_ = std::move(arena);
 }
 
 void BatchBuffers::initialize(const Context& context) {

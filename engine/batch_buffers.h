@@ -17,6 +17,10 @@ class BatchBuffers {
   BatchBuffers(Device device, std::int64_t micro_batches, std::int64_t batch_size,
                std::int64_t length, bool document_mask, std::int64_t window);
 
+  // What that allocates.
+  static std::int64_t planned_bytes(std::int64_t micro_batches, std::int64_t batch_size,
+                                    std::int64_t length, bool document_mask, std::int64_t window);
+
   // Writes the positions, which never change.
   void initialize(const Context& context);
 
@@ -38,12 +42,15 @@ class BatchBuffers {
   Tensor best() const { return best_; }
 
  private:
+  BatchBuffers(Arena& arena, std::int64_t micro_batches, std::int64_t batch_size,
+               std::int64_t length, bool document_mask, std::int64_t window);
+
   bool masked() const { return document_mask_ || window_ > 0; }
 
-  std::int64_t batch_size_;
-  std::int64_t length_;
-  bool document_mask_;
-  std::int64_t window_;
+  std::int64_t batch_size_ = 0;
+  std::int64_t length_ = 0;
+  bool document_mask_ = false;
+  std::int64_t window_ = 0;
   Arena arena_;
   Tensor tokens_, targets_, document_start_, first_visible_;  // [micro_batches, N]
   Tensor positions_;                                          // [N]

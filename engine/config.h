@@ -43,6 +43,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/runtime/context.h"
 #include "model/model_config.h"
 #include "optim/optim_config.h"
 
@@ -200,6 +201,8 @@ std::vector<std::pair<std::string, std::string>> config_values(const RunConfig& 
 // Input errors for values that contradict each other or cannot be served; load_* calls these. The
 // message names the key and its value.
 void validate(const ModelConfig& config);
+// The same for what this device cannot do.
+void check_device(const ModelConfig& config, Device device);
 void validate(const OptimConfig& config);
 void validate(const EvalConfig& config, bool standalone);
 void validate(const RunConfig& config);

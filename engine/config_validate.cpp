@@ -81,6 +81,17 @@ void validate_save(const char* key, const SaveEvery& save) {
 
 }  // namespace
 
+void check_device(const ModelConfig& model, Device device) {
+  constexpr std::int64_t most_knn = 128;  // kernels/product_key.h
+  const ProductKeyConfig& memory = model.productkey_args;
+  if (device == Device::cuda && memory.is_enabled && memory.mem_knn > most_knn) {
+    fail_input(
+        "model.productkey_args.mem_knn={} exceeds {}, the most that a GPU picks; lower it, raise "
+        "mem_heads instead, or use device=cpu",
+        memory.mem_knn, most_knn);
+  }
+}
+
 void validate(const ModelConfig& model) {
   in_range("model.dim", model.dim, 1, 1 << 20);
   in_range("model.n_layers", model.n_layers, 1, 10'000);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/config.h"
 #include "engine/hugging_face.h"
 #include "engine/model_files.h"
 #include "engine/runtime/runtime_cuda.h"
@@ -59,6 +60,7 @@ struct InferenceModel::Parts {
 
 MemoryPlan InferenceModel::plan(const ModelConfig& config, const InferenceSize& size,
                                 Device device) {
+  check_device(config, device);
   ModelMemory memory;
   const Parts parts(config, size, device, memory);
   MemoryPlan plan;

@@ -4,8 +4,10 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/batch_buffers.h"
 #include "engine/plan_advice.h"
 #include "engine/runtime/runtime_cuda.h"
+#include "engine/usage.h"
 #include "kernels/reduce.h"
 
 namespace memengine {
@@ -106,6 +108,7 @@ MemoryPlan TrainingModel::plan(const RunConfig& config, Device device) {
 }
 
 MemoryPlan TrainingModel::plan(const RunConfig& config, const ModelSize& size, Device device) {
+  check_device(config.model, device);
   ModelMemory memory;
   const Parts parts(config, size, memory);
   MemoryPlan plan;
@@ -116,6 +119,11 @@ MemoryPlan TrainingModel::plan(const RunConfig& config, const ModelSize& size, D
   plan.device["scratch"] += step_scratch_bytes(*parts.transformer, device) +
                             side_scratch_bytes(*parts.transformer, device);
   if (device == Device::cuda) plan.device["scratch"] += cuda::gemm_workspace_bytes;
+  plan.device["batches"] = BatchBuffers::planned_bytes(
+      config.grad_acc_steps, config.data.batch_size, config.data.seq_len,
+      config.model.document_mask, config.model.sliding_window.value_or(0));
+  const std::int64_t counts = UsageCounter::planned_bytes(*parts.transformer);
+  if (config.validation.every > 0 && counts > 0) plan.device["use of rows"] = counts;
   plan.host = memory.host.bytes_by_purpose();
   plan.checkpoint_bytes = checkpoint_bytes(*parts.transformer);
   return plan;

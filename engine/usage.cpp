@@ -54,6 +54,12 @@ UsageCounter::UsageCounter(Runtime& runtime, Transformer& transformer)
   }
 }
 
+std::int64_t UsageCounter::planned_bytes(const Transformer& transformer) {
+  std::int64_t bytes = 0;
+  for (const MemoryBank& bank : transformer.banks()) bytes += bank.values().rows().rows * 4;
+  return bytes;
+}
+
 void UsageCounter::count() {
   for (std::size_t i = 0; i < histograms_.size(); ++i) {
     const MemoryBank& bank = transformer_.banks()[i];

@@ -18,6 +18,9 @@ class UsageCounter {
  public:
   UsageCounter(Runtime& runtime, Transformer& transformer);
 
+  // What that allocates.
+  static std::int64_t planned_bytes(const Transformer& transformer);
+
   // Adds the picks of the forward pass just made, of full length.
   void count();
 

@@ -17,9 +17,11 @@ namespace memengine {
 
 // Where the parts of one row's record stand. Bytes; every part is aligned to its element.
 //   [ lo: v_dim x u16 | m: v_dim x (f32 | bf16) | v: likewise | last_step: u32 | padding to 16 ]
+// A table that is only read keeps `lo` alone.
 struct RecordLayout {
   std::int64_t v_dim = 0;
   DType moments = DType::f32;  // f32 or bf16
+  bool updated = true;         // false: no moments, no last step
 
   static constexpr std::int64_t align(std::int64_t bytes, std::int64_t to) {
     return (bytes + to - 1) / to * to;
@@ -31,7 +33,9 @@ struct RecordLayout {
   constexpr std::int64_t step_offset() const {
     return v_offset() + align(v_dim * element_bytes(moments), 16);
   }
-  constexpr std::int64_t bytes() const { return align(step_offset() + 4, 16); }
+  constexpr std::int64_t bytes() const {
+    return updated ? align(step_offset() + 4, 16) : m_offset();
+  }
 };
 
 // A table of `rows` rows; addresses are valid on the context's device (host memory is mapped).

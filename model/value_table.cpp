@@ -41,6 +41,7 @@ ValueTable::ValueTable(const std::string& name, const ModelConfig& config, Place
       memory.mem_value_dtype == ValueDtype::fp32 ? ValuePrecision::fp32 : ValuePrecision::bf16;
   rows_.rows = memory.rows();
   rows_.layout.v_dim = config.value_dim();
+  rows_.layout.updated = training;
   rows_.layout.moments = memory.value_moments == MomentDtype::bf16 ? DType::bf16 : DType::f32;
 
   Arena& home = placement == Placement::host ? host : device;

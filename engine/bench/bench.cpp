@@ -1,6 +1,7 @@
 // The order of measurements, and the say-so along the way.
 #include "engine/bench/bench.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
@@ -65,13 +66,21 @@ class Bench {
     Runtime runtime(options_.device);
     CeilingOptions ceiling_options;
     ceiling_options.quick = options_.quick;
-    ceiling_options.link_gathers = options_.ceilings;
     ceiling_options.table_gib = options_.table_gib;
-    results_.ceilings =
-        measure_ceilings(runtime, timing_, ceiling_options, [&](const CeilingResult& result) {
-          results_.ceiling_lines.push_back(result);
-          say_(ceiling_line(result));
-        });
+    const OnCeiling on_result = [&](const CeilingResult& result) {
+      results_.ceiling_lines.push_back(result);
+      say_(ceiling_line(result));
+    };
+    results_.ceilings = measure_ceilings(runtime, timing_, ceiling_options, on_result);
+    if (options_.ceilings && runtime.context().on_cuda()) {
+      try {
+        measure_link_gathers(runtime, timing_, ceiling_options, on_result);
+      } catch (const Error& error) {
+        if (error.kind() != Error::Kind::input) throw;
+        results_.failures.push_back(std::string("gathers from host memory: ") + error.what());
+        say_(fmt::format("  {}; or choose another --table-gib", results_.failures.back()));
+      }
+    }
     write_json();
   }
 
@@ -98,8 +107,11 @@ class Bench {
   }
 
   void step(const BenchCase& bench_case) {
-    const int warm_up = options_.quick ? 2 : 5;
-    results_.steps.push_back(bench_step(bench_case, options_.device, warm_up, timing_.repetitions));
+    StepOptions step_options;
+    step_options.data = options_.data;
+    step_options.warm_up = options_.quick ? std::min(options_.warm_up, 2) : options_.warm_up;
+    step_options.steps = timing_.repetitions;
+    results_.steps.push_back(bench_step(bench_case, options_.device, step_options));
     say_(step_line(results_.steps.back()));
     write_json();
   }
@@ -138,6 +150,13 @@ Results run_bench(const BenchOptions& options, const std::function<void(const st
   }
   if (!(options.table_gib > 0) || options.table_gib > 1024) {
     fail_input("bench: --table-gib={} is not between 0 and 1024", options.table_gib);
+  }
+  if (options.warm_up < 0 || options.warm_up > 1'000'000) {
+    fail_input("bench: --warm-up={} is not between 0 and 1000000", options.warm_up);
+  }
+  if (!options.data.empty() && !std::filesystem::exists(options.data)) {
+    fail_input("bench: --data={} does not exist: name a folder that `prepare` has made",
+               options.data);
   }
   return Bench(options, say).run();
 }

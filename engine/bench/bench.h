@@ -25,8 +25,11 @@ struct BenchOptions {
   std::vector<std::string> overrides;  // of that config: a.b.c=value
   std::string config_folder = "configs";
 
+  std::string data;  // a folder of token shards for the steps; empty: random tokens
+  int warm_up = 5;   // steps before those that are measured
+
   bool quick = false;  // fewer repetitions, smaller sizes
-  double table_gib = 4;
+  double table_gib = 32;
   std::string json_path;  // rewritten after every case, so that a stopped run leaves what it had
 };
 

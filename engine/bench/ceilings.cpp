@@ -93,7 +93,6 @@ Ceilings measure_ceilings(Runtime& runtime, const TimingOptions& timing,
     ceilings.link_both = two_way_rate(bench, host.data(), device.data(), bytes);
     tell("both at once, sum", ceilings.link_both, 1e9, "GB/s");
   }
-  if (gpu && options.link_gathers) measure_link_gathers(runtime, timing, options, on_result);
   return ceilings;
 }
 

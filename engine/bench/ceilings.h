@@ -14,8 +14,7 @@ namespace memengine::bench {
 
 struct CeilingOptions {
   bool quick = false;                    // smaller sizes
-  bool link_gathers = false;             // also the gathers from host memory and the page-locking
-  double table_gib = 4;                  // of the host memory that is gathered from
+  double table_gib = 32;                 // of the host memory that is gathered from
   std::int64_t gathered_rows = 1 << 19;  // of every gather
 };
 
@@ -25,8 +24,9 @@ using OnCeiling = std::function<void(const CeilingResult&)>;
 Ceilings measure_ceilings(Runtime& runtime, const TimingOptions& timing,
                           const CeilingOptions& options, const OnCeiling& on_result);
 
-// CUDA only: page-locking, then gathers from a table of host memory, plain ones at four row sizes
-// in random and in sorted order, and the engine's own path: de-duplication and gather_rows.
+// CUDA only, input error where the table does not fit: page-locking, then gathers from a table of
+// host memory, plain ones at four row sizes in random and in sorted order, and the engine's own
+// path: de-duplication and gather_rows.
 void measure_link_gathers(Runtime& runtime, const TimingOptions& timing,
                           const CeilingOptions& options, const OnCeiling& on_result);
 

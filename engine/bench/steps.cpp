@@ -1,8 +1,9 @@
-// The trainer's loop without a loader, reports and checkpoints.
+// The trainer's loop without reports and checkpoints.
 #include "engine/bench/steps.h"
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "engine/bench/timing.h"
@@ -81,11 +82,38 @@ class RandomBatches {
   HostTokens tokens_, document_starts_;
 };
 
+// Batches of shards below `folder`, of all of them: (step, micro-batch) in ascending order only.
+class ShardBatches {
+ public:
+  ShardBatches(const RunConfig& config, Device device, const std::string& folder) {
+    LoaderOptions options;
+    options.sources = {{"data", folder, 1}};
+    options.batch_size = config.data.batch_size;
+    options.seq_len = config.data.seq_len;
+    options.seed = 1;
+    options.vocab_size = config.model.vocab_size;
+    // What is being copied to the device stays untouched: see run_steps().
+    options.keep = static_cast<int>(2 * config.grad_acc_steps);
+    if (device == Device::cuda) options.allocator = {allocate_pinned, free_pinned};
+    loader_ = std::make_unique<TokenLoader>(options);
+  }
+  Batch next() { return loader_->next(); }
+
+ private:
+  std::unique_ptr<TokenLoader> loader_;
+};
+
 // Seconds of each of `count` steps.
 std::vector<double> run_steps(const RunConfig& config, Runtime& runtime, TrainingModel& model,
-                              BatchBuffers& buffers, int count) {
+                              BatchBuffers& buffers, const std::string& data, int count) {
   const Context& context = runtime.context();
-  const RandomBatches batches(config, context.device);
+  std::optional<RandomBatches> random;
+  std::optional<ShardBatches> shards;
+  if (data.empty())
+    random.emplace(config, context.device);
+  else
+    shards.emplace(config, context.device, data);
+  StreamMarker uploaded[2];  // the host runs two steps ahead at most, as in training
   const double gradient_scale = 1.0 / static_cast<double>(config.tokens_per_step());
   StepGraph graph;
   std::vector<double> seconds(static_cast<std::size_t>(count));
@@ -93,9 +121,11 @@ std::vector<double> run_steps(const RunConfig& config, Runtime& runtime, Trainin
   done[0].record(context);
   for (std::size_t step = 0; step < seconds.size(); ++step) {
     const double begin = now_seconds();
+    uploaded[step % 2].wait();
     for (std::int64_t micro = 0; micro < config.grad_acc_steps; ++micro) {
-      buffers.upload(context, batches.batch(step, micro), micro);
+      buffers.upload(context, shards ? shards->next() : random->batch(step, micro), micro);
     }
+    uploaded[step % 2].record(context);
     graph.run(context, config.cuda_graph, [&] {
       compute_step(context, model, buffers, config.grad_acc_steps, gradient_scale);
     });
@@ -111,8 +141,9 @@ std::vector<double> run_steps(const RunConfig& config, Runtime& runtime, Trainin
   return seconds;
 }
 
-void measure(StepResult& result, RunConfig config, Device device, int warm_up, int steps) {
-  config.steps = std::max<std::int64_t>(config.steps, warm_up + steps);
+void measure(StepResult& result, RunConfig config, Device device, const StepOptions& options) {
+  const int steps = options.warm_up + options.steps;
+  config.steps = std::max<std::int64_t>(config.steps, steps);
   const std::int64_t free_before = free_memory_bytes(device);
   const double begin = now_seconds();
   Runtime runtime(device);
@@ -128,8 +159,9 @@ void measure(StepResult& result, RunConfig config, Device device, int warm_up, i
   result.device_bytes = model.memory_plan().device_bytes();
   result.host_bytes = model.memory_plan().host_bytes();
 
-  const std::vector<double> seconds = run_steps(config, runtime, model, buffers, warm_up + steps);
-  result.seconds = median({seconds.begin() + warm_up, seconds.end()});
+  const std::vector<double> seconds =
+      run_steps(config, runtime, model, buffers, options.data, steps);
+  result.seconds = median({seconds.begin() + options.warm_up, seconds.end()});
   copy_bytes(runtime.context(), &result.loss, buffers.loss().data(), sizeof(double));
   runtime.synchronize();
   if (device == Device::cuda) result.device_bytes_taken = free_before - free_memory_bytes(device);
@@ -141,11 +173,11 @@ void measure(StepResult& result, RunConfig config, Device device, int warm_up, i
 
 }  // namespace
 
-StepResult bench_step(const BenchCase& bench_case, Device device, int warm_up, int steps) {
+StepResult bench_step(const BenchCase& bench_case, Device device, const StepOptions& options) {
   StepResult result;
   result.bench_case = bench_case.name;
   try {
-    measure(result, bench_case.config, device, warm_up, steps);
+    measure(result, bench_case.config, device, options);
   } catch (const Error& error) {
     if (error.kind() != Error::Kind::input) throw;
     result = {};

@@ -1,14 +1,23 @@
-// Whole training steps on random tokens: no data, no files, only the model and its update.
+// Whole training steps, on random tokens or on shards: no reports, no checkpoints, only the model
+// and its update.
 #pragma once
+
+#include <string>
 
 #include "engine/bench/cases.h"
 #include "engine/bench/results.h"
 
 namespace memengine::bench {
 
+struct StepOptions {
+  std::string data;  // a folder of token shards; empty: random tokens
+  int warm_up = 5;
+  int steps = 20;
+};
+
 // Builds the case's model on the device, trains `warm_up` + `steps` steps as the trainer does
 // (a graph on a GPU, unless the config says cuda_graph: false), and gives everything back. The
 // time is the median over the last `steps`. A model that does not fit is told in `failure`.
-StepResult bench_step(const BenchCase& bench_case, Device device, int warm_up, int steps);
+StepResult bench_step(const BenchCase& bench_case, Device device, const StepOptions& options);
 
 }  // namespace memengine::bench

@@ -14,6 +14,7 @@
 #include "engine/bench/report.h"
 #include "engine/bench/timing.h"
 #include "engine/bench/workbench.h"
+#include "io/shard_writer.h"
 
 namespace memengine::bench {
 namespace {
@@ -140,6 +141,33 @@ TEST_F(Bench, AStepThatDoesNotFitIsTold) {
   EXPECT_NE(results.steps.front().failure.find("mem_n_keys"), std::string::npos)
       << results.steps.front().failure;
   EXPECT_NE(to_json(results).find("failure"), std::string::npos);
+}
+
+TEST_F(Bench, StepsOnShards) {
+  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / "bench_shards";
+  std::filesystem::remove_all(folder);
+  std::filesystem::create_directories(folder);
+  ShardInfo info;
+  info.tokenizer = "bytes";
+  info.vocab_size = 64;
+  ShardWriter writer(folder / "train_000000.bin", info);
+  writer.append(std::vector<std::int32_t>(1000, 7));
+  writer.add_document();
+  writer.finish();
+
+  BenchOptions options = tiny_options();
+  options.steps = true;
+  options.overrides = {"optim.warmup=0", "optim.lr=1e-2", "grad_acc_steps=2"};
+  options.data = folder.string();
+  options.warm_up = 30;
+  options.quick = false;
+  Results results = run_bench(options, [](const std::string&) {});
+  ASSERT_EQ(results.steps.size(), 1U);
+  EXPECT_EQ(results.steps.front().failure, "");
+  EXPECT_LT(results.steps.front().loss, 1) << "one token over and over was not learned";
+
+  options.data = (folder / "nowhere").string();
+  EXPECT_NE(error_of(options).find("--data"), std::string::npos);
 }
 
 TEST_F(Bench, InputErrors) {

@@ -1,0 +1,66 @@
+// What a plan counts, and what a device refuses before anything is planned.
+#include "engine/memory_plan.h"
+
+#include <gtest/gtest.h>
+
+#include "engine/inference_model.h"
+#include "engine/training_model.h"
+
+namespace memengine {
+namespace {
+
+RunConfig config(std::vector<std::string> overrides = {}) {
+  overrides.insert(overrides.begin(), {"dump_dir=unused", "distributed.model_dtype=fp32"});
+  return parse_run_config(
+      "{name: test, model: {dim: 64, n_layers: 2, n_heads: 2, vocab_size: 100, productkey_args: "
+      "{is_enabled: true, layers: \"1\", mem_n_keys: 256, mem_heads: 2, mem_knn: 8, mem_k_dim: 16, "
+      "zero_copy: true}}, data: {batch_size: 4, seq_len: 32, tokenizer: {name: bytes}}}",
+      "test", overrides);
+}
+
+TEST(MemoryPlan, TrainingKeepsTheOptimizersRecordsAndInferenceTheWeights) {
+  const std::int64_t values = 256 * 256 * 64;
+  const std::int64_t record = 64 * 2 + 2 * 64 * 4 + 16;
+  EXPECT_EQ(TrainingModel::plan(config(), Device::cpu).host_bytes(),
+            2 * values + 256 * 256 * record);
+  EXPECT_EQ(InferenceModel::plan(config().model, {}, Device::cpu).host_bytes(), 4 * values);
+}
+
+TEST(MemoryPlan, CountsBatchesAndTheUseOfRows) {
+  const MemoryPlan without = TrainingModel::plan(config(), Device::cpu);
+  const MemoryPlan with = TrainingModel::plan(config({"validation.every=5"}), Device::cpu);
+  EXPECT_GE(without.device.at("batches"), 4 * 32 * 4 * 4);
+  EXPECT_FALSE(without.device.contains("use of rows"));
+  EXPECT_EQ(with.device.at("use of rows"), 256 * 256 * 4);
+  const MemoryPlan more = TrainingModel::plan(config({"grad_acc_steps=4"}), Device::cpu);
+  EXPECT_GT(more.device.at("batches"), without.device.at("batches"));
+}
+
+TEST(MemoryPlan, RowsWaitForTheirUpdateInAQuarterOfTheRest) {
+  const auto staged = [](const MemoryPlan& plan) {
+    return plan.device.contains("staged rows") ? plan.device.at("staged rows") : 0;
+  };
+  EXPECT_EQ(staged(TrainingModel::plan(config(), Device::cpu)), 0);
+  const MemoryPlan gpu = TrainingModel::plan(config({"data.seq_len=512"}), Device::cuda);
+  EXPECT_GT(staged(gpu), 0);
+  EXPECT_LE(staged(gpu), (gpu.device_bytes() - staged(gpu)) / 4 + 1024);
+  const MemoryPlan none = TrainingModel::plan(
+      config({"data.seq_len=512", "model.productkey_args.staging_gib=0"}), Device::cuda);
+  EXPECT_EQ(staged(none), 0);
+  EXPECT_EQ(none.device_bytes(), gpu.device_bytes() - staged(gpu));
+}
+
+TEST(MemoryPlan, AGpuPicksAtMost128RowsAHead) {
+  const RunConfig wide = config({"model.productkey_args.mem_knn=200"});
+  EXPECT_NO_THROW(TrainingModel::plan(wide, Device::cpu));
+  try {
+    TrainingModel::plan(wide, Device::cuda);
+    ADD_FAILURE() << "was accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), Error::Kind::input);
+    EXPECT_NE(std::string(error.what()).find("mem_knn=200"), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace memengine
