@@ -13,7 +13,7 @@ namespace {
 StagedRows allocate_staged(Arena& arena, const RecordLayout& layout, std::int64_t distinct,
                            std::int64_t bytes) {
   StagedRows staged;
-  const std::int64_t row_bytes = layout.bytes() + 2 * layout.v_dim;
+  const std::int64_t row_bytes = layout.bytes() + 2 * layout.v_dim + 4;  // and its number
   const std::int64_t capacity = std::min(distinct, bytes / row_bytes);
   if (capacity == 0) return staged;
   const auto allocate = [&](DType dtype, std::initializer_list<std::int64_t> shape) {
