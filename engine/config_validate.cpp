@@ -60,10 +60,13 @@ void validate_productkey(const ModelConfig& model) {
   if (memory.value_fixed_lr) {
     in_range("model.productkey_args.value_fixed_lr", *memory.value_fixed_lr, 0.0, 1e6);
   }
-  if (memory.gather_path == GatherPath::cpu || memory.gather_path == GatherPath::both) {
+  if ((memory.gather_path == GatherPath::cpu || memory.gather_path == GatherPath::both) &&
+      (memory.mem_value_dtype == ValueDtype::fp32 || memory.value_weight_decay > 0)) {
     fail_input(
-        "model.productkey_args.gather_path cannot be done by this build: the GPU reads the host "
-        "table itself; set it to auto");
+        "model.productkey_args.gather_path is {}, but with {} the GPU reads more than a row's BF16 "
+        "half; set it to auto or gpu",
+        memory.gather_path == GatherPath::cpu ? "cpu" : "both",
+        memory.value_weight_decay > 0 ? "value_weight_decay" : "mem_value_dtype: fp32");
   }
   if (memory.staging_gib) {
     in_range("model.productkey_args.staging_gib", *memory.staging_gib, 0.0, 1024.0);

@@ -87,6 +87,9 @@ Trainer::Trainer(const RunConfig& config, std::vector<TrainingListener*> listene
   for (const std::string& notice : config_.notices) {
     tell([&](TrainingListener& listener) { listener.noticed(notice); });
   }
+  if (!model_.gather_notice().empty()) {
+    tell([&](TrainingListener& listener) { listener.noticed(model_.gather_notice()); });
+  }
   const bool host_table = !model_.memory_plan().host.empty();
   if (host_table && !runtime_.context().on_cuda()) {
     tell([](TrainingListener& listener) {

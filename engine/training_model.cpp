@@ -89,6 +89,12 @@ std::int64_t checkpoint_bytes(const Transformer& transformer) {
   return bytes;
 }
 
+// In the first place: auto may decide against it.
+bool may_gather_by_host(const ProductKeyConfig& memory) {
+  return memory.zero_copy && memory.gather_path != GatherPath::gpu &&
+         memory.mem_value_dtype == ValueDtype::bf16 && memory.value_weight_decay == 0;
+}
+
 }  // namespace
 
 // Unless the config says how much, rows wait in a quarter of the memory that the model takes
@@ -125,6 +131,12 @@ MemoryPlan TrainingModel::plan(const RunConfig& config, const ModelSize& size, D
   const std::int64_t counts = UsageCounter::planned_bytes(*parts.transformer);
   if (config.validation.every > 0 && counts > 0) plan.device["use of rows"] = counts;
   plan.host = memory.host.bytes_by_purpose();
+  for (const MemoryBank& bank : parts.transformer->banks()) {
+    if (device == Device::cuda && may_gather_by_host(config.model.productkey_args)) {
+      plan.host["gather buffers"] +=
+          HostGather::planned_bytes(bank.lookup_capacity(), bank.values().rows().v_dim());
+    }
+  }
   plan.checkpoint_bytes = checkpoint_bytes(*parts.transformer);
   return plan;
 }
@@ -161,6 +173,9 @@ TrainingModel::TrainingModel(const RunConfig& config, Runtime& runtime)
     }
   }
   optimizer_->initialize(runtime.context());
+  if (device == Device::cuda && may_gather_by_host(config.model.productkey_args)) {
+    choose_gather_path(config.model.productkey_args.gather_path);
+  }
 }
 
 void TrainingModel::initialize() {

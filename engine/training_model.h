@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "engine/config.h"
@@ -42,12 +43,18 @@ class TrainingModel {
   // Stores what the last step has updated, for whoever reads host tables between two steps.
   void store_rows();
 
+  // One sentence on who gathers the rows of a host table and what was measured; empty: no question.
+  const std::string& gather_notice() const { return gather_notice_; }
+
   Transformer& transformer() { return *transformer_; }
   const Optimizer& optimizer() const { return *optimizer_; }
   const MemoryPlan& memory_plan() const { return plan_; }
 
  private:
   struct Parts;
+
+  // Builds what gathers the rows of each bank, as the config says or as is fastest here.
+  void choose_gather_path(GatherPath path);
 
   static ModelSize staged_size(const RunConfig& config, Device device);
   static MemoryPlan plan(const RunConfig& config, const ModelSize& size, Device device);
@@ -59,6 +66,9 @@ class TrainingModel {
   std::unique_ptr<Transformer> transformer_;
   std::unique_ptr<Optimizer> optimizer_;
   std::vector<RowGradients> row_gradients_;
+  std::vector<std::unique_ptr<HostGather>> gathers_;
+  double gpu_share_ = 1;  // of the rows that are gathered
+  std::string gather_notice_;
 };
 
 // How the config's model is built for training: activation dtype by device and model_dtype (the CPU

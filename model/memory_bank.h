@@ -56,6 +56,9 @@ class MemoryBank {
   const ValueTable& values() const { return tables_.back(); }    // v
   const ValueTable& experts() const { return tables_.front(); }  // u, PEER only
   const std::vector<ValueTable>& tables() const { return tables_; }
+  void set_gather(HostGather* gather) {
+    for (ValueTable& table : tables_) table.set_gather(gather);
+  }
   const LazyDecay& decay() const { return decay_; }
   void set_decay(const LazyDecay& decay) { decay_ = decay; }
 

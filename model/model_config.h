@@ -38,8 +38,8 @@ enum class ValueOptimizer { sparse_adam, dense_adamw };
 
 enum class MomentDtype { fp32, bf16 };
 
-// Who reads the host table: the GPU through mapped memory (what `automatic` means), CPU threads in
-// chunks, or both. This build has the first; the config refuses the others.
+// Who reads the host table in training: the GPU through mapped memory, CPU threads in chunks, or
+// both, each a share. `automatic`: whichever is fastest when training starts.
 enum class GatherPath { automatic, gpu, cpu, both };
 
 // Product-key memory (Lample et al. 2019; Berges et al. 2024), `model.productkey_args`.

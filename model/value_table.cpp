@@ -70,7 +70,10 @@ void ValueTable::initialize(const Context& context, std::uint64_t seed, double d
 
 void ValueTable::gather(const Context& context, Tensor out, const UniqueRows& unique,
                         const LazyDecay& decay) const {
-  gather_rows(context, out, rows_, unique, precision_, decay);
+  if (host_gather_ != nullptr)
+    host_gather_->gather(context, out, rows_, unique);
+  else
+    gather_rows(context, out, rows_, unique, precision_, decay);
 }
 
 void ValueTable::reduce_gradients(const Context& context, const UniqueRows& unique) const {

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "engine/runtime/arena.h"
+#include "kernels/host_gather.h"
 #include "kernels/staged_rows.h"
 #include "kernels/value_rows.h"
 #include "model/model_config.h"
@@ -41,6 +42,13 @@ class ValueTable {
   void gather(const Context& context, Tensor out, const UniqueRows& unique,
               const LazyDecay& decay) const;
 
+  // From now on gather() goes through `gather`, which outlives the table; null: the device reads
+  // the rows itself. Only where can_gather_by_host(); the rows are the same.
+  void set_gather(HostGather* gather) { host_gather_ = gather; }
+  bool can_gather_by_host(const LazyDecay& decay) const {
+    return placement_ == Placement::host && !reads_records(decay);
+  }
+
   // row_gradients() = for each distinct row of the step's picks, the sum over its picks p of
   // coefficient[p] * vector[token of p] (kernels/embedding_bag.h).
   void reduce_gradients(const Context& context, const UniqueRows& unique) const;
@@ -71,6 +79,7 @@ class ValueTable {
   Tensor row_gradients_;
   Tensor rows_ever_used_;
   StagedRows staged_;
+  HostGather* host_gather_ = nullptr;
 };
 
 }  // namespace memengine

@@ -5,6 +5,7 @@
 #include "engine/bench/ceilings.h"
 #include "engine/bench/workbench.h"
 #include "engine/runtime/device_memory.h"
+#include "kernels/host_gather.h"
 #include "kernels/value_rows.h"
 
 namespace memengine::bench {
@@ -60,6 +61,18 @@ void engine_gather(Workbench& bench, const HostBlock& block, std::int64_t count,
              "GB/s"});
   on_result({"the same with de-duplication, bytes of all picks",
              static_cast<double>(count) * 256 / whole / 1e9, "GB/s"});
+  HostGather host_gather(Device::cuda, count, table.v_dim());
+  const auto by_host = [&](const char* name, double gpu_share) {
+    host_gather.set_gpu_share(gpu_share);
+    const double seconds = bench.seconds([&] {
+      deduplicate(bench.context(), unique, picks, table.rows);
+      host_gather.gather(bench.context(), out, table, unique);
+    });
+    on_result({name, static_cast<double>(count) * 256 / seconds / 1e9, "GB/s"});
+    return seconds;
+  };
+  const double processor = by_host("the same, gathered by the processor", 0);
+  by_host("the same, gathered by both", processor / (processor + whole));
   bench.clear();
 }
 

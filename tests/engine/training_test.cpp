@@ -215,6 +215,24 @@ TEST_F(Training, TheGpuFollowsTheCpuReference) {
   }
 }
 
+TEST_F(Training, WhoGathersDoesNotMatter) {
+  if (!has_gpu()) GTEST_SKIP() << "needs a GPU";
+  const std::vector<std::string> common = {"device=cuda", "distributed.model_dtype=bf16"};
+  const Record expected = train("device_table", common);
+  for (const std::string graph : {"true", "false"}) {
+    for (const std::string path : {"gpu", "cpu", "both", "auto"}) {
+      SCOPED_TRACE(path + ", cuda_graph=" + graph);
+      std::vector<std::string> overrides = common;
+      overrides.insert(overrides.end(),
+                       {"model.productkey_args.zero_copy=true",
+                        "model.productkey_args.gather_path=" + path, "cuda_graph=" + graph});
+      const Record record = train("gather_" + path + graph, overrides);
+      EXPECT_EQ(record.losses, expected.losses);
+      EXPECT_EQ(record.validation, expected.validation);
+    }
+  }
+}
+
 TEST_F(Training, GraphsChangeNothing) {
   if (!has_gpu()) GTEST_SKIP() << "needs a GPU";
   for (const std::string dtype : {"fp32", "bf16"}) {
