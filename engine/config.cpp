@@ -6,6 +6,7 @@
 
 #include "engine/runtime/error.h"
 #include "io/config_reader.h"
+#include "io/one_line.h"
 
 namespace memengine {
 namespace {
@@ -264,7 +265,8 @@ void validate_named(const Config& config, const std::string& name, Check check) 
   try {
     check(config);
   } catch (const Error& error) {
-    throw Error(error.kind(), name + ": " + error.what());
+    // A value that the message shows may have several lines.
+    throw Error(error.kind(), one_line(name + ": " + error.what(), 2000));
   }
 }
 

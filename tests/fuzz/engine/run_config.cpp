@@ -17,6 +17,7 @@ std::vector<std::string> fuzz_seeds() {
           small + "eval: {harness: {tasks: [hellaswag, {task: piqa, num_fewshot: 3}]}}\n",
           "",
           "null",
+          "name: two\n\n  lines\n",
           "[1, 2]",
           "a: &x [*x]\n",
           "a: &x 1\nb: *x\n",
