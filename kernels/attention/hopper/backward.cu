@@ -101,13 +101,13 @@ __device__ void fetch_tiles(Shared& shared, const CUtensorMap& qkv, const CUtens
     const int stage = count % 2;
     shared.used[stage].wait((count / 2 + 1) % 2);
     Barrier& there = shared.there[stage];
-    there.arrive_and_expect(2 * tile_bytes + 2 * tile * static_cast<int>(sizeof(float)));
     load_box(shared.query[stage], qkv, head * head_dim, query_tile * tile, work.sequence, there);
     load_box(shared.dout[stage], dout, head * head_dim, query_tile * tile, work.sequence, there);
     const std::int64_t row =
         (std::int64_t{work.sequence} * p.heads + head) * a.scratch.tiles * tile + query_tile * tile;
     load_bytes(shared.log_sum_exp[stage], a.scratch.log_sum_exp + row, sizeof(float) * tile, there);
     load_bytes(shared.delta[stage], a.scratch.delta + row, sizeof(float) * tile, there);
+    there.arrive_and_expect(2 * tile_bytes + 2 * tile * static_cast<int>(sizeof(float)));
     ++count;
   });
 }
@@ -251,8 +251,7 @@ __device__ void multiply(Shared& shared, const Arguments& a, const Work& work, i
     publish_shared();
     shared.dquery_there[half].arrive();
     wgmma_wait<0>(dkey);
-    __syncwarp();  // all lanes have read this stage
-    if (lane == 0) shared.used[stage].arrive();
+    shared.used[stage].arrive();
     query_tile = query_tile + 1 < work.end_tile ? query_tile + 1 : work.first_tile;
   }
 
@@ -276,7 +275,7 @@ __global__ void __launch_bounds__(threads, 1)
     shared.keys_there.create(1);
     for (int i = 0; i < 2; ++i) {
       shared.there[i].create(1);
-      shared.used[i].create(8);
+      shared.used[i].create(256);
       shared.dquery_there[i].create(128);
       shared.dquery_gone[i].create(1);
     }
