@@ -68,7 +68,7 @@ struct Fields {
   std::uint64_t fixed(std::size_t size) {
     const auto taken = take(size);
     std::uint64_t bits = 0;
-    std::memcpy(&bits, taken.data(), taken.size());
+    if (!taken.empty()) std::memcpy(&bits, taken.data(), taken.size());
     return bits;
   }
 };
