@@ -43,14 +43,22 @@ class SentencePieceTokenizer final : public Tokenizer {
       repaired = replace_invalid_utf8(text);
       text = repaired;
     }
-    if (bpe_) return bpe_->encode_append(text, ids);
-    if (unigram_) return unigram_->encode_append(text, ids);
-    std::vector<int> encoded;
-    const auto status = processor_.Encode({text.data(), text.size()}, &encoded);
-    if (!status.ok())
-      fail_input("the SentencePiece model cannot encode this text: {}",
-                 one_line(status.ToString(), 200));
-    ids.insert(ids.end(), encoded.begin(), encoded.end());
+    const std::size_t before = ids.size();
+    if (bpe_) {
+      bpe_->encode_append(text, ids);
+    } else if (unigram_) {
+      unigram_->encode_append(text, ids);
+    } else {
+      std::vector<int> encoded;
+      const auto status = processor_.Encode({text.data(), text.size()}, &encoded);
+      if (!status.ok()) {
+        fail_input("the SentencePiece model cannot encode this text: {}",
+                   one_line(status.ToString(), 200));
+      }
+      ids.insert(ids.end(), encoded.begin(), encoded.end());
+    }
+    // In a damaged file we may read pieces where the library reads none.
+    for (std::size_t i = before; i < ids.size(); ++i) check(ids[i]);
   }
 
   std::string decode(std::span<const std::int32_t> ids) const override {
