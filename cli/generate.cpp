@@ -36,10 +36,12 @@ struct GenerateArguments {
 // SentencePiece puts in front of a text is not shown at its beginning.
 class Stream {
  public:
-  Stream(const Tokenizer& tokenizer, bool starts_text)
-      : tokenizer_(tokenizer), starts_text_(starts_text) {}
+  // `prompt` is shown with the first token: nothing of a prompt that is refused.
+  Stream(const Tokenizer& tokenizer, std::string prompt)
+      : tokenizer_(tokenizer), starts_text_(prompt.empty()), prompt_(std::move(prompt)) {}
 
   void show(std::int32_t token) {
+    show_prompt();
     if (token >= tokenizer_.vocab_size()) return;
     pending_ += tokenizer_.token_bytes(token);
     if (starts_text_ && !pending_.empty()) {
@@ -49,12 +51,17 @@ class Stream {
     print(complete_utf8_prefix(pending_));
   }
   void finish() {
+    show_prompt();
     print(pending_.size());
     fmt::print("\n");
     std::fflush(stdout);
   }
 
  private:
+  void show_prompt() {
+    fmt::print("{}", prompt_);
+    prompt_.clear();
+  }
   void print(std::size_t bytes) {
     const std::string text = replace_invalid_utf8(std::string_view(pending_).substr(0, bytes));
     pending_.erase(0, bytes);
@@ -64,7 +71,7 @@ class Stream {
 
   const Tokenizer& tokenizer_;
   bool starts_text_;
-  std::string pending_;
+  std::string prompt_, pending_;
 };
 
 const char* why_it_ended(Generation::End end) {
@@ -84,6 +91,7 @@ const char* why_it_ended(Generation::End end) {
 }
 
 void generate(const GenerateArguments& arguments) {
+  check(arguments.sampling);
   const ModelSource source = find_model(arguments.model, arguments.tokenizer);
   const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(source);
   Runtime runtime(device_of(arguments.device));
@@ -102,9 +110,7 @@ void generate(const GenerateArguments& arguments) {
     const bool bos = source.add_bos && tokenizer->bos_id() >= 0;
     GenerationPrompt prompt{tokenizer->encode(text, bos, false), arguments.max_tokens,
                             arguments.until};
-    fmt::print("{}", text);
-    std::fflush(stdout);
-    Stream stream(*tokenizer, text.empty());
+    Stream stream(*tokenizer, text);
     const auto on_token = [&](std::size_t, std::int32_t token) {
       stream.show(token);
       return !stop_requested();
@@ -129,7 +135,12 @@ void generate(const GenerateArguments& arguments) {
       std::fflush(stdout);
     }
     if (!std::getline(std::cin, line) || (typed && line.empty())) break;
-    continue_text(line, sampling);
+    try {
+      continue_text(line, sampling);
+    } catch (const Error& error) {
+      if (!typed || error.kind() != Error::Kind::input) throw;
+      fmt::print(stderr, "{}\n", error.what());  // and ask again
+    }
     ++sampling.seed;  // the same line again gives another text
   }
 }
@@ -152,15 +163,19 @@ void add_generate_command(CLI::App& program) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command->add_option("--temperature", arguments->sampling.temperature, "0: the most likely token")
-      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  command
-      ->add_option("--top-p", arguments->sampling.top_p, "Keep the tokens that make up this share")
-      ->check(CLI::Range(0.0, 1.0));
-  command->add_option("--top-k", arguments->sampling.top_k, "Keep so many of the likeliest tokens")
-      ->check(CLI::PositiveNumber);
-  command->add_option("--seed", arguments->sampling.seed, "Of the draws")->capture_default_str();
-  command->add_option("--stop", arguments->until, "Stop once this text appears (repeatable)");
+  command->add_option("--top-p", arguments->sampling.top_p,
+                      "Keep the tokens that make up this share");
+  command->add_option("--top-k", arguments->sampling.top_k, "Keep so many of the likeliest tokens");
+  command->add_option("--seed", arguments->sampling.seed, "Of the draws")
+      ->check([](const std::string& text) {
+        return text.starts_with('-') ? text + " must be at least 0" : std::string();
+      })
+      ->capture_default_str();
+  command->add_option("--stop", arguments->until, "Stop once this text appears (repeatable)")
+      ->check([](const std::string& text) {
+        return text.empty() ? std::string("an empty text would stop everywhere") : std::string();
+      });
   command->add_option("--tokenizer", arguments->tokenizer,
                       "Tokenizer file (or 'bytes') in place of the model's own");
   command->add_option("--device", arguments->device, "auto, cpu or cuda")

@@ -2,6 +2,7 @@
 #include "cli/inspect.h"
 
 #include "cli/command.h"
+#include "engine/config.h"
 #include "engine/runtime/error.h"
 #include "io/checkpoint.h"
 
@@ -20,7 +21,10 @@ void inspect(const InspectArguments& arguments) {
     fail_input("{}: '{}' would override a key of a config, but this is none", path.string(),
                arguments.overrides.front());
   }
-  if (is_config) return inspect_config(arguments);
+  if (is_config) {
+    return is_eval_config(path.string()) ? inspect_evaluation(arguments)
+                                         : inspect_config(arguments);
+  }
   if (extension == ".safetensors") return inspect_checkpoint(arguments);
   if (fs::is_directory(path, error)) {
     // A run's folder, its checkpoints, or one of them.
@@ -49,6 +53,8 @@ void add_inspect_command(CLI::App& program) {
       "What it is follows from the path:\n\n"
       "  memengine inspect configs/zero_copy.yaml model.productkey_args.mem_n_keys=4096\n"
       "      parameters, FLOPs a token, and the memory plan; nothing is allocated\n"
+      "  memengine inspect configs/eval.yaml data_dir=data/eval\n"
+      "      tasks and their items, what is missing, the model, and the memory plan\n"
       "  memengine inspect data/novels\n"
       "      documents, tokens, their histogram, a sample; checksums are verified\n"
       "  memengine inspect runs/zero_copy\n"

@@ -19,6 +19,8 @@ struct InspectArguments {
 
 // What a config's model and run amount to, and the memory it would take.
 void inspect_config(const InspectArguments& arguments);
+// What an evaluation's config would ask, of which model, and with how much memory.
+void inspect_evaluation(const InspectArguments& arguments);
 // A shard, a source's folder, or a folder of sources.
 void inspect_shards(const InspectArguments& arguments);
 // One checkpoint, the newest of a folder of them, or a file of tensors.

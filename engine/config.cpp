@@ -18,6 +18,8 @@ constexpr ConfigReader::Name<DeviceChoice> device_names[] = {
     {"auto", DeviceChoice::automatic}, {"cpu", DeviceChoice::cpu}, {"cuda", DeviceChoice::cuda}};
 constexpr ConfigReader::Name<ModelDtype> dtype_names[] = {{"fp32", ModelDtype::fp32},
                                                           {"bf16", ModelDtype::bf16}};
+constexpr ConfigReader::Name<EvalDtype> eval_dtype_names[] = {
+    {"fp32", EvalDtype::fp32}, {"bf16", EvalDtype::bf16}, {"fp64", EvalDtype::fp64}};
 constexpr ConfigReader::Name<TokenizerKind> tokenizer_names[] = {
     {"bytes", TokenizerKind::bytes},
     {"sp", TokenizerKind::sp},
@@ -164,6 +166,7 @@ void bind_eval(ConfigReader& reader, const std::string& prefix, EvalConfig& eval
   bind("ckpt_dir", eval.ckpt_dir);
   bind("metric_log_dir", eval.metric_log_dir);
   bind("data_dir", eval.data_dir);
+  bind("max_length", eval.max_length);
   if (prefix.empty()) reader.bind_enum("device", eval.device, Names<DeviceChoice>(device_names));
   GeneratorConfig& generator = eval.generator;
   bind("generator.temperature", generator.temperature);
@@ -173,7 +176,7 @@ void bind_eval(ConfigReader& reader, const std::string& prefix, EvalConfig& eval
   bind("generator.max_tokens", generator.max_tokens);
   bind("generator.max_prompt_len", generator.max_prompt_len);
   bind("generator.until", generator.until);
-  reader.bind_enum(prefix + "generator.dtype", generator.dtype, Names<ModelDtype>(dtype_names));
+  reader.bind_enum(prefix + "generator.dtype", generator.dtype, Names<EvalDtype>(eval_dtype_names));
   reader.bind_list(prefix + "harness.tasks", eval.harness.tasks, "task",
                    [&reader](const std::string& path, EvalTask& task) {
                      reader.bind(path + ".task", task.task);
@@ -317,6 +320,11 @@ RunConfig load_run_config(const std::string& path, std::span<const std::string> 
 RunConfig parse_run_config(std::string_view yaml, const std::string& name,
                            std::span<const std::string> overrides) {
   return run_from(ConfigReader::from_text(yaml, name, overrides), name);
+}
+
+bool is_eval_config(const std::string& path) {
+  ConfigReader reader = ConfigReader::from_file(path, {});
+  return reader.has("harness") || reader.has("ckpt_dir");
 }
 
 EvalConfig load_eval_config(const std::string& path, std::span<const std::string> overrides) {

@@ -22,6 +22,9 @@
 //                                             the mean of so many updates (window 0: none)
 //   guard.skip_spikes                         leave the update of a spike out
 //   eval.data_dir                             folder of the evaluation sets' JSON-lines files
+//   eval.max_length                           longest text in tokens (null: the model's own), the
+//                                             harness's model argument of that name
+//   eval.generator.dtype=fp64                 on the CPU, to tell rounding from mistakes
 //   model.document_mask                       attention stays within a document
 //   model.productkey_args.mem_query_norm      none | batchnorm | layernorm
 //   model.productkey_args.value_weight_decay  decay of value rows, applied lazily and exactly
@@ -52,6 +55,7 @@ namespace memengine {
 
 enum class DeviceChoice { automatic, cpu, cuda };
 enum class ModelDtype { fp32, bf16 };
+enum class EvalDtype { fp32, bf16, fp64 };
 enum class TokenizerKind { bytes, sp, tiktoken };
 
 struct TokenizerConfig {
@@ -119,7 +123,7 @@ struct GeneratorConfig {
   std::int64_t max_tokens = 1024;  // tokens in one forward pass
   std::optional<std::int64_t> max_prompt_len;
   std::vector<std::string> until;  // stop strings
-  ModelDtype dtype = ModelDtype::bf16;
+  EvalDtype dtype = EvalDtype::bf16;
   bool operator==(const GeneratorConfig&) const = default;
 };
 
@@ -147,6 +151,7 @@ struct EvalConfig {
   std::string ckpt_dir;  // standalone only: a checkpoint folder, or a run's checkpoints/
   std::optional<std::string> metric_log_dir;
   std::optional<std::string> data_dir;
+  std::optional<std::int64_t> max_length;
   DeviceChoice device = DeviceChoice::automatic;  // standalone only
   GeneratorConfig generator;
   HarnessConfig harness;
@@ -189,6 +194,8 @@ struct RunConfig {
 RunConfig load_run_config(const std::string& path, std::span<const std::string> overrides = {});
 RunConfig parse_run_config(std::string_view yaml, const std::string& name,
                            std::span<const std::string> overrides = {});
+// Whether a file is an evaluation's config (it has `harness` or `ckpt_dir`), not a run's.
+bool is_eval_config(const std::string& path);
 EvalConfig load_eval_config(const std::string& path, std::span<const std::string> overrides = {});
 EvalConfig parse_eval_config(std::string_view yaml, const std::string& name,
                              std::span<const std::string> overrides = {});

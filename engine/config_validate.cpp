@@ -1,5 +1,6 @@
 // What a config's values must satisfy, beyond their types. Each message names the key, its value
 // and the way out.
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -184,6 +185,7 @@ void validate(const EvalConfig& eval, bool standalone) {
   if (generator.max_prompt_len) {
     in_range(key("generator.max_prompt_len").c_str(), *generator.max_prompt_len, 1, max_size);
   }
+  if (eval.max_length) in_range(key("max_length").c_str(), *eval.max_length, 1, max_size);
   for (const std::string& text : generator.until) {
     if (text.empty()) fail_input("{} has an empty stop string; remove it", key("generator.until"));
   }
@@ -198,6 +200,13 @@ void validate(const EvalConfig& eval, bool standalone) {
       fail_input("{} has an entry without `task`; give each a name", key("harness.tasks"));
     }
     check_shots(task.num_fewshot, task.limit);
+  }
+  const std::vector<EvalTask>& tasks = eval.harness.tasks;
+  for (auto task = tasks.begin(); task != tasks.end(); ++task) {
+    if (std::any_of(tasks.begin(), task, [&](const EvalTask& t) { return t.task == task->task; })) {
+      fail_input("{} has {} twice, whose results would replace each other; run it on its own",
+                 key("harness.tasks"), task->task);
+    }
   }
 }
 

@@ -105,7 +105,7 @@ std::vector<Loglikelihood> EvalModel::loglikelihoods(std::span<const Loglikeliho
   std::vector<Loglikelihood> answers(requests.size());
   ScoreRows rows;
   std::vector<Group> pass;
-  std::vector<float> log_probabilities;
+  std::vector<double> log_probabilities;
   std::vector<std::int32_t> best;
   std::size_t done = 0;
   const auto flush = [&] {
@@ -116,7 +116,7 @@ std::vector<Loglikelihood> EvalModel::loglikelihoods(std::span<const Loglikeliho
       for (std::size_t r = group.first; r < group.last; ++r) {
         answers[r] = {0, true};
         for (const std::int32_t token : requests[r].continuation) {
-          answers[r].sum += static_cast<double>(log_probabilities[at]);
+          answers[r].sum += log_probabilities[at];
           answers[r].is_greedy = answers[r].is_greedy && best[at] == token;
           ++at;
         }

@@ -60,7 +60,11 @@ std::vector<EvalOptions> task_groups(const EvalConfig& config) {
 InferenceSize inference_size(const EvalConfig& config, const ModelConfig& model,
                              std::int64_t max_length, Device device) {
   InferenceSize size;
-  size.bf16 = config.generator.dtype == ModelDtype::bf16;
+  size.bf16 = config.generator.dtype == EvalDtype::bf16;
+  size.fp64 = config.generator.dtype == EvalDtype::fp64;
+  if (size.fp64 && device == Device::cuda) {
+    fail_input("generator.dtype=fp64 runs on the CPU only; say device=cpu, or fp32 or bf16");
+  }
   size.tokens = std::max(config.generator.max_tokens, max_length);
   const bool generates = std::any_of(config.harness.tasks.begin(), config.harness.tasks.end(),
                                      [](const EvalTask& task) { return task.task == "nq_open"; });
@@ -70,6 +74,24 @@ InferenceSize inference_size(const EvalConfig& config, const ModelConfig& model,
                                              std::min(most_sequences, size.tokens));
   }
   return size;
+}
+
+std::int64_t parameter_count(const Transformer& transformer) {
+  std::int64_t count = transformer.parameters().parameter_count();
+  for (const MemoryBank& bank : transformer.banks()) {
+    for (const ValueTable& table : bank.tables()) {
+      count += table.rows().rows * table.rows().v_dim();
+    }
+  }
+  return count;
+}
+
+std::int64_t longest_text(const EvalConfig& config, const ModelConfig& model) {
+  std::int64_t length = config.max_length.value_or(model.max_seqlen);
+  if (config.generator.max_prompt_len) {
+    length = std::min(length, *config.generator.max_prompt_len + config.generator.max_gen_len);
+  }
+  return length;
 }
 
 }  // namespace
@@ -83,16 +105,17 @@ void check_evaluation(const EvalConfig& config) {
   }
 }
 
+MemoryPlan evaluation_plan(const EvalConfig& config, const ModelConfig& model, Device device) {
+  const std::int64_t max_length = longest_text(config, model);
+  return InferenceModel::plan(model, inference_size(config, model, max_length, device), device);
+}
+
 Evaluation run_evaluation(const EvalConfig& config, const ModelSource& source, Device device,
                           const EvalTaskProgress& progress) {
   const double start = seconds_since_1970();
   check_evaluation(config);
   const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(source);
-  std::int64_t max_length = source.model.max_seqlen;
-  if (config.generator.max_prompt_len) {
-    max_length =
-        std::min(max_length, *config.generator.max_prompt_len + config.generator.max_gen_len);
-  }
+  const std::int64_t max_length = longest_text(config, source.model);
   const InferenceSize size = inference_size(config, source.model, max_length, device);
   Runtime runtime(device);
   InferenceModel model(source.model, size, runtime);
@@ -117,8 +140,9 @@ Evaluation run_evaluation(const EvalConfig& config, const ModelSource& source, D
   run.model_name = source.folder.string();
   run.model_arguments = fmt::format("ckpt_dir={}", source.folder.string());
   run.device = device == Device::cuda ? "cuda" : "cpu";
-  run.dtype = size.bf16 && device == Device::cuda ? "bf16" : "fp32";
+  run.dtype = size.fp64 ? "fp64" : size.bf16 && device == Device::cuda ? "bf16" : "fp32";
   run.max_length = static_cast<int>(max_length);
+  run.parameters = parameter_count(model.transformer());
   run.limit = config.harness.limit.value_or(0);
   run.fewshot_seed = static_cast<std::uint64_t>(config.harness.fewshot_random_seed);
   run.start_time = start;

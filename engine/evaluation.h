@@ -9,6 +9,7 @@
 #include "engine/config.h"
 #include "engine/eval/evaluate.h"
 #include "engine/eval/report.h"
+#include "engine/memory_plan.h"
 #include "engine/model_source.h"
 #include "engine/runtime/context.h"
 
@@ -21,6 +22,9 @@ struct Evaluation {
 
 // Input error, without a look at the model: no tasks, an unknown task, no data_dir.
 void check_evaluation(const EvalConfig& config);
+
+// The memory that an evaluation of such a model takes; nothing is allocated.
+MemoryPlan evaluation_plan(const EvalConfig& config, const ModelConfig& model, Device device);
 
 // Evaluates `source` on the tasks of `config`, all other keys as in EvalConfig. Passes have
 // generator.max_tokens rows, or as many as one text of the model's longest needs. Input errors: no

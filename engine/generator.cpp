@@ -37,12 +37,17 @@ bool holds_stop_string(const std::string& bytes, std::size_t new_bytes,
 std::vector<Generation> Generator::generate(std::span<const GenerationPrompt> prompts,
                                             const SamplingOptions& sampling,
                                             const OnToken& on_token, const OnDone& on_done) {
+  check(sampling);
   for (const GenerationPrompt& prompt : prompts) {
     const auto length = static_cast<std::int64_t>(prompt.tokens.size());
     if (length == 0) fail_input("a prompt has no tokens: give it a text, or a tokenizer with BOS");
     if (length > max_length()) {
       fail_input("a prompt has {} tokens, but the model reads at most {}: shorten it", length,
                  max_length());
+    }
+    if (std::any_of(prompt.until.begin(), prompt.until.end(),
+                    [](const std::string& stop) { return stop.empty(); })) {
+      fail_input("a stop string is empty: leave it out");
     }
   }
   std::vector<Generation> results(prompts.size());

@@ -49,8 +49,9 @@ class Generator {
   // One continuation a prompt, in the prompts' order. The draws of a text depend on the seed, its
   // index and the token's number only, never on what else is in the batch. A text ends at the
   // end-of-sequence token, once its new text holds a stop string (which stays in), after
-  // max_new_tokens, or when the model's context is full. Input error: a prompt that is empty or
-  // longer than the context.
+  // max_new_tokens, or when the model's context is full. Input errors: a prompt that is empty or
+  // longer than the context, an empty stop string, what check() refuses of the sampling. They are
+  // found before the first token is made.
   std::vector<Generation> generate(std::span<const GenerationPrompt> prompts,
                                    const SamplingOptions& sampling, const OnToken& on_token = {},
                                    const OnDone& on_done = {});

@@ -18,6 +18,7 @@ ModelSize model_size(const InferenceSize& size, Device device) {
   result.length = size.tokens;  // score() packs its documents into one row
   result.training = false;
   result.dtype = size.bf16 && device == Device::cuda ? DType::bf16 : DType::f32;
+  if (size.fp64 && device == Device::cpu) result.dtype = DType::f64;
   result.cache_sequences = size.cache_sequences;
   result.cache_length = size.cache_length;
   return result;
@@ -50,7 +51,8 @@ struct InferenceModel::Parts {
       *part = allocate(DType::i32, size.tokens);
     }
     buffers.hidden = allocate(DType::i32, 2 * size.tokens);
-    buffers.log_probabilities = allocate(DType::f32, size.tokens);
+    buffers.log_probabilities =
+        allocate(shape.dtype == DType::f64 ? DType::f64 : DType::f32, size.tokens);
     if (size.cache_sequences > 0) {
       buffers.logits =
           memory.device.allocate("batches", shape.dtype, {size.cache_sequences, config.vocab_size});
@@ -106,12 +108,34 @@ void InferenceModel::initialize(std::uint64_t seed) {
 
 void InferenceModel::load(const ModelSource& source) {
   const Context& context = runtime_.context();
+  if (transformer_->size().dtype == DType::f64) return load_in_double(source);
   if (source.kind == ModelSource::Kind::hugging_face) {
     load_hugging_face(context, source.folder, *transformer_);
   } else {
     load_weights(context, open_weights(source), *transformer_);
   }
   runtime_.synchronize();
+}
+
+// Files hold FP32, so a model in FP32 reads them.
+void InferenceModel::load_in_double(const ModelSource& source) {
+  InferenceSize size;
+  size.tokens = 1;
+  Runtime runtime(Device::cpu);
+  InferenceModel single(config(), size, runtime);
+  single.load(source);
+  const Tensor from = single.transformer_->parameters().values();
+  const Tensor to = transformer_->parameters().values();
+  std::copy_n(from.as<float>(), from.size(), to.as<double>());
+  transformer_->parameters().refresh_compute(runtime_.context());
+  for (std::size_t b = 0; b < transformer_->banks().size(); ++b) {
+    for (std::size_t t = 0; t < transformer_->banks()[b].tables().size(); ++t) {
+      const ValueRows& read = single.transformer_->banks()[b].tables()[t].rows();
+      const ValueRows& kept = transformer_->banks()[b].tables()[t].rows();
+      std::copy_n(read.records, read.rows * read.layout.bytes(), kept.records);
+      std::copy_n(read.hi, read.rows * read.v_dim(), kept.hi);
+    }
+  }
 }
 
 Tensor InferenceModel::upload(const Tensor& buffer, const std::vector<std::int32_t>& numbers) {
@@ -121,7 +145,7 @@ Tensor InferenceModel::upload(const Tensor& buffer, const std::vector<std::int32
   return part;
 }
 
-void InferenceModel::score(const ScoreRows& rows, std::vector<float>& log_probabilities,
+void InferenceModel::score(const ScoreRows& rows, std::vector<double>& log_probabilities,
                            std::vector<std::int32_t>& best) {
   const Context& context = runtime_.context();
   const std::int64_t count = rows.size();
@@ -149,11 +173,9 @@ void InferenceModel::score(const ScoreRows& rows, std::vector<float>& log_probab
   const Tensor scores = buffers_.log_probabilities.rows(0, asked);
   const Tensor choices = buffers_.best.rows(0, asked);
   transformer_->score(context, batch, scores, choices, upload(buffers_.wanted, wanted_));
-  log_probabilities.resize(wanted_.size());
   best.resize(wanted_.size());
-  copy_bytes(context, log_probabilities.data(), scores.data(), scores.bytes());
   copy_bytes(context, best.data(), choices.data(), choices.bytes());
-  runtime_.synchronize();
+  download(log_probabilities, scores);
 }
 
 void InferenceModel::decode(const DecodeRows& rows, std::vector<float>& logits) {
@@ -168,17 +190,28 @@ void InferenceModel::decode(const DecodeRows& rows, std::vector<float>& logits) 
   const Tensor out = buffers_.logits.rows(0, wanted);
   transformer_->decode(context, out, upload(buffers_.tokens, rows.tokens), layout,
                        upload(buffers_.wanted, rows.wanted));
-  logits.resize(static_cast<std::size_t>(out.size()));
-  if (out.dtype() == DType::bf16) {
-    half_logits_.resize(logits.size());
-    copy_bytes(context, half_logits_.data(), out.data(), out.bytes());
-    runtime_.synchronize();
-    std::transform(half_logits_.begin(), half_logits_.end(), logits.begin(),
-                   [](bfloat16 x) { return to_float(x); });
-    return;
-  }
-  copy_bytes(context, logits.data(), out.data(), out.bytes());
+  download(logits, out);
+}
+
+template <typename Number>
+void InferenceModel::download(std::vector<Number>& numbers, const Tensor& x) {
+  const auto count = static_cast<std::size_t>(x.size());
+  downloaded_.resize(static_cast<std::size_t>(x.bytes()));
+  numbers.resize(count);
+  copy_bytes(runtime_.context(), downloaded_.data(), x.data(), x.bytes());
   runtime_.synchronize();
+  const auto convert = [&](const auto* from) {
+    std::transform(from, from + count, numbers.begin(),
+                   [](auto number) { return static_cast<Number>(number); });
+  };
+  if (x.dtype() == DType::bf16) {
+    const auto* halves = reinterpret_cast<const bfloat16*>(downloaded_.data());
+    std::transform(halves, halves + count, numbers.begin(), [](bfloat16 h) { return to_float(h); });
+  } else if (x.dtype() == DType::f64) {
+    convert(reinterpret_cast<const double*>(downloaded_.data()));
+  } else {
+    convert(reinterpret_cast<const float*>(downloaded_.data()));
+  }
 }
 
 std::int64_t fitting_sequences(const ModelConfig& config, std::int64_t cache_length, bool bf16,

@@ -22,6 +22,7 @@ struct InferenceSize {
   std::int64_t cache_sequences = 0;  // texts that decode at once; 0: only score()
   std::int64_t cache_length = 0;     // most tokens of each
   bool bf16 = false;                 // compute in BF16; on a GPU only, the CPU computes in FP32
+  bool fp64 = false;                 // compute in FP64; on the CPU only
   bool allow_tf32 = false;
 };
 
@@ -65,7 +66,7 @@ class InferenceModel {
   // Both overwritten with one number for each row that has a target, in the rows' order:
   // log p(target | the row and those it reads), and the most likely token. At least one row has
   // one.
-  void score(const ScoreRows& rows, std::vector<float>& log_probabilities,
+  void score(const ScoreRows& rows, std::vector<double>& log_probabilities,
              std::vector<std::int32_t>& best);
 
   // logits overwritten: [wanted, vocabulary].
@@ -82,12 +83,16 @@ class InferenceModel {
     Tensor tokens, targets, positions, document_start, first_visible, best;  // i32 [N]
     Tensor sequences, wanted;                                                // i32 [N]
     Tensor hidden;                                                           // i32 [2 N]
-    Tensor log_probabilities;                                                // f32 [N]
+    Tensor log_probabilities;                                                // f32 or f64 [N]
     Tensor logits;  // [cache_sequences, vocabulary]
   };
   struct Parts;
 
   Tensor upload(const Tensor& buffer, const std::vector<std::int32_t>& numbers);
+  // numbers = x (f32, f64 or bf16), once the device has computed it.
+  template <typename Number>
+  void download(std::vector<Number>& numbers, const Tensor& x);
+  void load_in_double(const ModelSource& source);
 
   Runtime& runtime_;
   InferenceSize size_;
@@ -95,7 +100,7 @@ class InferenceModel {
   ModelMemory memory_;
   std::unique_ptr<Transformer> transformer_;
   Buffers buffers_;
-  std::vector<bfloat16> half_logits_;
+  std::vector<std::byte> downloaded_;
   std::vector<std::int32_t> wanted_, wanted_targets_;
 };
 

@@ -74,7 +74,10 @@ ModelSource find_model(const fs::path& path, const std::string& tokenizer) {
   } else {
     source = from_checkpoint(newest_in(path));
   }
-  if (!tokenizer.empty()) source.tokenizer = tokenizer_of_file(tokenizer);
+  if (!tokenizer.empty()) {
+    source.tokenizer = tokenizer_of_file(tokenizer);
+    source.tokenizer_is_replaced = true;
+  }
   return source;
 }
 
@@ -85,7 +88,9 @@ std::unique_ptr<Tokenizer> open_tokenizer(const ModelSource& source) {
         source.folder.string());
   }
   std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(*source.tokenizer);
-  if (tokenizer->vocab_size() > source.model.vocab_size) {
+  const std::int64_t filled_up = (tokenizer->vocab_size() + 127) / 128 * 128;
+  if (tokenizer->vocab_size() > source.model.vocab_size ||
+      (source.tokenizer_is_replaced && source.model.vocab_size > filled_up)) {
     fail_input("{}: the model has {} tokens, its tokenizer {} has {}: give the right tokenizer",
                source.folder.string(), source.model.vocab_size,
                source.tokenizer->path.value_or("bytes"), tokenizer->vocab_size());

@@ -4,9 +4,21 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/runtime/error.h"
 #include "engine/runtime/philox.h"
 
 namespace memengine {
+
+void check(const SamplingOptions& options) {
+  if (!(options.temperature >= 0 && std::isfinite(options.temperature))) {
+    fail_input("temperature {} must be a number, at least 0", options.temperature);
+  }
+  if (options.top_p && !(*options.top_p >= 0 && *options.top_p <= 1)) {
+    fail_input("top-p {} must be a number from 0 to 1", *options.top_p);
+  }
+  if (options.top_k && *options.top_k < 1)
+    fail_input("top-k {} must be at least 1", *options.top_k);
+}
 
 std::int32_t most_likely(std::span<const float> logits) {
   return static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());

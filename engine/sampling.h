@@ -16,6 +16,9 @@ struct SamplingOptions {
   std::uint64_t seed = 0;
 };
 
+// Input errors: a temperature, top_p or top_k that is out of range or not a number.
+void check(const SamplingOptions& options);
+
 // The index of the largest logit, the first of equals.
 std::int32_t most_likely(std::span<const float> logits);
 

@@ -4,8 +4,7 @@
 //     x'_2i   = x_2i cos - x_2i+1 sin
 //     x'_2i+1 = x_2i sin + x_2i+1 cos
 //
-// Angles grow with the position, so they are taken in double; a token's cosines and sines are
-// computed once and serve all its heads.
+// A token's cosines and sines are computed once and serve all its heads.
 #include "kernels/rope.h"
 
 #include <array>
@@ -23,19 +22,18 @@ template <typename T>
 void rotate(T* qkv, const std::int32_t* positions, std::int64_t tokens, std::int64_t all_heads,
             std::int64_t head_dim, std::int64_t rotated_heads, double theta, double direction) {
   const std::int64_t pairs = head_dim / 2;
-  std::array<double, max_head_dim / 2> frequency{};
+  std::array<float, max_head_dim / 2> frequency{};
   for (std::int64_t i = 0; i < pairs; ++i) {
-    frequency[static_cast<std::size_t>(i)] =
-        std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim));
+    frequency[static_cast<std::size_t>(i)] = rope_frequency(theta, i, head_dim);
   }
 #pragma omp parallel for
   for (std::int64_t n = 0; n < tokens; ++n) {
     T cosine[max_head_dim / 2];
     T sine[max_head_dim / 2];
     for (std::int64_t i = 0; i < pairs; ++i) {
-      const double angle = positions[n] * frequency[static_cast<std::size_t>(i)];
+      const float angle = static_cast<float>(positions[n]) * frequency[static_cast<std::size_t>(i)];
       cosine[i] = static_cast<T>(std::cos(angle));
-      sine[i] = static_cast<T>(direction * std::sin(angle));
+      sine[i] = static_cast<T>(direction) * static_cast<T>(std::sin(angle));
     }
     T* token = qkv + n * all_heads * head_dim;
     for (std::int64_t head = 0; head < rotated_heads; ++head) {
@@ -70,6 +68,11 @@ void rotate(Tensor qkv, Tensor positions, std::int64_t rotated_heads, double the
 }
 
 }  // namespace
+
+float rope_frequency(double theta, std::int64_t i, std::int64_t head_dim) {
+  const float exponent = static_cast<float>(2 * i) / static_cast<float>(head_dim);
+  return 1.0F / std::pow(static_cast<float>(theta), exponent);
+}
 
 void rope_forward(const Context& context, Tensor qkv, Tensor positions, std::int64_t rotated_heads,
                   double theta) {

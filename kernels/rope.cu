@@ -2,8 +2,8 @@
 // cosines and sines, once for all heads, into shared memory, and then turns the pairs, 16 bytes at
 // a time.
 //
-// The angle is a product that may reach many thousand turns' fractions, so it is reduced to a part
-// of one turn in double precision; what follows is exact to FP32 at any position.
+// The FP32 angle may be many turns, so it is reduced to a part of one turn in double precision;
+// what follows is exact to FP32 at any position.
 #include "kernels/rope.h"
 
 #include <cmath>
@@ -17,9 +17,9 @@ constexpr int threads = 256;
 constexpr int tokens_per_block = 4;
 constexpr int max_pairs = 128;
 
-// theta^(-2i / head_dim) / (2 pi) for pair i: turns a position.
+// Of each pair: the angle from one position to the next.
 struct Frequencies {
-  double turns[max_pairs];
+  float angle[max_pairs];
 };
 
 template <typename T, int width>
@@ -32,7 +32,9 @@ __global__ void __launch_bounds__(threads)
   const int here = static_cast<int>(min(std::int64_t{tokens_per_block}, tokens - first_token));
   const int pairs = head_dim / 2;
   for (int i = static_cast<int>(threadIdx.x); i < here * pairs; i += threads) {
-    const double turns = positions[first_token + i / pairs] * frequencies.turns[i % pairs];
+    const float angle =
+        static_cast<float>(positions[first_token + i / pairs]) * frequencies.angle[i % pairs];
+    const double turns = angle * (0.5 / M_PI);
     const auto half_turns = static_cast<float>(2.0 * (turns - rint(turns)));
     float sine;
     float cosine;
@@ -70,7 +72,7 @@ void rotate(const Context& context, const char* op, Tensor qkv, Tensor positions
   }
   Frequencies frequencies{};
   for (std::int64_t i = 0; i < head_dim / 2; ++i) {
-    frequencies.turns[i] = std::pow(theta, -2.0 * static_cast<double>(i) / head_dim) / (2.0 * M_PI);
+    frequencies.angle[i] = rope_frequency(theta, i, head_dim);
   }
   dispatch_storage(op, qkv.dtype(), [&]<typename T>() {
     const auto launch = [&]<int width>() {

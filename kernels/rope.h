@@ -1,5 +1,8 @@
 // Rotary position embedding (Su et al. 2021), interleaved pairs (2i, 2i+1) as in Llama's original
 // code: each pair of a query or key head is turned by the angle position * theta^(-2i / head_dim).
+//
+// Angle, cosine and sine are rounded to FP32 in every dtype, as the tables of Llama's code and of
+// transformers are: a model must be run with the angles it was trained with.
 #pragma once
 
 #include "engine/runtime/context.h"
@@ -14,6 +17,9 @@ void rope_forward(const Context& context, Tensor qkv, Tensor positions, std::int
 // The inverse rotation, in place on the gradient: a rotation's transpose is its inverse.
 void rope_backward(const Context& context, Tensor dqkv, Tensor positions,
                    std::int64_t rotated_heads, double theta);
+
+// theta^(-2i / head_dim) of pair i, in FP32.
+float rope_frequency(double theta, std::int64_t i, std::int64_t head_dim);
 
 namespace cuda {
 decltype(memengine::rope_forward) rope_forward;

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <exception>
 #include <iterator>
 
 #include "engine/eval/python_text.h"
@@ -26,21 +27,40 @@ void check_count(std::size_t results, std::size_t requests) {
   }
 }
 
+// Calls body(i) for all i < count, from many threads, and then throws what the first failing i in
+// order threw.
+template <typename Body>
+void for_each_in_parallel(std::size_t count, const Body& body) {
+  std::exception_ptr failure;
+  std::size_t failed = count;
+#pragma omp parallel for schedule(dynamic, 8)
+  for (std::size_t i = 0; i < count; ++i) {
+    try {
+      body(i);
+    } catch (...) {
+#pragma omp critical(evaluation_failure)
+      if (i < failed) failed = i, failure = std::current_exception();
+    }
+  }
+  if (failure) std::rethrow_exception(failure);
+}
+
 void run_multiple_choice(LanguageModel& model, const EncodeText& encode, EvalTaskResult& result,
                          const EvalProgress& progress) {
   const Task& task = result.task;
-  std::vector<LoglikelihoodRequest> requests;
-  std::vector<std::string> continuations;
-  for (const EvalSample& sample : result.samples) {
+  std::vector<std::vector<LoglikelihoodRequest>> encoded(result.samples.size());
+  for_each_in_parallel(encoded.size(), [&](std::size_t i) {
+    const EvalSample& sample = result.samples[i];
     const Document& document = task.documents[sample.document];
-    continuations.clear();
+    std::vector<std::string> continuations;
     for (const std::string& choice : document.choices) {
       continuations.push_back(task.target_delimiter + choice);
     }
-    auto encoded =
+    encoded[i] =
         encode_pairs(encode, sample.context, continuations, model.max_length(), document.where);
-    std::move(encoded.begin(), encoded.end(), std::back_inserter(requests));
-  }
+  });
+  std::vector<LoglikelihoodRequest> requests;
+  for (auto& pairs : encoded) std::move(pairs.begin(), pairs.end(), std::back_inserter(requests));
   const std::vector<Loglikelihood> answers = model.loglikelihoods(requests, progress);
   check_count(answers.size(), requests.size());
 
@@ -62,12 +82,11 @@ void run_multiple_choice(LanguageModel& model, const EncodeText& encode, EvalTas
 void run_generation(LanguageModel& model, const EncodeText& encode, EvalTaskResult& result,
                     const EvalProgress& progress) {
   const Task& task = result.task;
-  std::vector<GenerationRequest> requests;
-  requests.reserve(result.samples.size());
-  for (const EvalSample& sample : result.samples) {
-    requests.push_back(
-        encode_prompt(encode, sample.context, task.until, task.max_gen_tokens, model.max_length()));
-  }
+  std::vector<GenerationRequest> requests(result.samples.size());
+  for_each_in_parallel(requests.size(), [&](std::size_t i) {
+    requests[i] = encode_prompt(encode, result.samples[i].context, task.until, task.max_gen_tokens,
+                                model.max_length());
+  });
   const std::vector<std::string> texts = model.generate(requests, progress);
   check_count(texts.size(), requests.size());
   for (std::size_t i = 0; i < texts.size(); ++i) {

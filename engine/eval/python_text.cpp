@@ -106,14 +106,34 @@ std::string python_replace(std::string_view text, std::string_view from, std::st
   }
 }
 
+namespace {
+
+// One character beyond ASCII: as it is where str.isprintable() says so, else escaped. Separators
+// (but for the ASCII space), controls, formats, surrogates and unassigned ones are not printable.
+std::string printable_or_escaped(std::string_view character) {
+  static const Regex unprintable("[\\p{C}\\p{Z}]");
+  if (!unprintable.replace_all(character, "").empty()) return std::string(character);
+  std::uint32_t code = static_cast<unsigned char>(character[0]) & (0xFFU >> (character.size() + 1));
+  for (const char c : character.substr(1)) code = code << 6 | (static_cast<unsigned char>(c) & 63U);
+  if (code < 0x100) return fmt::format("\\x{:02x}", code);
+  return code < 0x10000 ? fmt::format("\\u{:04x}", code) : fmt::format("\\U{:08x}", code);
+}
+
+}  // namespace
+
 std::string python_repr(std::string_view text) {
   const bool double_quotes =
       text.find('\'') != std::string_view::npos && text.find('"') == std::string_view::npos;
   const char quote = double_quotes ? '"' : '\'';
   std::string repr(1, quote);
-  for (const char c : text) {
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    const char c = text[at];
     const auto byte = static_cast<unsigned char>(c);
-    if (c == quote || c == '\\') {
+    if (byte >= 0x80) {
+      const std::size_t bytes = byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : 2;
+      repr += printable_or_escaped(text.substr(at, bytes));
+      at += bytes - 1;
+    } else if (c == quote || c == '\\') {
       repr += '\\';
       repr += c;
     } else if (c == '\n') {

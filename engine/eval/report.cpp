@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/eval/python_text.h"
+#include "engine/eval/sha256.h"
 #include "engine/runtime/error.h"
 #include "io/file.h"
 
@@ -17,20 +18,56 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 std::string duration(double seconds) {
+  if (seconds < 10) return fmt::format("{:.2f} s", seconds);
   if (seconds < 60) return fmt::format("{:.1f} s", seconds);
   const auto whole = static_cast<long>(std::lround(seconds));
   return fmt::format("{}:{:02} min", whole / 60, whole % 60);
+}
+
+// As the harness makes a name safe for files.
+std::string sanitized(std::string_view name) {
+  std::string safe;
+  bool replaced = false;  // a run of unsafe characters becomes one "__"
+  for (const char c : name) {
+    const bool unsafe = std::string_view("\"<>:/|\\?*[]").find(c) != std::string_view::npos;
+    if (!unsafe) safe += c;
+    if (unsafe && !replaced) safe += "__";
+    replaced = unsafe;
+  }
+  return safe;
 }
 
 bool is_multiple_choice(const Task& task) {
   return task.kind == Task::Kind::multiple_choice;
 }
 
+// As the harness's task says it: its own default length is not among them.
 Json generation_arguments(const Task& task) {
-  return {{"until", task.until},
-          {"do_sample", false},
-          {"temperature", 0.0},
-          {"max_gen_toks", task.max_gen_tokens}};
+  Json arguments = {{"until", task.until}, {"do_sample", false}, {"temperature", 0.0}};
+  if (task.max_gen_tokens != Task().max_gen_tokens) {
+    arguments["max_gen_toks"] = task.max_gen_tokens;
+  }
+  return arguments;
+}
+
+// What the harness calls a document's target, as text.
+std::string target_text(const Task& task, const Document& document) {
+  if (is_multiple_choice(task)) return std::to_string(document.gold);
+  std::string target;
+  for (const std::string& answer : document.answers) {
+    target += (target.empty() ? "[" : ", ") + python_repr(answer);
+  }
+  return target + "]";
+}
+
+// Hashes by which two runs can be seen to have asked the same.
+struct SampleHashes {
+  std::string document, prompt, target;
+};
+SampleHashes sample_hashes(const Task& task, const EvalSample& sample) {
+  const Document& document = task.documents[sample.document];
+  return {sha256(Json::parse(document.record).dump(2)), sha256(sample.context),
+          sha256(target_text(task, document))};
 }
 
 Json task_config(const EvalTaskResult& result) {
@@ -66,7 +103,6 @@ Json sample_json(const EvalTaskResult& result, const EvalSample& sample) {
   Json arguments = Json::object();
   Json responses = Json::array();
   Json filtered = Json::array();
-  std::string target;
   if (is_multiple_choice(task)) {
     for (std::size_t i = 0; i < document.choices.size(); ++i) {
       arguments[fmt::format("gen_args_{}", i)] = {
@@ -74,20 +110,23 @@ Json sample_json(const EvalTaskResult& result, const EvalSample& sample) {
       responses.push_back(Json::array({response(sample.loglikelihoods[i])}));
       filtered.push_back(response(sample.loglikelihoods[i]));
     }
-    target = std::to_string(document.gold);
   } else {
     arguments["gen_args_0"] = {{"arg_0", sample.context}, {"arg_1", generation_arguments(task)}};
     responses.push_back(Json::array({sample.generated}));
     filtered.push_back(sample.answer);
-    for (const std::string& answer : document.answers) {
-      target += (target.empty() ? "[" : ", ") + python_repr(answer);
-    }
-    target += "]";
   }
-  Json json = {{"doc_id", sample.document}, {"doc", Json::parse(document.record)},
-               {"target", target},          {"arguments", arguments},
-               {"resps", responses},        {"filtered_resps", filtered},
-               {"filter", task.filter},     {"metrics", task.metrics}};
+  const SampleHashes hashes = sample_hashes(task, sample);
+  Json json = {{"doc_id", sample.document},
+               {"doc", Json::parse(document.record)},
+               {"target", target_text(task, document)},
+               {"arguments", arguments},
+               {"resps", responses},
+               {"filtered_resps", filtered},
+               {"filter", task.filter},
+               {"metrics", task.metrics},
+               {"doc_hash", hashes.document},
+               {"prompt_hash", hashes.prompt},
+               {"target_hash", hashes.target}};
   for (std::size_t m = 0; m < task.metrics.size(); ++m) json[task.metrics[m]] = sample.scores[m];
   return json;
 }
@@ -137,17 +176,38 @@ std::string eval_results_json(const std::vector<EvalTaskResult>& results,
   }
   json["config"] = {{"model", "memengine"},
                     {"model_args", run.model_arguments},
+                    {"model_num_parameters", run.parameters},
                     {"model_dtype", run.dtype},
                     {"device", run.device},
                     {"limit", run.limit == 0 ? Json() : Json(run.limit)},
+                    {"gen_kwargs", nullptr},
                     {"fewshot_seed", run.fewshot_seed}};
+  json["git_hash"] = nullptr;
   json["date"] = run.start_time;
+  // Whose schema and task rules these are.
+  json["lm_eval_version"] = "0.4.13";
   json["max_length"] = run.max_length;
+  json["task_hashes"] = Json::object();
+  for (const EvalTaskResult& result : results) {
+    json["task_hashes"][result.task.name] = task_hash(result);
+  }
   json["model_source"] = "memengine";
   json["model_name"] = run.model_name;
+  json["model_name_sanitized"] = sanitized(run.model_name);
+  json["system_instruction"] = nullptr;
+  json["chat_template"] = nullptr;
   json["memengine_version"] = MEMENGINE_VERSION;
   json["total_evaluation_time_seconds"] = python_repr(run.total_seconds);
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+std::string task_hash(const EvalTaskResult& result) {
+  std::string all;
+  for (const EvalSample& sample : result.samples) {
+    const SampleHashes hashes = sample_hashes(result.task, sample);
+    all += hashes.document + hashes.prompt + hashes.target;
+  }
+  return sha256(all);
 }
 
 std::string eval_samples_jsonl(const EvalTaskResult& result) {

@@ -18,6 +18,7 @@ struct EvalRunDescription {
   std::string device;           // "cpu", "cuda"
   std::string dtype;            // "fp32", "bf16"
   int max_length = 0;           // tokens
+  std::int64_t parameters = 0;  // value rows included
   double limit = 0;             // as in EvalOptions
   std::uint64_t fewshot_seed = 1234;
   double start_time = 0;     // seconds since 1970
@@ -30,6 +31,10 @@ std::string eval_table(const std::vector<EvalTaskResult>& results);
 // One JSON object, indented, with a newline at its end.
 std::string eval_results_json(const std::vector<EvalTaskResult>& results,
                               const EvalRunDescription& run);
+
+// The harness's hash of everything that was asked and the answers it was compared with: two runs
+// with the same hash had the same documents, prompts and targets.
+std::string task_hash(const EvalTaskResult& result);
 
 // One JSON object a line and document.
 std::string eval_samples_jsonl(const EvalTaskResult& result);

@@ -29,8 +29,9 @@ std::vector<LoglikelihoodRequest> encode_pairs(const EncodeText& encode, std::st
     }
     const std::size_t length = ids.size() - context_ids.size();
     if (length > static_cast<std::size_t>(max_length)) {
-      fail_input("{}: a choice of {} tokens is longer than the model reads ({} tokens)", where,
-                 length, max_length);
+      fail_input(
+          "{}: a choice of {} tokens is longer than the {} that the model reads; raise max_length",
+          where, length, max_length);
     }
     const std::size_t room = static_cast<std::size_t>(max_length) + 1 - length;
     const std::size_t kept = std::min(room, context_ids.size());
@@ -48,7 +49,7 @@ GenerationRequest encode_prompt(const EncodeText& encode, std::string_view promp
   if (max_gen_tokens >= max_length) {
     fail_input(
         "generating {} tokens leaves no room for a prompt: the model reads {}; lower "
-        "generator.max_gen_len",
+        "generator.max_gen_len or raise max_length",
         max_gen_tokens, max_length);
   }
   GenerationRequest request{encode(prompt), until, max_gen_tokens};

@@ -11,7 +11,8 @@
 
 namespace memengine {
 
-// Text to ids, with BOS in front where the model's tokenizer adds it by default.
+// Text to ids, with BOS in front where the model's tokenizer adds it by default. Safe from many
+// threads.
 using EncodeText = std::function<std::vector<std::int32_t>(std::string_view)>;
 
 // One request a continuation, all after the same context. Spaces at the context's end move to the

@@ -50,6 +50,35 @@ TEST_F(BadInput, InTheConfig) {
   expect_refusal(folder, {"inspect", "config.yaml", "modle.dim=3"}, {"modle", "model"});
 }
 
+TEST_F(BadInput, InGeneration) {
+  const auto refused = [&](const Words& arguments, const Words& words) {
+    Words command = {"generate", "run", "--prompt", "a"};
+    command.insert(command.end(), arguments.begin(), arguments.end());
+    expect_refusal(folder, command, words);
+  };
+  for (const char* number : {"nan", "inf", "-1"}) {
+    refused({"--temperature", number}, {"temperature", number});
+  }
+  refused({"--top-p", "nan"}, {"top-p"});
+  refused({"--top-p", "1.5"}, {"top-p", "1.5"});
+  refused({"--top-k", "0"}, {"top-k", "0"});
+  refused({"--seed", "-1"}, {"--seed", "-1"});
+  refused({"--stop", ""}, {"--stop"});
+  refused({"--max-tokens", "0"}, {"--max-tokens"});
+}
+
+TEST_F(BadInput, InAnEvaluation) {
+  folder.write("eval.yaml", "ckpt_dir: run\ndump_dir: out\nharness: {tasks: [piqa]}\n");
+  expect_refusal(folder, {"eval", "eval.yaml"}, {"run"});
+  expect_refusal(folder, {"eval", "eval.yaml", "harness.tasks=[piqa, piqa]"}, {"piqa", "twice"});
+  expect_refusal(folder, {"eval", "eval.yaml", "max_length=0"}, {"max_length"});
+  expect_refusal(folder, {"eval", "eval.yaml", "generator.dtype=fp8"}, {"fp8"});
+  expect_refusal(folder, {"inspect", "eval.yaml"}, {"data_dir"});
+  // What is missing is no error of an inspection.
+  const std::string words = run_well(folder, {"inspect", "eval.yaml", "data_dir=sets"});
+  EXPECT_NE(words.find("sets/piqa/validation.jsonl: missing"), std::string::npos) << words;
+}
+
 TEST_F(BadInput, APlanThatExceedsMemory) {
   prepare();
   expect_refusal(folder,

@@ -1,5 +1,6 @@
 // Scores and Python's text methods, against values that the harness's own functions give.
 #include "engine/eval/scoring.h"
+#include "engine/eval/sha256.h"
 
 #include <gtest/gtest.h>
 
@@ -111,8 +112,24 @@ TEST(PythonText, StripsLowersAndCapitalizes) {
   EXPECT_EQ(python_replace("", "x", "y"), "");
   EXPECT_EQ(python_repr("it's \"x\"\n\\"), "'it\\'s \"x\"\\n\\\\'");
   EXPECT_EQ(python_repr("it's"), "\"it's\"");
+  EXPECT_EQ(python_repr("54\u00A0Mbit \u00E9\u4E2D"), "'54\\xa0Mbit \u00E9\u4E2D'");
+  EXPECT_EQ(python_repr("a\u2009b\U000E0001"), "'a\\u2009b\\U000e0001'");
   EXPECT_EQ(python_repr(-12.0), "-12.0");
   EXPECT_EQ(python_repr(0.1), "0.1");
+}
+
+// FIPS 180-4's examples, and lengths around the end of a block.
+TEST(EvalScoring, Sha256) {
+  EXPECT_EQ(sha256(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+  EXPECT_EQ(sha256("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(sha256("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq"),
+            "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+  EXPECT_EQ(sha256(std::string(1000000, 'a')),
+            "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+  EXPECT_EQ(sha256(std::string(63, 'a')),
+            "7d3e74a05d7db15bce4ad9ec0658ea98e3f06eeecf16b4c6fff2da457ddc2f34");
+  EXPECT_EQ(sha256(std::string(64, 'a')),
+            "ffe054fe7ae0cb6dc65c3af9b61d5209f439851db43d0ba5997337df154668eb");
 }
 
 }  // namespace

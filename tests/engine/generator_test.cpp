@@ -18,7 +18,7 @@ using Ids = std::vector<std::int32_t>;
 Ids recompute_greedily(InferenceModel& model, const Ids& prompt, int count) {
   Ids text = prompt;
   ScoreRows rows;
-  std::vector<float> scores;
+  std::vector<double> scores;
   Ids best;
   for (int made = 0; made < count; ++made) {
     rows.clear();

@@ -29,10 +29,13 @@ std::vector<double> rotated(std::vector<double> x, const std::vector<std::int32_
     for (std::int64_t head = 0; head < all_heads; ++head) {
       for (std::int64_t i = 0; i < head_dim; i += 2, at += 2) {
         if (head >= rotated_heads) continue;
-        const double angle =
-            position * std::pow(theta, -static_cast<double>(i) / static_cast<double>(head_dim));
-        const std::complex<double> turned =
-            std::complex<double>(x[at], x[at + 1]) * std::polar(1.0, direction * angle);
+        // In FP32, as the references' tables are.
+        const float frequency =
+            1.0F / std::pow(static_cast<float>(theta),
+                            static_cast<float>(i) / static_cast<float>(head_dim));
+        const float angle = static_cast<float>(position) * frequency;
+        const std::complex<double> turn(std::cos(angle), direction * std::sin(angle));
+        const std::complex<double> turned = std::complex<double>(x[at], x[at + 1]) * turn;
         x[at] = turned.real();
         x[at + 1] = turned.imag();
       }

@@ -1,0 +1,58 @@
+// An evaluation's config in words: its tasks and sets, its model, and the memory it would take.
+#include <fmt/core.h>
+
+#include "cli/inspect.h"
+#include "cli/terminal.h"
+#include "engine/evaluation.h"
+#include "engine/run_files.h"
+#include "engine/runtime/error.h"
+
+namespace memengine {
+namespace {
+
+void print_task(const EvalConfig& config, const EvalTask& task) {
+  const std::int64_t shots = task.num_fewshot.value_or(config.harness.num_fewshot.value_or(0));
+  const double limit = task.limit.value_or(config.harness.limit.value_or(0));
+  std::string text = fmt::format("{} shots", shots);
+  try {
+    const Task loaded = load_task(task.task, config.data_dir.value_or("data_dir"), shots > 0);
+    if (shots > 0) text += fmt::format(" (from {})", loaded.shot_split());
+    text += fmt::format(", {} items", loaded.documents.size());
+  } catch (const Error& error) {
+    text += fmt::format("; {}", error.what());
+  }
+  if (limit >= 1) text += fmt::format(", of which {} are asked", limit);
+  if (limit > 0 && limit < 1) text += fmt::format(", of which {}% are asked", limit * 100);
+  fmt::print("  {:<12} {}\n", task.task, text);
+}
+
+}  // namespace
+
+void inspect_evaluation(const InspectArguments& arguments) {
+  const EvalConfig config = load_eval_config(arguments.path.string(), arguments.overrides);
+  check_evaluation(config);
+  fmt::print("{}: {}, results go to {}\n", arguments.path.string(), config.name, config.dump_dir);
+  for (const std::string& notice : config.notices) fmt::print("note: {}\n", notice);
+  for (const EvalTask& task : config.harness.tasks) print_task(config, task);
+  ModelSource source;
+  try {
+    source = find_model(config.ckpt_dir);
+  } catch (const Error& error) {
+    fmt::print("no model yet: {}\n", error.what());
+    return;
+  }
+  const ModelConfig& model = source.model;
+  fmt::print("model {}\n  {} layers, dim {}, vocabulary {}, reads {} tokens\n",
+             source.folder.string(), model.n_layers, model.dim, grouped(model.vocab_size),
+             config.max_length.value_or(model.max_seqlen));
+  for (const Device device : {Device::cuda, Device::cpu}) {
+    const bool asked =
+        arguments.device.empty() || (arguments.device == "cuda") == (device == Device::cuda);
+    if (!asked || (device == Device::cuda && !cuda_build)) continue;
+    if (device == Device::cuda && config.generator.dtype == EvalDtype::fp64) continue;
+    fmt::print("\nmemory for evaluation on {}\n{}", device == Device::cuda ? "a GPU" : "the CPU",
+               plan_text(evaluation_plan(config, model, device), device));
+  }
+}
+
+}  // namespace memengine
