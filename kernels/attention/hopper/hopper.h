@@ -10,8 +10,7 @@ namespace memengine::cuda::hopper {
 
 constexpr int head_dim = 64;
 
-// Is the current device of this kind, and the shape one that these kernels take? Where there is no
-// device, a memory plan may still be asked for: it is made for this kind, which needs more scratch.
+// Is the current device of this kind, and the shape one that these kernels take?
 bool can_run(DType dtype, std::int64_t head_dim);
 
 void attention_forward(cudaStream_t stream, bfloat16* out, float* log_sum_exp, const bfloat16* qkv,

@@ -24,10 +24,7 @@ Encoder find_encoder() {
 bool can_run(DType dtype, std::int64_t dim) {
   static const bool is_hopper = [] {
     int device = 0, major = 0, minor = 0;
-    if (cudaGetDevice(&device) != cudaSuccess) {
-      cudaGetLastError();
-      return true;
-    }
+    MEMENGINE_CUDA_CHECK(cudaGetDevice(&device));
     MEMENGINE_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
     MEMENGINE_CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
     return major == 9 && minor == 0;
