@@ -114,12 +114,13 @@ void inspect_config(const InspectArguments& arguments) {
   fmt::print("{}: {}\n", arguments.path.string(), config.name);
   for (const std::string& notice : config.notices) fmt::print("note: {}\n", notice);
   print_model(config);
-  if (arguments.device == "cuda" && !cuda_build) {
-    fmt::print("note: this build has no CUDA; this is the plan for the CPU\n");
-  }
+  // A plan asks the GPU for the scratch of its sorts: it can be made only where there is one.
+  if (arguments.device == "cuda") choose_device("cuda");
+  const bool gpu = choose_device("auto") == Device::cuda;
   std::vector<Device> devices;
-  if (cuda_build && arguments.device != "cpu") devices.push_back(Device::cuda);
-  if (!cuda_build || arguments.device != "cuda") devices.push_back(Device::cpu);
+  if (gpu && arguments.device != "cpu") devices.push_back(Device::cuda);
+  if (arguments.device != "cuda") devices.push_back(Device::cpu);
+  if (!gpu) fmt::print("note: no GPU is here, so this is the plan for the CPU alone\n");
   for (const Device device : devices) {
     const MemoryPlan plan = TrainingModel::plan(config, device);
     fmt::print("\nmemory for training on {}\n{}  {}\n",
