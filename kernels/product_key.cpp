@@ -151,7 +151,9 @@ struct Workspace {
 template <typename T>
 void forward(const Context& context, const ProductKeyShape& shape, std::int32_t* indices,
              T* weights, const T* query, const T* sub_keys) {
-  const auto [tokens, heads, knn, n_keys, k_dim, dtype] = shape;
+  // Named one by one: OpenMP regions of older compilers cannot capture structured bindings.
+  const std::int64_t tokens = shape.tokens, heads = shape.heads, knn = shape.knn;
+  const std::int64_t n_keys = shape.n_keys, k_dim = shape.k_dim;
   const std::int64_t half_dim = k_dim / 2;
   const std::int64_t tiles = (tokens + tile_tokens - 1) / tile_tokens;
   const std::int64_t workspace_bytes = Workspace<T>::bytes(shape);
@@ -216,7 +218,9 @@ template <typename T>
 void backward(const Context& context, const ProductKeyShape& shape, T* dquery, T* dsub_keys,
               const T* dweights, const T* weights, const std::int32_t* indices, const T* query,
               const T* sub_keys) {
-  const auto [tokens, heads, knn, n_keys, k_dim, dtype] = shape;
+  // Named one by one: OpenMP regions of older compilers cannot capture structured bindings.
+  const std::int64_t tokens = shape.tokens, heads = shape.heads, knn = shape.knn;
+  const std::int64_t n_keys = shape.n_keys, k_dim = shape.k_dim;
   const std::int64_t half_dim = k_dim / 2;
   const std::int64_t picks = tokens * knn;  // of one head
   Scratch scratch(context);
