@@ -65,6 +65,8 @@ void add_bench_command(CLI::App& program) {
                       "A folder of token shards for the steps, instead of random tokens");
   command->add_option("--warm-up", options.warm_up, "Steps before those that are measured")
       ->capture_default_str();
+  command->add_flag("--guards", options.guards,
+                    "Also measure what the guard against bad numbers costs a step");
   command->add_option("--table-gib", options.table_gib, "Host memory to gather from, GiB")
       ->capture_default_str();
   command->add_option("--json", options.json_path, "Also write the results to this file");

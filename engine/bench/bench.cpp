@@ -111,6 +111,7 @@ class Bench {
     step_options.data = options_.data;
     step_options.warm_up = options_.quick ? std::min(options_.warm_up, 2) : options_.warm_up;
     step_options.steps = timing_.repetitions;
+    step_options.guards = options_.guards;
     results_.steps.push_back(bench_step(bench_case, options_.device, step_options));
     say_(step_line(results_.steps.back()));
     write_json();

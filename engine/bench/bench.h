@@ -25,8 +25,9 @@ struct BenchOptions {
   std::vector<std::string> overrides;  // of that config: a.b.c=value
   std::string config_folder = "configs";
 
-  std::string data;  // a folder of token shards for the steps; empty: random tokens
-  int warm_up = 5;   // steps before those that are measured
+  std::string data;     // a folder of token shards for the steps; empty: random tokens
+  int warm_up = 5;      // steps before those that are measured
+  bool guards = false;  // also what the guard of the updates costs a step
 
   bool quick = false;  // fewer repetitions, smaller sizes
   double table_gib = 32;

@@ -56,7 +56,7 @@ std::string step_head() {
 std::string step_line(const StepResult& result) {
   if (!result.failure.empty()) return fmt::format("  {:<24} {}", result.bench_case, result.failure);
   const double tokens_per_second = result.tokens_per_second();
-  return fmt::format(
+  std::string line = fmt::format(
       "  {:<24} {:>10.3f} {:>11.0f} {:>9.3f} {:>11} {:>11} {:>11} {:>8} {:>8.3f} {:>8.1f}",
       result.bench_case, 1e3 * result.seconds, tokens_per_second,
       tokens_per_second * result.flops_per_token / 1e12, bytes_text(result.device_bytes),
@@ -66,6 +66,12 @@ std::string step_line(const StepResult& result) {
                                                     static_cast<double>(result.picks))
                        : "-",
       result.loss, result.seconds_to_start);
+  if (result.seconds_unguarded > 0) {
+    line += fmt::format("\n  {:<24} {:>10.3f} ms with the guard, {:.3f} without: {:+.2f}%",
+                        "  in turns", 1e3 * result.seconds_guarded, 1e3 * result.seconds_unguarded,
+                        100 * (result.seconds_guarded / result.seconds_unguarded - 1));
+  }
+  return line;
 }
 
 std::string costliest_ops(const Results& results, const std::string& bench_case,
@@ -138,6 +144,10 @@ std::string to_json(const Results& results) {
                      {"seconds_to_start", step.seconds_to_start},
                      {"picks", step.picks},
                      {"unique_rows", step.unique_rows}});
+    if (step.seconds_unguarded > 0) {
+      steps.back()["ms_guarded"] = 1e3 * step.seconds_guarded;
+      steps.back()["ms_unguarded"] = 1e3 * step.seconds_unguarded;
+    }
   }
   const ordered_json document = {{"device", results.device},
                                  {"ceilings", ceilings},

@@ -74,6 +74,8 @@ struct StepResult {
   double seconds_to_start = 0;          // allocation and initial weights
   std::int64_t picks = 0;               // of the last step, all banks
   std::int64_t unique_rows = 0;
+  // Medians of steps with and without the guard of the updates, in turns; 0: not measured.
+  double seconds_guarded = 0, seconds_unguarded = 0;
 
   double tokens_per_second() const { return static_cast<double>(tokens) / seconds; }
 };

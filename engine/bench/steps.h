@@ -13,6 +13,7 @@ struct StepOptions {
   std::string data;  // a folder of token shards; empty: random tokens
   int warm_up = 5;
   int steps = 20;
+  bool guards = false;  // also measure steps without the guard of the updates
 };
 
 // Builds the case's model on the device, trains `warm_up` + `steps` steps as the trainer does

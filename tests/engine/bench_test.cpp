@@ -170,6 +170,19 @@ TEST_F(Bench, StepsOnShards) {
   EXPECT_NE(error_of(options).find("--data"), std::string::npos);
 }
 
+TEST_F(Bench, WhatTheGuardCosts) {
+  BenchOptions options = tiny_options();
+  options.steps = options.guards = true;
+  std::string text;
+  const Results results = run_bench(options, [&](const std::string& line) { text += line + "\n"; });
+  const StepResult& step = results.steps.front();
+  EXPECT_EQ(step.failure, "");
+  EXPECT_GT(step.seconds_unguarded, 0);
+  EXPECT_LT(step.seconds_guarded, 2 * step.seconds_unguarded);
+  EXPECT_NE(text.find("ms with the guard"), std::string::npos) << text;
+  EXPECT_NE(to_json(results).find("ms_unguarded"), std::string::npos);
+}
+
 TEST_F(Bench, InputErrors) {
   BenchOptions options;
   EXPECT_NE(error_of(options).find("nothing to do"), std::string::npos);

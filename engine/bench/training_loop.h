@@ -1,0 +1,48 @@
+// A model in training, for measurements: the trainer's steps without reports and checkpoints.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/bad_numbers.h"
+#include "engine/batch_buffers.h"
+#include "engine/config.h"
+#include "engine/runtime/runtime.h"
+#include "engine/runtime/step_graph.h"
+#include "engine/training_model.h"
+
+namespace memengine::bench {
+
+class TrainingLoop {
+ public:
+  // Fresh weights; tokens of the shards below the folder `data`, or random ones where it is empty.
+  // config.steps bounds how many steps can be run in all.
+  TrainingLoop(const RunConfig& config, Device device, const std::string& data);
+  ~TrainingLoop();
+
+  // Trains `count` more steps (a graph on a GPU, unless the config says cuda_graph: false) and
+  // waits for them. Returns the seconds of each: between its end and that of the step before on a
+  // GPU. Without `guarded` nobody looks whether the numbers are good (optim/update_guard.h). The
+  // first two calls of each kind also prepare its graph.
+  std::vector<double> run(int count, bool guarded = true);
+
+  Runtime& runtime() { return runtime_; }
+  TrainingModel& model() { return model_; }
+  const BatchBuffers& buffers() const { return buffers_; }
+
+ private:
+  struct Source;
+
+  RunConfig config_;
+  Runtime runtime_;
+  TrainingModel model_;
+  BatchBuffers buffers_;
+  std::unique_ptr<Source> source_;
+  BadNumbers bad_numbers_;
+  StepGraph graph_, unguarded_graph_;
+  std::int64_t step_ = 0;
+};
+
+}  // namespace memengine::bench
