@@ -40,6 +40,44 @@ TEST_F(Checkpoints, IncrementsResumeBitExactly) {
   }
 }
 
+// On a GPU where there is one: tables in its own memory and in host memory.
+TEST_F(Checkpoints, AnIncrementReadsAsTheFullCheckpoint) {
+  const auto overrides = [](const std::string& host, const std::string& share) {
+    return std::vector<std::string>{"device=auto",
+                                    "checkpoint.increment_share=" + share,
+                                    "checkpoint.dump.every=1",
+                                    "steps=20",
+                                    "model.dim=32",
+                                    "model.n_heads=4",
+                                    "checkpoint.dump.keep=0",
+                                    "model.productkey_args.zero_copy=" + host};
+  };
+  const TrainingRecord full = train("full", overrides("false", "0"));
+  EXPECT_EQ(error, "");
+  for (const std::string host : {"false", "true"}) {
+    const std::string run = "increments-" + host;
+    const TrainingRecord first = train(run, overrides(host, "1"), 10);
+    EXPECT_GE(first.saves.back().base_step, 0) << "step 10 is an increment";
+    const TrainingRecord second = train(run, overrides(host, "1"));
+    EXPECT_EQ(error, "");
+    EXPECT_EQ(second.resumed, 10);
+    EXPECT_EQ(joined(first.losses, second.losses), full.losses);
+    for (const std::int64_t step : {10, 20}) {
+      const Checkpoint whole(checkpoints("full") / checkpoint_name(step));
+      const Checkpoint increment(checkpoints(run) / checkpoint_name(step));
+      for (const char* tensor : {"values.weight", "values.weight.first_moment",
+                                 "values.weight.second_moment", "values.weight.last_step"}) {
+        const std::string name = std::string("layers.1.feed_forward.") + tensor;
+        ASSERT_NE(whole.find(name), nullptr) << name;
+        std::vector<std::byte> expected(whole.find(name)->bytes), found(expected.size());
+        whole.read(name, 0, expected);
+        increment.read(name, 0, found);
+        EXPECT_EQ(found, expected) << name << " at step " << step;
+      }
+    }
+  }
+}
+
 // Each piece of state that a checkpoint holds is needed: without it the losses are others.
 TEST_F(Checkpoints, EveryPieceOfStateMatters) {
   const TrainingRecord whole = train("whole");
