@@ -73,6 +73,16 @@ EvalTaskResult run(const std::string& task, std::int64_t shots, double limit, Ev
   return std::move(evaluation.results.front());
 }
 
+// {value, standard error} of each metric, as the harness printed them.
+void expect_metrics(const EvalTaskResult& result,
+                    const std::vector<std::pair<double, double>>& theirs) {
+  ASSERT_EQ(result.metrics.size(), theirs.size());
+  for (std::size_t i = 0; i < theirs.size(); ++i) {
+    EXPECT_EQ(result.metrics[i].value, theirs[i].first);
+    EXPECT_NEAR(*result.metrics[i].standard_error, theirs[i].second, 1e-15);
+  }
+}
+
 void expect_choices(const std::string& task, double limit, EvalDtype dtype, double tolerance) {
   const EvalTaskResult result = run(task, 0, limit, dtype);
   const std::vector<std::string> lines = recorded(task);
@@ -95,17 +105,12 @@ void expect_choices(const std::string& task, double limit, EvalDtype dtype, doub
     ASSERT_EQ(result.samples.size(), 800U);
     EXPECT_EQ(task_hash(result),
               "2cd0d5dcafea3e02a1c9f184bab969e8e16460839ae7c61208ff192817c0f7a1");
-    EXPECT_EQ(result.metrics[0].value, 0.27375);
-    EXPECT_NEAR(*result.metrics[0].standard_error, 0.015774178354305432, 1e-15);
-    EXPECT_EQ(result.metrics[1].value, 0.25375);
-    EXPECT_NEAR(*result.metrics[1].standard_error, 0.015394720479706995, 1e-15);
+    expect_metrics(result, {{0.27375, 0.015774178354305432}, {0.25375, 0.015394720479706995}});
   } else if (result.samples.size() == 1438) {
     EXPECT_EQ(task_hash(result),
               "392a2b2009838f751cba04deb684f37137d1a342214b486658c47ff7be95fe25");
-    EXPECT_EQ(result.metrics[0].value, 0.48956884561891517);
-    EXPECT_NEAR(*result.metrics[0].standard_error, 0.01318703289135125, 1e-15);
-    EXPECT_EQ(result.metrics[1].value, 0.47357440890125174);
-    EXPECT_NEAR(*result.metrics[1].standard_error, 0.013171469349548211, 1e-15);
+    expect_metrics(result, {{0.48956884561891517, 0.01318703289135125},
+                            {0.47357440890125174, 0.013171469349548211}});
   }
 }
 

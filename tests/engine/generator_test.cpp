@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "tests/engine/inference_testing.h"
+#include "tests/expect_input_error.h"
 #include "tests/io/temporary_folder.h"
 
 namespace memengine {

@@ -12,6 +12,7 @@
 #include "io/file.h"
 #include "tests/data.h"
 #include "tests/engine/inference_testing.h"
+#include "tests/expect_input_error.h"
 #include "tests/io/temporary_folder.h"
 
 namespace memengine {

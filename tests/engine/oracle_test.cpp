@@ -11,9 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/trainer.h"
-#include "io/shard_writer.h"
-#include "tests/io/temporary_folder.h"
+#include "tests/engine/training_testing.h"
 
 namespace memengine {
 namespace {
@@ -22,28 +20,15 @@ constexpr int sequences = 4;
 constexpr int length = 32;
 
 // 4 x 32 + 1 tokens, so that one epoch is exactly one batch.
-void write_tokens(const std::filesystem::path& path) {
-  ShardInfo info;
-  info.tokenizer = "bytes";
-  info.tokenizer_hash = load_tokenizer("bytes", "")->hash();
-  info.vocab_size = 258;
-  ShardWriter writer(path, info);
+std::vector<std::int32_t> oracle_tokens() {
   std::vector<std::int32_t> tokens;
   std::uint64_t state = 1;
   for (int i = 0; i < sequences * length + 1; ++i) {
     state = (state * 1103515245 + 12345) % (std::uint64_t{1} << 31);
     tokens.push_back(static_cast<std::int32_t>(state / 65536 % 61));
   }
-  writer.append(tokens);
-  writer.add_document();
-  writer.finish();
+  return tokens;
 }
-
-class Losses : public TrainingListener {
- public:
-  void stepped(const StepReport& report) override { losses.push_back(report.loss); }
-  std::vector<double> losses;
-};
 
 struct OracleRun {
   std::string name;
@@ -57,8 +42,7 @@ class Oracle : public testing::TestWithParam<OracleRun> {};
 
 TEST_P(Oracle, TrainingFollowsIt) {
   TemporaryFolder folder;
-  std::filesystem::create_directories(folder / "data");
-  write_tokens(folder / "data/train_000000.bin");
+  write_byte_shard(folder / "data/train_000000.bin", oracle_tokens());
   const std::string yaml =
       "{name: oracle, device: cpu, seed: 3, steps: 20, dump_dir: " + (folder / "run").string() +
       ", model: {dim: 32, n_layers: 3, n_heads: 4, n_kv_heads: 2, multiple_of: 16, "
@@ -71,7 +55,7 @@ TEST_P(Oracle, TrainingFollowsIt) {
       (folder / "data").string() +
       ", batch_size: 4, seq_len: 32, tokenizer: {name: bytes}}, "
       "checkpoint: {dump: {every: 0}}, logging: {freq: 1}}";
-  Losses seen;
+  TrainingRecord seen;
   Trainer trainer(parse_run_config(yaml, "oracle"), {&seen});
   trainer.run([] { return false; });
   ASSERT_EQ(seen.losses.size(), GetParam().losses.size());

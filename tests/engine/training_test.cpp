@@ -7,50 +7,21 @@
 #include <string>
 #include <vector>
 
-#include "engine/trainer.h"
-#include "io/shard_writer.h"
-#include "tests/io/temporary_folder.h"
+#include "tests/engine/training_testing.h"
 
 namespace memengine {
 namespace {
 
-// Text-like tokens: a random walk that a model can learn something about.
-void write_shard(const std::filesystem::path& path, std::int64_t count) {
-  ShardInfo info;
-  info.tokenizer = "bytes";
-  info.tokenizer_hash = load_tokenizer("bytes", "")->hash();
-  info.vocab_size = 258;
-  ShardWriter writer(path, info);
-  std::vector<std::int32_t> tokens;
-  std::uint64_t state = 11;
-  std::int32_t letter = 0;
-  for (std::int64_t i = 0; i < count; ++i) {
-    state = state * 6364136223846793005ULL + 1442695040888963407ULL;
-    letter = (letter + static_cast<std::int32_t>(state >> 61)) % 7;
-    tokens.push_back(i % 50 == 0 ? 256 : letter);
-  }
-  writer.append(tokens);
-  writer.add_document();
-  writer.finish();
-}
-
-class Record : public TrainingListener {
- public:
-  void stepped(const StepReport& report) override { losses.push_back(report.loss); }
-  void validated(const ValidationReport& report) override { validation.push_back(report.loss); }
-  std::vector<double> losses, validation;
-};
-
 class Training : public testing::Test {
  protected:
   Training() {
-    std::filesystem::create_directories(folder_ / "data");
-    write_shard(folder_ / "data/train_000000.bin", 20000);
-    write_shard(folder_ / "data/val_000000.bin", 1000);
+    write_byte_shard(folder_ / "data/train_000000.bin", random_walk(20000));
+    write_byte_shard(folder_ / "data/val_000000.bin", random_walk(1000));
   }
 
   // Trains to `steps` of 12 in dump_dir `name`; later overrides win.
-  Record train(const std::string& name, std::vector<std::string> overrides, int stop_after = 12) {
+  TrainingRecord train(const std::string& name, std::vector<std::string> overrides,
+                       int stop_after = 12) {
     const std::string yaml =
         "{name: test, device: cpu, seed: 5, steps: 12, model: {dim: 32, n_layers: 3, n_heads: 4, "
         "multiple_of: 16, productkey_args: {is_enabled: true, layers: \"1,2\", mem_n_keys: 32, "
@@ -61,7 +32,7 @@ class Training : public testing::Test {
     std::vector<std::string> all = {"dump_dir=" + (folder_ / name).string(),
                                     "data.root_dir=" + (folder_ / "data").string()};
     all.insert(all.end(), overrides.begin(), overrides.end());
-    Record record;
+    TrainingRecord record;
     Trainer trainer(parse_run_config(yaml, "test", all), {&record});
     trainer.run([&] { return trainer.step() >= stop_after; });
     return record;
@@ -90,9 +61,9 @@ const std::vector<std::vector<std::string>> variants = {
 
 TEST_F(Training, TheSameSeedGivesTheSameLossesToTheLastBit) {
   for (const std::string& device : devices()) {
-    const Record first = train("first_" + device, {"device=" + device});
-    const Record second = train("second_" + device, {"device=" + device});
-    const Record other = train("other_" + device, {"device=" + device, "seed=6"});
+    const TrainingRecord first = train("first_" + device, {"device=" + device});
+    const TrainingRecord second = train("second_" + device, {"device=" + device});
+    const TrainingRecord other = train("other_" + device, {"device=" + device, "seed=6"});
     ASSERT_EQ(first.losses.size(), 12U);
     ASSERT_EQ(first.validation.size(), 2U);
     EXPECT_EQ(first.losses, second.losses);
@@ -109,9 +80,9 @@ TEST_F(Training, AStoppedRunGoesOnAsIfItHadNotStopped) {
       SCOPED_TRACE(fmt::format("{} {}", device, fmt::join(overrides, " ")));
       overrides.push_back("device=" + device);
       const std::string name = std::to_string(run++);
-      const Record whole = train("whole" + name, overrides);
-      Record parts = train("parts" + name, overrides, 5);
-      const Record rest = train("parts" + name, overrides);
+      const TrainingRecord whole = train("whole" + name, overrides);
+      TrainingRecord parts = train("parts" + name, overrides, 5);
+      const TrainingRecord rest = train("parts" + name, overrides);
       parts.losses.insert(parts.losses.end(), rest.losses.begin(), rest.losses.end());
       EXPECT_EQ(parts.losses, whole.losses);
       EXPECT_EQ(rest.validation.back(), whole.validation.back());
@@ -121,9 +92,9 @@ TEST_F(Training, AStoppedRunGoesOnAsIfItHadNotStopped) {
 
 // The test above can fail: without its place in the data a resumed run sees other tokens.
 TEST_F(Training, AnotherPlaceInTheDataGivesOtherLosses) {
-  const Record whole = train("whole", {});
+  const TrainingRecord whole = train("whole", {});
   train("parts", {}, 5);
-  const Record other = train("other", {"data.seed=1"}, 5);
+  const TrainingRecord other = train("other", {"data.seed=1"}, 5);
   EXPECT_NE(std::vector<double>(whole.losses.begin(), whole.losses.begin() + 5), other.losses);
 }
 
@@ -144,15 +115,15 @@ TEST_F(Training, WhereTheTableLiesDoesNotMatter) {
     for (std::vector<std::string> overrides : kinds) {
       overrides.push_back("device=" + device);
       const std::string name = std::to_string(run++);
-      const Record in_device = train("device" + name, overrides);
+      const TrainingRecord in_device = train("device" + name, overrides);
       overrides.push_back(memory + "zero_copy=true");
       for (const std::string staging : {"0", "0.00008", "0.01", "null"}) {
         SCOPED_TRACE(fmt::format("{} staging_gib={}", fmt::join(overrides, " "), staging));
         std::vector<std::string> in_host = overrides;
         in_host.push_back(memory + "staging_gib=" + staging);
         const std::string folder = "host" + name + "_" + staging;
-        const Record first = train(folder, in_host, 5);
-        const Record rest = train(folder, in_host);
+        const TrainingRecord first = train(folder, in_host, 5);
+        const TrainingRecord rest = train(folder, in_host);
         std::vector<double> losses = first.losses;
         losses.insert(losses.end(), rest.losses.begin(), rest.losses.end());
         EXPECT_EQ(losses, in_device.losses);
@@ -167,8 +138,8 @@ TEST_F(Training, MicroBatchesAddUpToTheBatch) {
   const std::vector<std::string> common = {"model.productkey_args.mem_query_norm=none"};
   std::vector<std::string> split = common;
   split.insert(split.end(), {"data.batch_size=1", "grad_acc_steps=4"});
-  const Record whole = train("whole", common);
-  const Record parts = train("parts", split);
+  const TrainingRecord whole = train("whole", common);
+  const TrainingRecord parts = train("parts", split);
   for (std::size_t i = 0; i < whole.losses.size(); ++i) {
     EXPECT_NEAR(parts.losses[i], whole.losses[i], 2e-4 * whole.losses[i]) << "step " << i;
   }
@@ -204,9 +175,9 @@ TEST_F(Training, TheGpuFollowsTheCpuReference) {
     overrides.insert(overrides.end(), {"steps=50", "validation.every=0", "optim.lr=3e-4",
                                        "model.productkey_args.value_fixed_lr=1e-3"});
     const std::string name = std::to_string(run++);
-    const Record cpu = train("cpu" + name, overrides, 50);
+    const TrainingRecord cpu = train("cpu" + name, overrides, 50);
     overrides.push_back("device=cuda");
-    const Record gpu = train("gpu" + name, overrides, 50);
+    const TrainingRecord gpu = train("gpu" + name, overrides, 50);
     ASSERT_EQ(cpu.losses.size(), 50U);
     ASSERT_EQ(gpu.losses.size(), 50U);
     for (std::size_t i = 0; i < 50; ++i) {
@@ -218,7 +189,7 @@ TEST_F(Training, TheGpuFollowsTheCpuReference) {
 TEST_F(Training, WhoGathersDoesNotMatter) {
   if (!has_gpu()) GTEST_SKIP() << "needs a GPU";
   const std::vector<std::string> common = {"device=cuda", "distributed.model_dtype=bf16"};
-  const Record expected = train("device_table", common);
+  const TrainingRecord expected = train("device_table", common);
   for (const std::string graph : {"true", "false"}) {
     for (const std::string path : {"gpu", "cpu", "both", "auto"}) {
       SCOPED_TRACE(path + ", cuda_graph=" + graph);
@@ -226,7 +197,7 @@ TEST_F(Training, WhoGathersDoesNotMatter) {
       overrides.insert(overrides.end(),
                        {"model.productkey_args.zero_copy=true",
                         "model.productkey_args.gather_path=" + path, "cuda_graph=" + graph});
-      const Record record = train("gather_" + path + graph, overrides);
+      const TrainingRecord record = train("gather_" + path + graph, overrides);
       EXPECT_EQ(record.losses, expected.losses);
       EXPECT_EQ(record.validation, expected.validation);
     }

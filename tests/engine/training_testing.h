@@ -13,14 +13,23 @@
 
 namespace memengine {
 
-// Text-like tokens: a random walk that a model can learn something about.
-inline void write_walk(const std::filesystem::path& path, std::int64_t count,
-                       std::int64_t rare_at = -1) {
+// A shard of one document that the tokenizer "bytes" could have written.
+inline void write_byte_shard(const std::filesystem::path& path,
+                             const std::vector<std::int32_t>& tokens) {
   ShardInfo info;
   info.tokenizer = "bytes";
   info.tokenizer_hash = load_tokenizer("bytes", "")->hash();
   info.vocab_size = 258;
+  std::filesystem::create_directories(path.parent_path());
   ShardWriter writer(path, info);
+  writer.append(tokens);
+  writer.add_document();
+  writer.finish();
+}
+
+// Text-like tokens: a random walk that a model can learn something about, with token 99 at
+// `rare_at`.
+inline std::vector<std::int32_t> random_walk(std::int64_t count, std::int64_t rare_at = -1) {
   std::vector<std::int32_t> tokens;
   std::uint64_t state = 11;
   std::int32_t letter = 0;
@@ -29,9 +38,7 @@ inline void write_walk(const std::filesystem::path& path, std::int64_t count,
     letter = (letter + static_cast<std::int32_t>(state >> 61)) % 7;
     tokens.push_back(i == rare_at ? 99 : i % 50 == 0 ? 256 : letter);
   }
-  writer.append(tokens);
-  writer.add_document();
-  writer.finish();
+  return tokens;
 }
 
 struct TrainingRecord : TrainingListener {
@@ -40,6 +47,7 @@ struct TrainingRecord : TrainingListener {
     losses.push_back(report.loss);
     last = report;
   }
+  void validated(const ValidationReport& report) override { validation.push_back(report.loss); }
   void saved(const SaveReport& report) override { saves.push_back(report); }
   void noticed(const std::string& message) override { notices.push_back(message); }
   void failed(const std::string& message) override { failure = message; }
@@ -52,7 +60,7 @@ struct TrainingRecord : TrainingListener {
   }
 
   std::int64_t resumed = -1;
-  std::vector<double> losses;
+  std::vector<double> losses, validation;
   StepReport last;
   std::vector<SaveReport> saves;
   std::vector<std::string> notices;
@@ -62,10 +70,7 @@ struct TrainingRecord : TrainingListener {
 class SmallRuns : public testing::Test {
  protected:
   // Token 99 stands in one window of the data only.
-  SmallRuns() {
-    std::filesystem::create_directories(folder_ / "data");
-    write_walk(folder_ / "data/train_000000.bin", 500, 250);
-  }
+  SmallRuns() { write_byte_shard(folder_ / "data/train_000000.bin", random_walk(500, 250)); }
 
   RunConfig config(const std::string& run, const std::vector<std::string>& overrides) const {
     const std::string yaml =

@@ -10,6 +10,7 @@
 
 #include "io/loader_order.h"
 #include "io/shard_writer.h"
+#include "tests/expect_input_error.h"
 #include "tests/io/temporary_folder.h"
 
 namespace memengine {

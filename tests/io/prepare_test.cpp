@@ -13,6 +13,7 @@
 
 #include "io/shard.h"
 #include "io/shard_summary.h"
+#include "tests/expect_input_error.h"
 #include "tests/io/temporary_folder.h"
 
 namespace memengine {

@@ -8,6 +8,7 @@
 
 #include "io/shard_summary.h"
 #include "io/shard_writer.h"
+#include "tests/expect_input_error.h"
 #include "tests/io/temporary_folder.h"
 
 namespace memengine {

@@ -1,15 +1,14 @@
-// A folder that lives as long as one test, and shorthands to write and read its files.
+// A folder that lives as long as one object, and shorthands to write and read its files.
 #pragma once
 
-#include <gtest/gtest.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <stdexcept>
 #include <string>
-
-#include "engine/runtime/error.h"
 
 namespace memengine {
 
@@ -48,20 +47,6 @@ class TemporaryFolder {
 inline std::string file_bytes(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
-}
-
-// Runs `what` and expects an input error: one line that contains `part`.
-template <typename What>
-void expect_input_error(const std::string& part, What&& what) {
-  try {
-    what();
-    ADD_FAILURE() << "no error; expected one about '" << part << "'";
-  } catch (const Error& error) {
-    const std::string message = error.what();
-    EXPECT_EQ(error.kind(), Error::Kind::input) << message;
-    EXPECT_NE(message.find(part), std::string::npos) << message;
-    EXPECT_EQ(message.find('\n'), std::string::npos) << message;
-  }
 }
 
 }  // namespace memengine

@@ -10,6 +10,7 @@
 
 #include "io/json_lines.h"
 #include "io/utf8.h"
+#include "tests/expect_input_error.h"
 #include "tests/io/temporary_folder.h"
 
 namespace memengine {

@@ -13,6 +13,7 @@
 #include "io/tiktoken_split.h"
 #include "io/unicode_classes.h"
 #include "tests/data.h"
+#include "tests/expect_input_error.h"
 #include "tests/io/temporary_folder.h"
 
 namespace memengine {

@@ -11,6 +11,7 @@
 
 #include "io/utf8.h"
 #include "tests/data.h"
+#include "tests/expect_input_error.h"
 #include "tests/io/temporary_folder.h"
 
 namespace memengine {

@@ -1,34 +1,17 @@
 // The shard reader: the first two bytes say how long the sidecar at the end is (0: none).
 #include "io/shard.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
 
 #include "io/shard_summary.h"
 #include "tests/fuzz/fuzz_target.h"
+#include "tests/io/temporary_folder.h"
 
 namespace {
 
 namespace fs = std::filesystem;
-
-const fs::path& folder() {
-  static const struct Folder {
-    fs::path path;
-    Folder() {
-      std::string pattern = fs::exists("/dev/shm") ? "/dev/shm/fuzz_shard_XXXXXX" : "/tmp/XXXXXX";
-      fuzz_check(mkdtemp(pattern.data()) != nullptr, "no temporary folder");
-      path = pattern;
-    }
-    ~Folder() {
-      std::error_code ignored;
-      fs::remove_all(path, ignored);
-    }
-  } made;
-  return made.path;
-}
 
 void write(const fs::path& path, std::string_view bytes) {
   std::ofstream(path, std::ios::binary | std::ios::trunc)
@@ -65,7 +48,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   if (size < 2) return 0;
   const std::string_view input = fuzz_text(bytes + 2, size - 2);
   const std::size_t sidecar = std::min<std::size_t>(bytes[0] | bytes[1] << 8, input.size());
-  const fs::path path = folder() / "x.bin", beside = folder() / "x.json";
+  static const memengine::TemporaryFolder folder;
+  const fs::path path = folder / "x.bin", beside = folder / "x.json";
   write(path, input.substr(0, input.size() - sidecar));
   std::error_code ignored;
   fs::remove(beside, ignored);
