@@ -12,6 +12,7 @@
 
 #include "engine/runtime/device_memory.h"
 #include "engine/runtime/runtime.h"
+#include "engine/runtime/runtime_cuda.h"
 #include "kernels/host_gather_chunks.h"
 
 namespace memengine {
@@ -119,14 +120,14 @@ struct HostGather::Parts {
     for (Context& lane : lanes) {
       lane.device = device;
       if constexpr (cuda_build) {
-        if (device == Device::cuda) cuda::open_gather_lane(lane);
+        if (device == Device::cuda) cuda::open_lane(lane);
       }
     }
   }
   ~Parts() {
     if constexpr (cuda_build) {
       if (device == Device::cuda) {
-        for (Context& lane : lanes) cuda::close_gather_lane(lane);
+        for (Context& lane : lanes) cuda::close_lane(lane);
         free_pinned(memory);
         free_memory(device, split_memory, 256);
         return;

@@ -46,21 +46,6 @@ __global__ void __launch_bounds__(table_threads)
 
 }  // namespace
 
-void open_gather_lane(Context& lane) {
-  cudaStream_t stream = nullptr;
-  MEMENGINE_CUDA_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
-  lane.stream = stream;
-  cudaEvent_t marker = nullptr;
-  MEMENGINE_CUDA_CHECK(cudaEventCreateWithFlags(&marker, cudaEventDisableTiming));
-  lane.marker = marker;
-}
-
-void close_gather_lane(Context& lane) noexcept {
-  cudaStreamSynchronize(lane.stream);
-  cudaEventDestroy(lane.marker);
-  cudaStreamDestroy(lane.stream);
-}
-
 void write_gather_list(const Context& context, const HostGatherList& list,
                        const UniqueRows& unique) {
   list_kernel<<<list_blocks, table_threads, 0, context.stream>>>(

@@ -48,8 +48,6 @@ struct HostGatherList {
   std::int32_t* split;     // [1] device: the GPU reads rows [0, split)
   std::int64_t gpu_share;  // of 1024
 };
-void open_gather_lane(Context& lane);
-void close_gather_lane(Context& lane) noexcept;
 // Writes the list's numbers, and the rows that the processor reads.
 void write_gather_list(const Context& context, const HostGatherList& list,
                        const UniqueRows& unique);

@@ -15,13 +15,17 @@ void open_stream(Context& context, int priority) {
   context.marker = marker;
 }
 
-void close_stream(Context& context) noexcept {
-  cudaStreamSynchronize(context.stream);
-  cudaEventDestroy(context.marker);
-  cudaStreamDestroy(context.stream);
+}  // namespace
+
+void open_lane(Context& lane) {
+  open_stream(lane, 0);
 }
 
-}  // namespace
+void close_lane(Context& lane) noexcept {
+  cudaStreamSynchronize(lane.stream);
+  cudaEventDestroy(lane.marker);
+  cudaStreamDestroy(lane.stream);
+}
 
 std::string why_unusable() {
   int devices = 0;
@@ -51,7 +55,7 @@ std::string describe_device() {
 }
 
 void open(Context& context) {
-  open_stream(context, 0);
+  open_lane(context);
   cublasLtHandle_t handle = nullptr;
   MEMENGINE_CUBLAS_CHECK(cublasLtCreate(&handle));
   context.cublaslt = handle;
@@ -67,8 +71,8 @@ void open_side(Context& side) {
 }
 
 void close(Context& context, Context& side) noexcept {
-  close_stream(side);
-  close_stream(context);
+  close_lane(side);
+  close_lane(context);
   cublasLtDestroy(context.cublaslt);
 }
 
