@@ -262,14 +262,19 @@ void bind_run(ConfigReader& reader, RunConfig& run) {
   }
 }
 
-// Adds the config's name to the error of a validation.
+// Says where a value that did not pass stands: the message starts with its key, which a line of the
+// config or an override may have set; else the config as a whole is named.
 template <typename Config, typename Check>
-void validate_named(const Config& config, const std::string& name, Check check) {
+void validate_named(const Config& config, const ConfigReader& reader, const std::string& name,
+                    Check check) {
   try {
     check(config);
   } catch (const Error& error) {
+    const std::string message = error.what();
+    const std::string key = message.substr(0, message.find_first_of("=: "));
+    const std::string where = reader.has(key) ? reader.where(key) : name;
     // A value that the message shows may have several lines.
-    throw Error(error.kind(), one_line(name + ": " + error.what(), 2000));
+    throw Error(error.kind(), one_line(where + ": " + message, 2000));
   }
 }
 
@@ -298,7 +303,7 @@ RunConfig run_from(ConfigReader reader, const std::string& name) {
   run.notices = reader.notices();
   note_idle_keys(reader, run, run.notices);
   run.model.max_seqlen = run.data.seq_len;
-  validate_named(run, name, [](const RunConfig& config) { validate(config); });
+  validate_named(run, reader, name, [](const RunConfig& config) { validate(config); });
   return run;
 }
 
@@ -307,7 +312,7 @@ EvalConfig eval_from(ConfigReader reader, const std::string& name) {
   bind_eval(reader, "", eval);
   reader.finish();
   eval.notices = reader.notices();
-  validate_named(eval, name, [](const EvalConfig& config) { validate(config, true); });
+  validate_named(eval, reader, name, [](const EvalConfig& config) { validate(config, true); });
   return eval;
 }
 

@@ -40,7 +40,10 @@ std::string yaml_shown(const YamlNode& node) {
 }
 
 void fail_yaml_type(const YamlNode& node, std::string_view key, std::string_view expected) {
-  fail_input("{}: {} must be {}, not {}", node.where, key, expected, yaml_shown(node));
+  // {novels:1} is a map whose key is "novels:1".
+  const bool glued = node.kind == Kind::null && key.find(':') != std::string_view::npos;
+  fail_input("{}: {} must be {}, not {}{}", node.where, key, expected, yaml_shown(node),
+             glued ? "; YAML wants a space after the colon" : "");
 }
 
 bool yaml_bool(const YamlNode& node, std::string_view key) {

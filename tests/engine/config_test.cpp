@@ -208,6 +208,13 @@ TEST(RunConfig, UnknownKeysAndValuesOutOfRange) {
   EXPECT_THROW(parse_run_config("model: {n_heads: 8}", "t.yaml"), Error);  // no dump_dir
 }
 
+TEST(RunConfig, AValueOutOfRangeIsFoundWhereItStands) {
+  const std::string yaml = "seed: 1\nsteps: -4\n";
+  EXPECT_TRUE(error_of({}, yaml).starts_with("t.yaml:2: steps=-4 is out of range"));
+  EXPECT_TRUE(error_of({"steps=-5"}, yaml).starts_with("override steps=-5: steps=-5 is out of"));
+  EXPECT_TRUE(says(error_of({"data.sources={novels:1}"}), "YAML wants a space after the colon"));
+}
+
 TEST(RunConfig, ShippedConfigsLoadWithoutNotices) {
   int seen = 0;
   for (const auto& entry : std::filesystem::directory_iterator("configs")) {
