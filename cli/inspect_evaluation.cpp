@@ -49,7 +49,6 @@ void inspect_evaluation(const InspectArguments& arguments) {
     const bool asked =
         arguments.device.empty() || (arguments.device == "cuda") == (device == Device::cuda);
     if (!asked || (device == Device::cuda && !cuda_build)) continue;
-    if (device == Device::cuda && config.generator.dtype == EvalDtype::fp64) continue;
     fmt::print("\nmemory for evaluation on {}\n{}", device == Device::cuda ? "a GPU" : "the CPU",
                plan_text(evaluation_plan(config, model, device), device));
   }

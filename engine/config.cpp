@@ -18,8 +18,8 @@ constexpr ConfigReader::Name<DeviceChoice> device_names[] = {
     {"auto", DeviceChoice::automatic}, {"cpu", DeviceChoice::cpu}, {"cuda", DeviceChoice::cuda}};
 constexpr ConfigReader::Name<ModelDtype> dtype_names[] = {{"fp32", ModelDtype::fp32},
                                                           {"bf16", ModelDtype::bf16}};
-constexpr ConfigReader::Name<EvalDtype> eval_dtype_names[] = {
-    {"fp32", EvalDtype::fp32}, {"bf16", EvalDtype::bf16}, {"fp64", EvalDtype::fp64}};
+constexpr ConfigReader::Name<EvalDtype> eval_dtype_names[] = {{"fp32", EvalDtype::fp32},
+                                                              {"bf16", EvalDtype::bf16}};
 constexpr ConfigReader::Name<TokenizerKind> tokenizer_names[] = {
     {"bytes", TokenizerKind::bytes},
     {"sp", TokenizerKind::sp},

@@ -24,7 +24,6 @@
 //   eval.data_dir                             folder of the evaluation sets' JSON-lines files
 //   eval.max_length                           longest text in tokens (null: the model's own), the
 //                                             harness's model argument of that name
-//   eval.generator.dtype=fp64                 on the CPU, to tell rounding from mistakes
 //   model.document_mask                       attention stays within a document
 //   model.productkey_args.mem_query_norm      none | batchnorm | layernorm
 //   model.productkey_args.value_weight_decay  decay of value rows, applied lazily and exactly
@@ -55,7 +54,7 @@ namespace memengine {
 
 enum class DeviceChoice { automatic, cpu, cuda };
 enum class ModelDtype { fp32, bf16 };
-enum class EvalDtype { fp32, bf16, fp64 };
+enum class EvalDtype { fp32, bf16 };
 enum class TokenizerKind { bytes, sp, tiktoken };
 
 struct TokenizerConfig {
@@ -123,6 +122,8 @@ struct GeneratorConfig {
   std::int64_t max_tokens = 1024;  // tokens in one forward pass
   std::optional<std::int64_t> max_prompt_len;
   std::vector<std::string> until;  // stop strings
+  // bf16: the fastest, BF16 on a GPU and FP32 on the CPU. fp32: the nearest to the weights' own
+  // numbers, FP32 on a GPU and FP64 on the CPU.
   EvalDtype dtype = EvalDtype::bf16;
   bool operator==(const GeneratorConfig&) const = default;
 };

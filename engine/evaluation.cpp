@@ -61,10 +61,7 @@ InferenceSize inference_size(const EvalConfig& config, const ModelConfig& model,
                              std::int64_t max_length, Device device) {
   InferenceSize size;
   size.bf16 = config.generator.dtype == EvalDtype::bf16;
-  size.fp64 = config.generator.dtype == EvalDtype::fp64;
-  if (size.fp64 && device == Device::cuda) {
-    fail_input("generator.dtype=fp64 runs on the CPU only; say device=cpu, or fp32 or bf16");
-  }
+  size.fp64 = config.generator.dtype == EvalDtype::fp32 && device == Device::cpu;
   size.tokens = std::max(config.generator.max_tokens, max_length);
   const bool generates = std::any_of(config.harness.tasks.begin(), config.harness.tasks.end(),
                                      [](const EvalTask& task) { return task.task == "nq_open"; });

@@ -243,7 +243,12 @@ void load_hugging_face(const Context& context, const fs::path& folder, Transform
         }
         from = dealt.data();
       }
-      copy_bytes(context, named.value.rows(first, count).data(), from, count * columns * 4);
+      const Tensor part = named.value.rows(first, count);
+      if (part.dtype() == DType::f64) {
+        std::copy_n(from, count * columns, part.as<double>());
+      } else {
+        copy_bytes(context, part.data(), from, part.bytes());
+      }
     }
   }
   for (const TensorInfo& tensor : reader.tensors()) {

@@ -108,34 +108,12 @@ void InferenceModel::initialize(std::uint64_t seed) {
 
 void InferenceModel::load(const ModelSource& source) {
   const Context& context = runtime_.context();
-  if (transformer_->size().dtype == DType::f64) return load_in_double(source);
   if (source.kind == ModelSource::Kind::hugging_face) {
     load_hugging_face(context, source.folder, *transformer_);
   } else {
     load_weights(context, open_weights(source), *transformer_);
   }
   runtime_.synchronize();
-}
-
-// Files hold FP32, so a model in FP32 reads them.
-void InferenceModel::load_in_double(const ModelSource& source) {
-  InferenceSize size;
-  size.tokens = 1;
-  Runtime runtime(Device::cpu);
-  InferenceModel single(config(), size, runtime);
-  single.load(source);
-  const Tensor from = single.transformer_->parameters().values();
-  const Tensor to = transformer_->parameters().values();
-  std::copy_n(from.as<float>(), from.size(), to.as<double>());
-  transformer_->parameters().refresh_compute(runtime_.context());
-  for (std::size_t b = 0; b < transformer_->banks().size(); ++b) {
-    for (std::size_t t = 0; t < transformer_->banks()[b].tables().size(); ++t) {
-      const ValueRows& read = single.transformer_->banks()[b].tables()[t].rows();
-      const ValueRows& kept = transformer_->banks()[b].tables()[t].rows();
-      std::copy_n(read.records, read.rows * read.layout.bytes(), kept.records);
-      std::copy_n(read.hi, read.rows * read.v_dim(), kept.hi);
-    }
-  }
 }
 
 Tensor InferenceModel::upload(const Tensor& buffer, const std::vector<std::int32_t>& numbers) {

@@ -22,7 +22,7 @@ struct InferenceSize {
   std::int64_t cache_sequences = 0;  // texts that decode at once; 0: only score()
   std::int64_t cache_length = 0;     // most tokens of each
   bool bf16 = false;                 // compute in BF16; on a GPU only, the CPU computes in FP32
-  bool fp64 = false;                 // compute in FP64; on the CPU only
+  bool fp64 = false;                 // compute in FP64 with the FP32 weights; on the CPU only
   bool allow_tf32 = false;
 };
 
@@ -92,7 +92,6 @@ class InferenceModel {
   // numbers = x (f32, f64 or bf16), once the device has computed it.
   template <typename Number>
   void download(std::vector<Number>& numbers, const Tensor& x);
-  void load_in_double(const ModelSource& source);
 
   Runtime& runtime_;
   InferenceSize size_;

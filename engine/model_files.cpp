@@ -23,6 +23,19 @@ std::vector<std::int64_t> shape_of(const Tensor& tensor) {
   return shape;
 }
 
+// FP32 numbers of a file into a model in double, which lies in host memory. Such a model is not
+// saved.
+FileTensor widened(const std::string& name, const Tensor& tensor) {
+  FileTensor file;
+  file.source = {name, FileDtype::f32, shape_of(tensor), {}};
+  file.write = [tensor](std::uint64_t offset, std::span<const std::byte> bytes) {
+    std::vector<float> numbers(bytes.size() / sizeof(float));
+    std::memcpy(numbers.data(), bytes.data(), bytes.size());
+    std::copy(numbers.begin(), numbers.end(), tensor.as<double>() + offset / sizeof(float));
+  };
+  return file;
+}
+
 // A tensor that lies in memory as it lies in the file.
 FileTensor plain(const Context& context, const std::string& name, const Tensor& tensor) {
   auto* base = static_cast<std::byte*>(tensor.data());
@@ -60,7 +73,9 @@ ModelTensors list_tensors(const Context& context, const Transformer& transformer
   ModelTensors list;
   const Tensor values = transformer.parameters().values();
   for (const NamedTensor& named : transformer.parameters().named()) {
-    list.model.push_back(plain(context, named.name, named.value));
+    list.model.push_back(transformer.size().dtype == DType::f64
+                             ? widened(named.name, named.value)
+                             : plain(context, named.name, named.value));
     const auto* begin = static_cast<std::byte*>(values.data());
     const auto* data = static_cast<std::byte*>(named.value.data());
     const bool trained = data >= begin && data < begin + values.bytes();

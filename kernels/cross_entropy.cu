@@ -8,33 +8,41 @@
 #include "kernels/cross_entropy.h"
 
 #include <cfloat>
+#include <type_traits>
 
 #include "kernels/device_math.cuh"
 
 namespace memengine::cuda {
 namespace {
 
-// A log-sum-exp under way.
+// A log-sum-exp under way. Sum float, with the fast exponential: for a gradient. Sum double, with
+// the exact one: errors of 1e-7 a token would add up where a text's tokens are scored.
+template <typename Sum>
 struct Softmax {
-  float largest, sum;
+  float largest;
+  Sum sum;
+
+  static __device__ __forceinline__ float exponential(float x) {
+    return sizeof(Sum) == 8 ? expf(x) : __expf(x);
+  }
 
   // Nothing added yet. The lowest float, because the difference of two infinities is not a number.
-  static __device__ __forceinline__ Softmax none() { return {-FLT_MAX, 0.0F}; }
+  static __device__ __forceinline__ Softmax none() { return {-FLT_MAX, 0}; }
 
   template <int width>
   __device__ __forceinline__ void add(const float (&x)[width]) {
     float top = largest;
 #pragma unroll
     for (int i = 0; i < width; ++i) top = fmaxf(top, x[i]);
-    float part = 0;
+    Sum part = 0;
 #pragma unroll
-    for (int i = 0; i < width; ++i) part += __expf(x[i] - top);
-    sum = sum * __expf(largest - top) + part;
+    for (int i = 0; i < width; ++i) part += exponential(x[i] - top);
+    sum = sum * exponential(largest - top) + part;
     largest = top;
   }
   __device__ __forceinline__ void merge(Softmax other) {
     const float top = fmaxf(largest, other.largest);
-    sum = sum * __expf(largest - top) + other.sum * __expf(other.largest - top);
+    sum = sum * exponential(largest - top) + other.sum * exponential(other.largest - top);
     largest = top;
   }
   __device__ __forceinline__ Softmax from_lane(int distance) const {
@@ -101,7 +109,7 @@ __global__ void __launch_bounds__(threads, threads == 512 ? 2 : 1)
   // The thread that will write the target's gradient also knows its logit from before.
   const bool owns_target = target / width % threads == static_cast<int>(threadIdx.x);
   const float target_logit = owns_target ? load<1>(z + target)[0] : 0.0F;
-  Softmax softmax = Softmax::none();
+  Softmax<float> softmax = Softmax<float>::none();
   Pack<T, width> kept[chunks > 0 ? chunks : 1];
   if constexpr (chunks > 0) {
 #pragma unroll
@@ -164,7 +172,8 @@ __global__ void __launch_bounds__(threads)
                         const std::int32_t* targets, int vocabulary) {
   const std::int64_t row = blockIdx.x;
   const T* const z = logits + row * vocabulary;
-  Softmax softmax = Softmax::none();
+  using Sum = std::conditional_t<sizeof(T) == 4, double, float>;
+  Softmax<Sum> softmax = Softmax<Sum>::none();
   Best best = Best::none();
 #pragma unroll 4
   for (int column = static_cast<int>(threadIdx.x) * width; column < vocabulary;
@@ -182,8 +191,8 @@ __global__ void __launch_bounds__(threads)
   if (threadIdx.x != 0) return;
   best_out[row] = best.index < vocabulary ? best.index : 0;  // 0: nothing but NaN
   const int target = targets[row];
-  log_probabilities[row] =
-      target < 0 ? 0.0F : load<1>(z + target)[0] - softmax.largest - logf(softmax.sum);
+  const Sum below = target < 0 ? 0 : Sum(load<1>(z + target)[0]) - softmax.largest;
+  log_probabilities[row] = target < 0 ? 0.0F : static_cast<float>(below - log(softmax.sum));
 }
 
 }  // namespace

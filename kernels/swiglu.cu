@@ -11,18 +11,22 @@ namespace {
 
 constexpr int threads = 256;
 
+// To the last bits that T keeps.
+template <typename T>
 __device__ __forceinline__ float sigmoid(float x) {
-  return 1.0F / (1.0F + __expf(-x));
+  return 1.0F / (1.0F + (sizeof(T) == 4 ? expf(-x) : __expf(-x)));
 }
 
+template <typename T>
 __device__ __forceinline__ float silu(float gate) {
-  return gate * sigmoid(gate);
+  return gate * sigmoid<T>(gate);
 }
 
 // dgate and dup from dout.
+template <typename T>
 __device__ __forceinline__ void silu_gradient(float dout, float gate, float up, float* dgate,
                                               float* dup) {
-  const float s = sigmoid(gate);
+  const float s = sigmoid<T>(gate);
   *dup = dout * gate * s;
   *dgate = dout * up * s * (1.0F + gate * (1.0F - s));
 }
@@ -43,7 +47,7 @@ __global__ void __launch_bounds__(threads)
   load(gate + place, g);
   load(up + place, u);
 #pragma unroll
-  for (int i = 0; i < width; ++i) u[i] *= silu(g[i]);
+  for (int i = 0; i < width; ++i) u[i] *= silu<T>(g[i]);
   store(out + row * features + column, u);
 }
 
@@ -67,8 +71,8 @@ __global__ void __launch_bounds__(threads)
   for (int i = 0; i < width; ++i) {
     const float gate_i = g[i];
     const float up_i = u[i];
-    silu_gradient(d[i], gate_i, up_i, &g[i], &u[i]);
-    if constexpr (restore) d[i] = up_i * silu(gate_i);
+    silu_gradient<T>(d[i], gate_i, up_i, &g[i], &u[i]);
+    if constexpr (restore) d[i] = up_i * silu<T>(gate_i);
   }
   if constexpr (restore) store(dout + row * features + column, d);
   store(dgate + place, g);

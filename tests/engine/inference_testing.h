@@ -64,6 +64,22 @@ inline std::vector<std::int32_t> random_tokens(std::mt19937& random, std::size_t
   return tokens;
 }
 
+// The logits after each token of a text, on the CPU.
+inline std::vector<float> logits_of(const ModelSource& source,
+                                    const std::vector<std::int32_t>& tokens, bool fp64 = false) {
+  Runtime runtime(Device::cpu);
+  InferenceSize size = inference_rows(64, 1, 64);
+  size.fp64 = fp64;
+  InferenceModel model(source.model, size, runtime);
+  model.load(source);
+  std::vector<float> logits, all;
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    model.decode({{tokens[i]}, {0}, {static_cast<std::int32_t>(i)}, {0}}, logits);
+    all.insert(all.end(), logits.begin(), logits.end());
+  }
+  return all;
+}
+
 // Never ends a text, so that lengths are known.
 class EndlessTokenizer : public Tokenizer {
  public:

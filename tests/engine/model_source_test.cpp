@@ -30,18 +30,6 @@ fs::path stories() {
   return test_data_folder() / "checkpoints/stories260K/hf";
 }
 
-std::vector<float> logits_of(const ModelSource& source, const std::vector<std::int32_t>& tokens) {
-  Runtime runtime(Device::cpu);
-  InferenceModel model(source.model, inference_rows(64, 1, 64), runtime);
-  model.load(source);
-  std::vector<float> logits, all;
-  for (std::size_t i = 0; i < tokens.size(); ++i) {
-    model.decode({{tokens[i]}, {0}, {static_cast<std::int32_t>(i)}, {0}}, logits);
-    all.insert(all.end(), logits.begin(), logits.end());
-  }
-  return all;
-}
-
 // A checkpoint of random weights, saved as training saves it.
 fs::path save_random_checkpoint(const fs::path& root, const ModelConfig& model, std::int64_t step) {
   RunConfig config;
