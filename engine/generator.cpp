@@ -55,6 +55,8 @@ std::vector<Generation> Generator::generate(std::span<const GenerationPrompt> pr
   DecodeRows rows;
   std::vector<std::size_t> sampled;  // the text of each wanted row
   std::vector<float> logits;
+  std::vector<std::int32_t> best;  // of each wanted row, when decoding is greedy
+  const bool greedy = sampling.temperature == 0;
   std::size_t next = 0;
   const auto finish = [&](Text& text, Generation::End end) {
     results[text.index].end = end;
@@ -100,15 +102,21 @@ std::vector<Generation> Generator::generate(std::span<const GenerationPrompt> pr
     for (std::size_t slot = 0; slot < texts.size(); ++slot) add(slot, false);
     if (rows.size() == 0) return results;
     if (sampled.empty()) rows.wanted.push_back(0);  // a pass that only reads prompts
-    model_.decode(rows, logits);
+    if (greedy) {
+      model_.decode_greedy(rows, best);
+    } else {
+      model_.decode(rows, logits);
+    }
 
     const auto vocabulary = static_cast<std::size_t>(model_.config().vocab_size);
     for (std::size_t i = 0; i < sampled.size(); ++i) {
       Text& text = texts[sampled[i]];
       const GenerationPrompt& prompt = prompts[text.index];
       std::vector<std::int32_t>& made = results[text.index].tokens;
-      const std::int32_t token = sampler_.draw(
-          std::span(logits).subspan(i * vocabulary, vocabulary), sampling, text.index, made.size());
+      const std::int32_t token =
+          greedy ? best[i]
+                 : sampler_.draw(std::span(logits).subspan(i * vocabulary, vocabulary), sampling,
+                                 text.index, made.size());
       if (token == tokenizer_.eos_id()) {
         finish(text, Generation::End::end_of_sequence);
         continue;

@@ -8,6 +8,7 @@
 #include "engine/hugging_face.h"
 #include "engine/model_files.h"
 #include "engine/runtime/runtime_cuda.h"
+#include "kernels/cross_entropy.h"
 
 namespace memengine {
 namespace {
@@ -156,7 +157,7 @@ void InferenceModel::score(const ScoreRows& rows, std::vector<double>& log_proba
   download(log_probabilities, scores);
 }
 
-void InferenceModel::decode(const DecodeRows& rows, std::vector<float>& logits) {
+Tensor InferenceModel::decode_logits(const DecodeRows& rows) {
   const Context& context = runtime_.context();
   const auto wanted = static_cast<std::int64_t>(rows.wanted.size());
   if (wanted < 1 || wanted > size_.cache_sequences) {
@@ -168,7 +169,22 @@ void InferenceModel::decode(const DecodeRows& rows, std::vector<float>& logits) 
   const Tensor out = buffers_.logits.rows(0, wanted);
   transformer_->decode(context, out, upload(buffers_.tokens, rows.tokens), layout,
                        upload(buffers_.wanted, rows.wanted));
-  download(logits, out);
+  return out;
+}
+
+void InferenceModel::decode(const DecodeRows& rows, std::vector<float>& logits) {
+  download(logits, decode_logits(rows));
+}
+
+void InferenceModel::decode_greedy(const DecodeRows& rows, std::vector<std::int32_t>& best) {
+  const Tensor logits = decode_logits(rows);
+  const std::int64_t wanted = logits.dim(0);
+  best.assign(static_cast<std::size_t>(wanted), -1);  // no targets: only the choice is asked for
+  const Tensor choices = buffers_.best.rows(0, wanted);
+  token_scores(runtime_.context(), buffers_.log_probabilities.rows(0, wanted), choices, logits,
+               upload(buffers_.targets, best));
+  copy_bytes(runtime_.context(), best.data(), choices.data(), choices.bytes());
+  runtime_.synchronize();
 }
 
 template <typename Number>

@@ -72,6 +72,10 @@ class InferenceModel {
   // logits overwritten: [wanted, vocabulary].
   void decode(const DecodeRows& rows, std::vector<float>& logits);
 
+  // The most likely token of each wanted row, overwritten: the largest logit, the lowest id of
+  // equals. Found on the device, so that no logits are copied.
+  void decode_greedy(const DecodeRows& rows, std::vector<std::int32_t>& best);
+
   const ModelConfig& config() const { return transformer_->config(); }
   const InferenceSize& size() const { return size_; }
   Transformer& transformer() { return *transformer_; }
@@ -88,6 +92,7 @@ class InferenceModel {
   };
   struct Parts;
 
+  Tensor decode_logits(const DecodeRows& rows);
   Tensor upload(const Tensor& buffer, const std::vector<std::int32_t>& numbers);
   // numbers = x (f32, f64 or bf16), once the device has computed it.
   template <typename Number>

@@ -56,6 +56,36 @@ INSTANTIATE_TEST_SUITE_P(Memory, GeneratorVariants,
                          testing::Values("none", "plain", "shared", "batchnorm", "peer"),
                          [](const auto& info) { return std::string(info.param); });
 
+// On every device; only the ids are copied.
+TEST(Generator, TheGreedyChoiceIsTheLargestLogit) {
+  std::vector<Device> devices = {Device::cpu};
+  if (choose_device("auto") == Device::cuda) devices.push_back(Device::cuda);
+  for (const Device device : devices) {
+    Runtime runtime(device);
+    InferenceModel model(tiny_model("shared"), inference_rows(99, 5, 64), runtime);
+    model.initialize(7);
+    std::mt19937 random(8);
+    DecodeRows rows;
+    for (std::int32_t sequence = 0; sequence < 5; ++sequence) {
+      const Ids text = random_tokens(random, 19, 258);
+      for (std::size_t i = 0; i < text.size(); ++i) {
+        rows.tokens.push_back(text[i]);
+        rows.sequences.push_back(sequence);
+        rows.positions.push_back(static_cast<std::int32_t>(i));
+      }
+      if (sequence != 2) rows.wanted.push_back(static_cast<std::int32_t>(rows.size()) - 1);
+    }
+    std::vector<float> logits;
+    std::vector<std::int32_t> best(1, -1), expected;
+    model.decode(rows, logits);
+    for (std::size_t i = 0; i < rows.wanted.size(); ++i) {
+      expected.push_back(most_likely(std::span(logits).subspan(i * 258, 258)));
+    }
+    model.decode_greedy(rows, best);
+    EXPECT_EQ(best, expected);
+  }
+}
+
 TEST(Generator, SlidingWindowIsTheSameWithAndWithoutACache) {
   ModelConfig config = tiny_model();
   config.sliding_window = 19;
