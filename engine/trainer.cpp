@@ -222,7 +222,6 @@ ValidationReport Trainer::validate() {
   report.step = step_;
   UsageCounter usage(runtime_, transformer);
   double total = 0;
-  model_.store_rows();
   validation_->rewind();
   Batch batch;
   for (std::int64_t count = 0;

@@ -30,6 +30,8 @@ ModelSize training_size(const RunConfig& config, Device device) {
 
 namespace {
 
+constexpr std::int64_t least_staging_bytes = std::int64_t{600} << 20;
+
 // Of the model's passes, and of the sums over all gradients and all losses.
 std::int64_t step_scratch_bytes(const Transformer& transformer, Device device) {
   return std::max({transformer.scratch_bytes(device),
@@ -97,14 +99,16 @@ bool may_gather_by_host(const ProductKeyConfig& memory) {
 
 }  // namespace
 
-// Unless the config says how much, rows wait in a quarter of the memory that the model takes
-// without them: enough for what a step on text updates, and a small part of the whole.
+// Unless the config says how much, rows stay in a quarter of the memory that the model takes
+// without them, or in what two steps of a small model update: enough on text, and a small part of
+// the whole.
 ModelSize TrainingModel::staged_size(const RunConfig& config, Device device) {
   ModelSize size = training_size(config, device);
   const ProductKeyConfig& memory = config.model.productkey_args;
   if (device == Device::cuda && memory.zero_copy && !memory.staging_gib &&
       memory.value_optimizer == ValueOptimizer::sparse_adam) {
-    size.staging_bytes = plan(config, size, device).device_bytes() / 4;
+    size.staging_bytes =
+        std::max(least_staging_bytes, plan(config, size, device).device_bytes() / 4);
   }
   return size;
 }
@@ -167,6 +171,7 @@ TrainingModel::TrainingModel(const RunConfig& config, Runtime& runtime)
 
   for (MemoryBank& bank : transformer_->banks()) {
     bank.set_decay(optimizer_->row_decay());
+    bank.empty_staging(runtime.context());
     for (const ValueTable& table : bank.tables()) {
       row_gradients_.push_back({table.rows(), table.staged(), bank.step_rows(),
                                 table.row_gradients(), table.rows_ever_used()});
@@ -184,37 +189,18 @@ void TrainingModel::initialize() {
 
 // --- A step's updates ----------------------------------------------------------------------------
 //
-// Rows of a host table are on their way while the GPU computes:
+// Rows of a host table are on their way while the GPU computes (kernels/staged_rows.h):
 //
-//     main   | layers to the first lookup | ... to the last | head, backward pass      | norms,
-//     update side   | store weights              | store records   | fetch rows | gradients   |
-//     update
+//     main | layers to the last lookup | ... head, backward pass          | norms, update
+//     side |                           | rows go and come   | gradients   | norm,  update
 //
 // The main stream waits for the side at the end, so that a step can be recorded as one graph; what
-// is updated there is stored at the beginning of the next step.
+// is updated there stays there, where the next step's lookups find it.
 
-void TrainingModel::begin_step() {
-  wait_for(runtime_.side(), runtime_.context());
-  for (const MemoryBank& bank : transformer_->banks()) bank.store_weights(runtime_.side());
-}
-
-void TrainingModel::before_lookups() {
-  const auto store_records = [&](bool read_by_forward) {
-    for (const MemoryBank& bank : transformer_->banks()) {
-      if (bank.values().reads_records(bank.decay()) == read_by_forward) {
-        bank.store_records(runtime_.side());
-      }
-    }
-  };
-  store_records(true);
-  wait_for(runtime_.context(), runtime_.side());
-  store_records(false);
-}
-
-void TrainingModel::fetch_rows(const MemoryBank& bank) {
+void TrainingModel::exchange_rows(const MemoryBank& bank) {
   wait_for(runtime_.side(), runtime_.context());
   bank.merge_picks(runtime_.side());
-  bank.fetch_rows(runtime_.side());
+  bank.exchange_rows(runtime_.side());
 }
 
 void TrainingModel::reduce_rows() {
@@ -228,6 +214,7 @@ void TrainingModel::finish_step() {
   const Context& side = runtime_.side();
   const ParameterStore& parameters = transformer_->parameters();
   const DenseParameters dense{parameters.values(), parameters.compute(), parameters.gradients()};
+  wait_for(side, context);  // takes part in a graph without memory layers too
   context.communicator->all_reduce_sum(context, parameters.gradients());
   optimizer_->measure_dense(context, dense);
   wait_for(context, side);
@@ -240,10 +227,7 @@ void TrainingModel::finish_step() {
 }
 
 void TrainingModel::store_rows() {
-  for (const MemoryBank& bank : transformer_->banks()) {
-    bank.store_weights(runtime_.context());
-    bank.store_records(runtime_.context());
-  }
+  for (const MemoryBank& bank : transformer_->banks()) bank.store_rows(runtime_.context());
 }
 
 }  // namespace memengine

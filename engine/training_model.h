@@ -29,18 +29,16 @@ class TrainingModel {
   void watch(Tensor loss) { optimizer_->watch(loss); }
 
   // A step's updates. The rows' part runs on the runtime's side stream.
-  //   begin_step()            stores what the step before has updated
-  //   before_lookups()        before the table is read: waits for the rows' weights
-  //   fetch_rows(bank)        once all picks of a bank are there: fetches what will be updated
+  //   exchange_rows(bank)     once all picks of a bank are there: fetches what will be updated, and
+  //                           stores what the step before has updated and this one will not
   //   reduce_rows()           once the last memory layer is through: row gradients and their norm
   //   finish_step()           the update, of dense parameters beside rows; joins the streams
-  void begin_step();
-  void before_lookups();
-  void fetch_rows(const MemoryBank& bank);
+  void exchange_rows(const MemoryBank& bank);
   void reduce_rows();
   void finish_step();
 
-  // Stores what the last step has updated, for whoever reads host tables between two steps.
+  // Stores all that is still on the device, for whoever reads host tables themselves between two
+  // steps.
   void store_rows();
 
   // One sentence on who gathers the rows of a host table and what was measured; empty: no question.

@@ -9,15 +9,13 @@ namespace memengine {
 void compute_step(const Context& context, TrainingModel& model, const BatchBuffers& batches,
                   std::int64_t micro_batches, double gradient_scale) {
   Transformer& transformer = model.transformer();
-  model.begin_step();
   fill_zero(context, transformer.parameters().gradients());
   for (std::int64_t micro = 0; micro < micro_batches; ++micro) {
     batches.derive(context, micro);
     const TokenBatch batch = batches.batch(micro);
     PassHooks hooks;
-    if (micro == 0) hooks.before_lookups = [&] { model.before_lookups(); };
     if (micro + 1 == micro_batches) {
-      hooks.picked = [&](const MemoryBank& bank) { model.fetch_rows(bank); };
+      hooks.picked = [&](const MemoryBank& bank) { model.exchange_rows(bank); };
       hooks.rows_done = [&] { model.reduce_rows(); };
     }
     transformer.forward(context, batch, micro, gradient_scale, hooks);

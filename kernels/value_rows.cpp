@@ -32,24 +32,30 @@ class Decay {
   double now_ = 0;
 };
 
+// No table: only the rows that have a newer copy.
 template <typename T>
-void gather(T* out, const ValueRows& table, const UniqueRows& unique, ValuePrecision precision,
-            const Decay& decay) {
-  const std::int64_t v_dim = table.v_dim();
-  const std::int64_t record_bytes = table.layout.bytes();
+void gather(T* out, const ValueRows* table, const NewerRows& newer, const UniqueRows& unique,
+            ValuePrecision precision, const Decay& decay) {
+  const ValueRows& any = table != nullptr ? *table : newer.rows;
+  const std::int64_t v_dim = any.v_dim();
+  const std::int64_t record_bytes = any.layout.bytes();
   const std::int64_t count = *unique.count.as<std::int32_t>();
+  const std::int32_t* places = newer.places.empty() ? nullptr : newer.places.as<std::int32_t>();
   const std::int32_t* rows = unique.rows.as<std::int32_t>();
 #pragma omp parallel for schedule(static)
   for (std::int64_t u = 0; u < count; ++u) {
-    const std::int64_t row = rows[u];
-    const T factor = static_cast<T>(decay.factor(table, row));
-    const std::uint16_t* hi = table.hi + row * v_dim;
+    const bool has_newer = places != nullptr && places[u] >= 0;
+    if (!has_newer && table == nullptr) continue;
+    const ValueRows& home = has_newer ? newer.rows : *table;
+    const std::int64_t row = has_newer ? places[u] : rows[u];
+    const T factor = static_cast<T>(decay.factor(home, row));
+    const std::uint16_t* hi = home.hi + row * v_dim;
     T* out_row = out + u * v_dim;
     if (precision == ValuePrecision::bf16) {
 #pragma omp simd
       for (std::int64_t i = 0; i < v_dim; ++i) out_row[i] = factor * join_float(hi[i], 0);
     } else {
-      const auto* lo = reinterpret_cast<const std::uint16_t*>(table.records + row * record_bytes);
+      const auto* lo = reinterpret_cast<const std::uint16_t*>(home.records + row * record_bytes);
 #pragma omp simd
       for (std::int64_t i = 0; i < v_dim; ++i) out_row[i] = factor * join_float(hi[i], lo[i]);
     }
@@ -85,10 +91,21 @@ void initialize_rows(const Context& context, const ValueRows& table, std::int64_
 }
 
 void gather_rows(const Context& context, Tensor out, const ValueRows& table,
-                 const UniqueRows& unique, ValuePrecision precision, const LazyDecay& decay) {
-  MEMENGINE_ON_CUDA(context, cuda::gather_rows(context, out, table, unique, precision, decay));
+                 const UniqueRows& unique, ValuePrecision precision, const LazyDecay& decay,
+                 const NewerRows& newer) {
+  MEMENGINE_ON_CUDA(context,
+                    cuda::gather_rows(context, out, table, unique, precision, decay, newer));
   dispatch_floating(out.dtype(), [&]<typename T>() {
-    gather(out.as<T>(), table, unique, precision, Decay(decay));
+    gather(out.as<T>(), &table, newer, unique, precision, Decay(decay));
+  });
+}
+
+void gather_newer_rows(const Context& context, Tensor out, const NewerRows& newer,
+                       const UniqueRows& unique, ValuePrecision precision, const LazyDecay& decay) {
+  MEMENGINE_ON_CUDA(context,
+                    cuda::gather_newer_rows(context, out, newer, unique, precision, decay));
+  dispatch_floating(out.dtype(), [&]<typename T>() {
+    gather(out.as<T>(), nullptr, newer, unique, precision, Decay(decay));
   });
 }
 

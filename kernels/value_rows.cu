@@ -33,41 +33,60 @@ Table table_of(const ValueRows& rows) {
           static_cast<int>(rows.v_dim())};
 }
 
+// Where a gather finds the rows of a list.
+struct Sources {
+  Table table;  // hi is null where only newer copies are asked for
+  Table newer;
+  const std::int32_t* rows;
+  const std::int32_t* count;
+  const std::int32_t* places;  // of newer copies; may be null
+};
+
 template <int width, bool full_precision, bool decayed, typename Out>
 __global__ void __launch_bounds__(table_threads)
-    gather_kernel(Out* out, Table table, const std::int32_t* rows,
-                  const std::int32_t* count_pointer, const double* log_decay,
-                  const std::int32_t* step, int team) {
-  const int count = *count_pointer;
+    gather_kernel(Out* out, Sources from, const double* log_decay, const std::int32_t* step,
+                  int team) {
+  const int count = *from.count;
+  const int v_dim = from.table.v_dim;
   const int member = static_cast<int>(threadIdx.x) % team;
   const int teams_per_block = table_threads / team;
   const int teams = static_cast<int>(gridDim.x) * teams_per_block;
-  const int pieces = table.v_dim / width;
+  const int pieces = v_dim / width;
   double log_decay_now = 0;
   if constexpr (decayed) log_decay_now = log_decay[*step];
 
   for (std::int64_t first =
            static_cast<std::int64_t>(blockIdx.x) * teams_per_block + threadIdx.x / team;
        first < count; first += std::int64_t{rows_in_flight} * teams) {
-    std::int64_t row[rows_in_flight];
+    const std::uint16_t* row[rows_in_flight];
+    const std::byte* record[rows_in_flight];
     float factor[rows_in_flight];
 #pragma unroll
     for (int i = 0; i < rows_in_flight; ++i) {
       const std::int64_t u = first + std::int64_t{i} * teams;
-      row[i] = u < count ? rows[u] : -1;
+      row[i] = nullptr;
       factor[i] = 1;
+      if (u >= count) continue;
+      const std::int64_t place = from.places == nullptr ? -1 : from.places[u];
+      if (place >= 0) {
+        row[i] = from.newer.hi + place * v_dim;
+        record[i] = from.newer.records + place * from.table.record_bytes;
+      } else if (from.table.hi != nullptr) {
+        const std::int64_t number = from.rows[u];
+        row[i] = from.table.hi + number * v_dim;
+        record[i] = from.table.records + number * from.table.record_bytes;
+      }
     }
     if constexpr (decayed) {
       std::uint32_t last_step[rows_in_flight];
 #pragma unroll
       for (int i = 0; i < rows_in_flight; ++i) {
-        if (row[i] < 0) continue;
-        last_step[i] = *reinterpret_cast<const std::uint32_t*>(
-            table.records + row[i] * table.record_bytes + table.step_offset);
+        if (row[i] == nullptr) continue;
+        last_step[i] = *reinterpret_cast<const std::uint32_t*>(record[i] + from.table.step_offset);
       }
 #pragma unroll
       for (int i = 0; i < rows_in_flight; ++i) {
-        if (row[i] < 0) continue;
+        if (row[i] == nullptr) continue;
         factor[i] = static_cast<float>(exp(log_decay_now - log_decay[last_step[i]]));
       }
     }
@@ -76,23 +95,21 @@ __global__ void __launch_bounds__(table_threads)
       Pack<std::uint16_t, width> lo[rows_in_flight];
 #pragma unroll
       for (int i = 0; i < rows_in_flight; ++i) {
-        if (row[i] < 0) continue;
-        hi[i] = load<width>(table.hi + row[i] * table.v_dim + piece * width);
+        if (row[i] == nullptr) continue;
+        hi[i] = load<width>(row[i] + piece * width);
         if constexpr (full_precision) {
-          lo[i] = load<width>(
-              reinterpret_cast<const std::uint16_t*>(table.records + row[i] * table.record_bytes) +
-              piece * width);
+          lo[i] = load<width>(reinterpret_cast<const std::uint16_t*>(record[i]) + piece * width);
         }
       }
 #pragma unroll
       for (int i = 0; i < rows_in_flight; ++i) {
-        if (row[i] < 0) continue;
+        if (row[i] == nullptr) continue;
         float x[width];
 #pragma unroll
         for (int j = 0; j < width; ++j) {
           x[j] = join_float(hi[i].element[j], full_precision ? lo[i].element[j] : 0) * factor[i];
         }
-        store(out + (first + std::int64_t{i} * teams) * table.v_dim + piece * width, x);
+        store(out + (first + std::int64_t{i} * teams) * v_dim + piece * width, x);
       }
     }
   }
@@ -144,6 +161,39 @@ __global__ void __launch_bounds__(table_threads)
   }
 }
 
+void gather(const Context& context, Tensor out, const Sources& from, ValuePrecision precision,
+            const LazyDecay& decay, unsigned blocks) {
+  const bool decayed = !decay.log_decay.empty();
+  const double* log_decay = decayed ? decay.log_decay.as<double>() : nullptr;
+  const std::int32_t* step = decayed ? decay.step.as<std::int32_t>() : nullptr;
+  const int v_dim = from.table.v_dim;
+  dispatch_storage("gather_rows", out.dtype(), [&]<typename T>() {
+    const auto launch = [&]<int width, bool full_precision, bool with_decay>() {
+      gather_kernel<width, full_precision, with_decay>
+          <<<blocks, table_threads, 0, context.stream>>>(out.as<T>(), from, log_decay, step,
+                                                         row_team(v_dim / width));
+    };
+    const auto with_width = [&]<int width>() {
+      if (precision == ValuePrecision::bf16) {
+        if (decayed)
+          launch.template operator()<width, false, true>();
+        else
+          launch.template operator()<width, false, false>();
+      } else if (decayed) {
+        launch.template operator()<width, true, true>();
+      } else {
+        launch.template operator()<width, true, false>();
+      }
+    };
+    if (in_vectors<std::uint16_t>(v_dim, {from.table.hi, from.table.records, from.newer.hi,
+                                          from.newer.records, out.data()}))
+      with_width.template operator()<8>();
+    else
+      with_width.template operator()<1>();
+  });
+  MEMENGINE_LAUNCH_CHECK("gather_rows");
+}
+
 }  // namespace
 
 void initialize_rows(const Context& context, const ValueRows& table, std::int64_t first,
@@ -162,36 +212,20 @@ void initialize_rows(const Context& context, const ValueRows& table, std::int64_
 }
 
 void gather_rows(const Context& context, Tensor out, const ValueRows& table,
-                 const UniqueRows& unique, ValuePrecision precision, const LazyDecay& decay) {
-  const bool decayed = !decay.log_decay.empty();
-  const double* log_decay = decayed ? decay.log_decay.as<double>() : nullptr;
-  const std::int32_t* step = decayed ? decay.step.as<std::int32_t>() : nullptr;
-  const unsigned blocks = table_blocks(table.hi);
-  dispatch_storage("gather_rows", out.dtype(), [&]<typename T>() {
-    const auto launch = [&]<int width, bool full_precision, bool with_decay>() {
-      gather_kernel<width, full_precision, with_decay>
-          <<<blocks, table_threads, 0, context.stream>>>(
-              out.as<T>(), table_of(table), unique.rows.as<std::int32_t>(),
-              unique.count.as<std::int32_t>(), log_decay, step, row_team(table.v_dim() / width));
-    };
-    const auto with_width = [&]<int width>() {
-      if (precision == ValuePrecision::bf16) {
-        if (decayed)
-          launch.template operator()<width, false, true>();
-        else
-          launch.template operator()<width, false, false>();
-      } else if (decayed) {
-        launch.template operator()<width, true, true>();
-      } else {
-        launch.template operator()<width, true, false>();
-      }
-    };
-    if (in_vectors<std::uint16_t>(table.v_dim(), {table.hi, table.records, out.data()}))
-      with_width.template operator()<8>();
-    else
-      with_width.template operator()<1>();
-  });
-  MEMENGINE_LAUNCH_CHECK("gather_rows");
+                 const UniqueRows& unique, ValuePrecision precision, const LazyDecay& decay,
+                 const NewerRows& newer) {
+  const Sources from = {table_of(table), table_of(newer.rows), unique.rows.as<std::int32_t>(),
+                        unique.count.as<std::int32_t>(),
+                        newer.places.empty() ? nullptr : newer.places.as<std::int32_t>()};
+  gather(context, out, from, precision, decay, table_blocks(table.hi));
+}
+
+void gather_newer_rows(const Context& context, Tensor out, const NewerRows& newer,
+                       const UniqueRows& unique, ValuePrecision precision, const LazyDecay& decay) {
+  Sources from = {table_of(newer.rows), table_of(newer.rows), unique.rows.as<std::int32_t>(),
+                  unique.count.as<std::int32_t>(), newer.places.as<std::int32_t>()};
+  from.table.hi = nullptr;
+  gather(context, out, from, precision, decay, table_blocks(newer.rows.hi));
 }
 
 }  // namespace memengine::cuda

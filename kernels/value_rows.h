@@ -67,14 +67,27 @@ struct LazyDecay {
   Tensor log_decay, step;
 };
 
-// out [capacity, v_dim] (f32, f64 or bf16): row u = table row unique.rows[u] for u < count, in the
-// given precision, decayed to now. Rows past count are left as they are.
+// Where some of a list's rows have a newer copy than the table's: row u at `rows` place places[u],
+// if that is not negative. places [capacity] i32. Empty: nowhere.
+struct NewerRows {
+  ValueRows rows;
+  Tensor places;
+};
+
+// out [capacity, v_dim] (f32, f64 or bf16): row u = table row unique.rows[u] for u < count, or its
+// newer copy, in the given precision, decayed to now. Rows past count are left as they are.
 void gather_rows(const Context& context, Tensor out, const ValueRows& table,
-                 const UniqueRows& unique, ValuePrecision precision, const LazyDecay& decay);
+                 const UniqueRows& unique, ValuePrecision precision, const LazyDecay& decay,
+                 const NewerRows& newer = {});
+
+// The same for the rows that have a newer copy; the others are left as they are.
+void gather_newer_rows(const Context& context, Tensor out, const NewerRows& newer,
+                       const UniqueRows& unique, ValuePrecision precision, const LazyDecay& decay);
 
 namespace cuda {
 decltype(memengine::initialize_rows) initialize_rows;
 decltype(memengine::gather_rows) gather_rows;
+decltype(memengine::gather_newer_rows) gather_newer_rows;
 }  // namespace cuda
 
 }  // namespace memengine

@@ -64,9 +64,13 @@ void MemoryBank::merge_picks(const Context& context) const {
   deduplicate(context, step_rows_, picks_.reshape({picks_.size()}), tables_.front().rows().rows);
 }
 
-void MemoryBank::fetch_rows(const Context& context) const {
+void MemoryBank::empty_staging(const Context& context) const {
+  for (const ValueTable& table : tables_) memengine::empty_staging(context, table.staged());
+}
+
+void MemoryBank::exchange_rows(const Context& context) const {
   for (const ValueTable& table : tables_) {
-    memengine::fetch_rows(context, table.staged(), table.rows(), step_rows_);
+    memengine::exchange_rows(context, table.staged(), table.rows(), step_rows_);
   }
 }
 
@@ -74,15 +78,9 @@ void MemoryBank::reduce_gradients(const Context& context) const {
   for (const ValueTable& table : tables_) table.reduce_gradients(context, step_rows_);
 }
 
-void MemoryBank::store_weights(const Context& context) const {
+void MemoryBank::store_rows(const Context& context) const {
   for (const ValueTable& table : tables_) {
-    memengine::store_weights(context, table.rows(), table.staged());
-  }
-}
-
-void MemoryBank::store_records(const Context& context) const {
-  for (const ValueTable& table : tables_) {
-    memengine::store_records(context, table.rows(), table.staged());
+    memengine::store_rows(context, table.rows(), table.staged());
   }
 }
 
@@ -101,8 +99,11 @@ void MemoryBank::count_usage(const Context& context, Tensor histogram, std::int6
 
 std::int64_t MemoryBank::scratch_bytes(Device device) const {
   const std::int64_t picks = step_picks();
-  return std::max(deduplicate_scratch_bytes(device, picks, tables_.front().rows().rows),
-                  embedding_bag_scratch_bytes(device, picks, tables_.front().rows().v_dim()));
+  const ValueTable& table = tables_.front();
+  return std::max({deduplicate_scratch_bytes(device, picks, table.rows().rows),
+                   exchange_rows_scratch_bytes(device, table.staged().capacity(),
+                                               std::min(picks, table.rows().rows)),
+                   embedding_bag_scratch_bytes(device, picks, table.rows().v_dim())});
 }
 
 }  // namespace memengine

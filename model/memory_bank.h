@@ -33,16 +33,19 @@ class MemoryBank {
   // The `inverse` to bring when there is one slot, else empty.
   Tensor only_inverse() const { return step_is_lookup() ? lookup_rows_.inverse : Tensor(); }
 
+  // Before the first step: no row of a host table is staged.
+  void empty_staging(const Context& context) const;
+
   // A step's updates, in this order. After its last lookup: the distinct rows of all slots, which
   // with one slot are those of the lookup.
   void merge_picks(const Context& context) const;
-  // Fetches them, as far as there is room, where the table is in host memory.
-  void fetch_rows(const Context& context) const;
+  // Brings them into the staging areas, as far as there is room, and those that the step does not
+  // update back into the table (kernels/staged_rows.h).
+  void exchange_rows(const Context& context) const;
   // After the last backward pass: the row gradients of every table.
   void reduce_gradients(const Context& context) const;
-  // After the update of fetched rows: weights, and what only the next update reads.
-  void store_weights(const Context& context) const;
-  void store_records(const Context& context) const;
+  // Between two steps: the tables have the newest copy of every row.
+  void store_rows(const Context& context) const;
 
   // Of the last merge_picks(): the distinct rows of the step.
   const UniqueRows& step_rows() const { return step_rows_; }
@@ -62,7 +65,7 @@ class MemoryBank {
   const LazyDecay& decay() const { return decay_; }
   void set_decay(const LazyDecay& decay) { decay_ = decay; }
 
-  // Of merge_picks() and reduce_gradients().
+  // Of merge_picks(), exchange_rows() and reduce_gradients().
   std::int64_t scratch_bytes(Device device) const;
   std::int64_t step_picks() const { return capacity_.slots * capacity_.tokens * capacity_.picks; }
   std::int64_t slots() const { return capacity_.slots; }

@@ -65,8 +65,8 @@ struct ProductKeyConfig {
   ValueOptimizer value_optimizer = ValueOptimizer::sparse_adam;
   MomentDtype value_moments = MomentDtype::fp32;
   GatherPath gather_path = GatherPath::automatic;
-  // GPU memory for rows of host tables that wait for their update (kernels/staged_rows.h); null: a
-  // quarter of what the model takes without it, on a GPU.
+  // GPU memory for rows of host tables that stay there between updates (kernels/staged_rows.h);
+  // null: on a GPU a quarter of what the model takes without it, at least 600 MiB.
   std::optional<double> staging_gib;
 
   std::int64_t rows() const { return mem_n_keys * mem_n_keys; }

@@ -38,7 +38,6 @@ void Transformer::run_blocks(const Context& context, Tensor tokens, const TokenL
     const Tensor middle = block.middle.rows(0, rows);
     rms_norm_forward(context, normed, middle, block.ffn_inverse_rms.rows(0, rows), input, branch,
                      block.ffn_norm.value, config_.norm_eps);
-    if (hooks.before_lookups && &block == first_memory()) hooks.before_lookups();
     block.feed_forward->forward(context, branch, normed, mode, micro_batch);
     if (hooks.picked && block.memory != nullptr && block.memory->reads_last()) {
       hooks.picked(block.memory->bank());

@@ -37,7 +37,7 @@ struct ModelSize {
   std::int64_t micro_batches = 1;  // forward and backward passes per update
   bool training = true;
   DType dtype = DType::f32;        // of activations
-  std::int64_t staging_bytes = 0;  // device memory for rows of host tables that wait for an update
+  std::int64_t staging_bytes = 0;  // device memory for rows of host tables, see staged_rows.h
   // Decoding; 0 sequences: no caches.
   std::int64_t cache_sequences = 0;
   std::int64_t cache_length = 0;
@@ -51,11 +51,8 @@ struct TokenBatch {
   std::int64_t sequences = 1;
 };
 
-// Called while a pass is being enqueued, where work on another stream may start or must have ended.
-// Any may be empty.
+// Called while a pass is being enqueued, where work on another stream may start. Any may be empty.
 struct PassHooks {
-  // In forward(): the tables are read from here on.
-  std::function<void()> before_lookups;
   // In forward(): the last reader of this bank has picked its rows.
   std::function<void(const MemoryBank&)> picked;
   // In backward(): no memory layer is left; all that row gradients are made of is in the banks.

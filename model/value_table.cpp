@@ -9,13 +9,16 @@
 namespace memengine {
 namespace {
 
-// As many of the step's `distinct` rows as `bytes` hold.
-StagedRows allocate_staged(Arena& arena, const RecordLayout& layout, std::int64_t distinct,
+// As many rows as `bytes` hold. More than those of two steps are never needed: an exchange keeps
+// the places of what goes until it has gone.
+StagedRows allocate_staged(Arena& arena, const ValueRows& table, std::int64_t distinct,
                            std::int64_t bytes) {
   StagedRows staged;
-  const std::int64_t row_bytes = layout.bytes() + 2 * layout.v_dim + 4;  // and its number
-  const std::int64_t capacity = std::min(distinct, bytes / row_bytes);
-  if (capacity == 0) return staged;
+  const RecordLayout& layout = table.layout;
+  const std::int64_t row_bytes = layout.bytes() + 2 * layout.v_dim + 2 * 4;  // number and place
+  const std::int64_t capacity =
+      std::min({2 * distinct, table.rows, (bytes - 4 * distinct) / row_bytes});
+  if (capacity <= 0) return staged;
   const auto allocate = [&](DType dtype, std::initializer_list<std::int64_t> shape) {
     return arena.allocate("staged rows", dtype, shape);
   };
@@ -26,7 +29,9 @@ StagedRows allocate_staged(Arena& arena, const RecordLayout& layout, std::int64_
   staged.values.records =
       static_cast<std::byte*>(allocate(DType::u8, {capacity, layout.bytes()}).data());
   staged.rows = allocate(DType::i32, {capacity});
+  staged.places = allocate(DType::i32, {capacity});
   staged.count = allocate(DType::i32, {1});
+  staged.listed = allocate(DType::i32, {distinct});
   return staged;
 }
 
@@ -60,7 +65,7 @@ ValueTable::ValueTable(const std::string& name, const ModelConfig& config, Place
   vectors_ = device.allocate("memory layers", compute_dtype, {tokens, rows_.v_dim()});
   row_gradients_ = device.allocate("memory layers", accumulator, {distinct, rows_.v_dim()});
   if (placement == Placement::host) {
-    staged_ = allocate_staged(device, rows_.layout, distinct, capacity.staging_bytes);
+    staged_ = allocate_staged(device, rows_, distinct, capacity.staging_bytes);
   }
 }
 
@@ -70,10 +75,18 @@ void ValueTable::initialize(const Context& context, std::uint64_t seed, double d
 
 void ValueTable::gather(const Context& context, Tensor out, const UniqueRows& unique,
                         const LazyDecay& decay) const {
-  if (host_gather_ != nullptr)
-    host_gather_->gather(context, out, rows_, unique);
-  else
-    gather_rows(context, out, rows_, unique, precision_, decay);
+  if (host_gather_ != nullptr) host_gather_->gather(context, out, rows_, unique);
+  NewerRows newer;
+  if (staged_.capacity() > 0) {
+    Scratch scratch(context);
+    auto* places = scratch.take<std::int32_t>(unique.capacity());
+    newer = {staged_.values, Tensor(places, DType::i32, {unique.capacity()})};
+    find_staged(context, newer.places, staged_, unique);
+  }
+  if (host_gather_ == nullptr)
+    gather_rows(context, out, rows_, unique, precision_, decay, newer);
+  else if (!newer.places.empty())
+    gather_newer_rows(context, out, newer, unique, precision_, decay);
 }
 
 void ValueTable::reduce_gradients(const Context& context, const UniqueRows& unique) const {

@@ -3,7 +3,7 @@
 // The table is one object with a placement; nothing outside this file knows where the rows are.
 // Layers read rows through gather(), and a step's row gradients come out of reduce_gradients(),
 // ready for the sparse optimizer. kernels/value_rows.h describes the storage. Rows of a host table
-// that a step will update wait in a staging area on the device (kernels/staged_rows.h).
+// that the last step updated are still in a staging area on the device (kernels/staged_rows.h).
 #pragma once
 
 #include <cstdint>
@@ -24,7 +24,7 @@ struct ReadCapacity {
   std::int64_t slots = 1;   // lookups whose gradients merge: layers that read x micro-batches
   std::int64_t tokens = 0;  // N of one lookup
   std::int64_t picks = 0;   // K = heads * knn of one token
-  std::int64_t staging_bytes = 0;  // of a host table's rows that wait on the device
+  std::int64_t staging_bytes = 0;  // of a host table's rows that stay on the device
 };
 
 class ValueTable {
@@ -38,9 +38,13 @@ class ValueTable {
   // Every row from counter-based random numbers; nothing else is touched.
   void initialize(const Context& context, std::uint64_t seed, double deviation) const;
 
-  // out [capacity, v_dim] = the distinct rows of `unique`, as the forward pass reads them.
+  // out [capacity, v_dim] = the distinct rows of `unique`, as the forward pass reads them: the
+  // newest copies, wherever they are.
   void gather(const Context& context, Tensor out, const UniqueRows& unique,
               const LazyDecay& decay) const;
+  static std::int64_t gather_scratch_bytes(std::int64_t capacity) {
+    return scratch_part<std::int32_t>(capacity);
+  }
 
   // From now on gather() goes through `gather`, which outlives the table; null: the device reads
   // the rows itself. Only where can_gather_by_host(); the rows are the same.

@@ -26,7 +26,7 @@ struct DenseParameters {
 // One value table and the gradients of the rows that the step touched.
 struct RowGradients {
   ValueRows table;
-  StagedRows staged;  // the first of the rows, fetched; no capacity: none
+  StagedRows staged;  // where some of the rows are; no capacity: none
   UniqueRows unique;
   Tensor gradients;       // [capacity, v_dim]
   Tensor rows_ever_used;  // i32 [1]

@@ -148,10 +148,14 @@ void sparse(const ValueRows& table, const StagedRows& staged, const UniqueRows& 
   const std::int32_t* rows = unique.rows.as<std::int32_t>();
   const std::int64_t count = *unique.count.as<std::int32_t>();
   std::int32_t first_uses = 0;
+  const bool staging = staged.capacity() > 0;
+  const std::int64_t staged_count = staging ? *staged.count.as<std::int32_t>() : 0;
 #pragma omp parallel for schedule(static) reduction(+ : first_uses)
-  for (std::int64_t u = 0; u < count; ++u) {
-    const RowParts row =
-        u < staged.capacity() ? RowParts(staged.values, u) : RowParts(table, rows[u]);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t u = staging ? staged.listed.as<std::int32_t>()[i] : i;
+    const RowParts row = i < staged_count
+                             ? RowParts(staged.values, staged.places.as<std::int32_t>()[i])
+                             : RowParts(table, rows[u]);
     const std::uint32_t last_step = row.touch(step);
     first_uses += last_step == 0 ? 1 : 0;
     const float keep = static_cast<float>(std::exp(log_decay[step] - log_decay[last_step]));

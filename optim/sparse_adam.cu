@@ -174,27 +174,37 @@ __device__ __forceinline__ unsigned team_mask(int team) {
   return lanes << (lane - lane % team);
 }
 
-// Rows [first, min(count, end)) of the list. A staged row u stands at place u of its table.
-template <typename Moment, int width, bool staged>
+// The rows of a step that are updated in one table: i in [*first, *end), or from 0 without `first`,
+// is row rows[u] of the step's list, with u = listed[i], or i without `listed`; it stands at
+// places[i] of the table, or at its own number without `places`.
+struct RowsHere {
+  const std::int32_t* first;
+  const std::int32_t* end;
+  const std::int32_t* listed;
+  const std::int32_t* rows;
+  const std::int32_t* places;
+};
+
+template <typename Moment, int width>
 __global__ void __launch_bounds__(table_threads)
-    sparse_kernel(Table table, const std::int32_t* rows, const std::int32_t* count_pointer,
-                  std::int64_t first, std::int64_t end, const float* gradients,
-                  std::int32_t* rows_ever_used, Hyperparameters adam, std::uint64_t seed,
-                  int team) {
+    sparse_kernel(Table table, RowsHere here, const float* gradients, std::int32_t* rows_ever_used,
+                  Hyperparameters adam, std::uint64_t seed, int team) {
   const Update update(adam, seed);
   if (isnan(update.scale)) return;
-  const std::int64_t count = min(std::int64_t{*count_pointer}, end);
+  const std::int64_t first = here.first == nullptr ? 0 : *here.first;
+  const std::int64_t end = *here.end;
   const double log_decay_now = adam.log_decay[update.step];
   const int member = static_cast<int>(threadIdx.x) % team;
   const unsigned mask = team_mask(team);
   const int teams_per_block = table_threads / team;
   const std::int64_t teams = std::int64_t{gridDim.x} * teams_per_block;
   int first_uses = 0;
-  for (std::int64_t u =
+  for (std::int64_t i =
            first + static_cast<std::int64_t>(blockIdx.x) * teams_per_block + threadIdx.x / team;
-       u < count; u += teams) {
-    const std::int64_t row = rows[u];
-    const std::int64_t place = staged ? u : row;
+       i < end; i += teams) {
+    const std::int64_t u = here.listed == nullptr ? i : here.listed[i];
+    const std::int64_t row = here.rows[u];
+    const std::int64_t place = here.places == nullptr ? row : here.places[i];
     std::uint32_t* last_step = last_step_of(table, place);
     const std::uint32_t before = *last_step;
     update_row<Moment, width, true>(
@@ -287,22 +297,24 @@ void sparse_adam(const Context& context, const ValueRows& table, const StagedRow
                  const UpdateState& state, const AdamHyperparameters& hyperparameters,
                  std::uint64_t seed) {
   const Hyperparameters adam = hyperparameters_of(state, hyperparameters);
-  const auto launch = [&]<bool in_staging>(const ValueRows& home, std::int64_t first,
-                                           std::int64_t end) {
+  const auto launch = [&](const ValueRows& home, const RowsHere& here) {
     dispatch_table(home, [&]<typename Moment, int width>(int team) {
-      sparse_kernel<Moment, width, in_staging>
-          <<<table_blocks(home.hi), table_threads, 0, context.stream>>>(
-              table_of(home), unique.rows.as<std::int32_t>(), unique.count.as<std::int32_t>(),
-              first, end, row_gradients.as<float>(), rows_ever_used.as<std::int32_t>(), adam, seed,
-              team);
+      sparse_kernel<Moment, width><<<table_blocks(home.hi), table_threads, 0, context.stream>>>(
+          table_of(home), here, row_gradients.as<float>(), rows_ever_used.as<std::int32_t>(), adam,
+          seed, team);
     });
     MEMENGINE_LAUNCH_CHECK("sparse_adam");
   };
-  const std::int64_t fetched = staged.capacity();
-  if (fetched > 0) launch.template operator()<true>(staged.values, 0, fetched);
-  if (fetched < unique.capacity()) {
-    launch.template operator()<false>(table, fetched, unique.capacity());
+  const auto* rows = unique.rows.as<std::int32_t>();
+  const auto* count = unique.count.as<std::int32_t>();
+  if (staged.capacity() == 0) {
+    launch(table, {nullptr, count, nullptr, rows, nullptr});
+    return;
   }
+  const auto* in_area = staged.count.as<std::int32_t>();
+  const auto* listed = staged.listed.as<std::int32_t>();
+  launch(staged.values, {nullptr, in_area, listed, rows, staged.places.as<std::int32_t>()});
+  launch(table, {in_area, count, listed, rows, nullptr});
 }
 
 void dense_adam_rows(const Context& context, const ValueRows& table, const UniqueRows& unique,

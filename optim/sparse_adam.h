@@ -22,8 +22,8 @@ namespace memengine {
 // last_step was 0. A NaN scale leaves all as it is. hyperparameters.weight_decay is not used: the
 // decay is in state.log_decay.
 //
-// The first staged.capacity() rows of the list have been fetched (kernels/staged_rows.h): they are
-// updated in `staged` and not in the table, with the same result. No capacity: all in the table.
+// Rows that exchange_rows() has brought into `staged` for this list (kernels/staged_rows.h) are
+// updated there and not in the table, with the same result. No capacity: all in the table.
 void sparse_adam(const Context& context, const ValueRows& table, const StagedRows& staged,
                  const UniqueRows& unique, Tensor row_gradients, Tensor rows_ever_used,
                  const UpdateState& state, const AdamHyperparameters& hyperparameters,

@@ -76,6 +76,9 @@ TEST_P(ValueRowsOp, GathersRowsInBothPrecisionsDecayedToNow) {
     const ValueRows table = poisoned_table(rows, v_dim, v_dim == 64 ? DType::bf16 : DType::f32);
     TableState state = random_state(rows, v_dim, static_cast<std::uint32_t>(now));
     upload_table(table, state);
+    const ValueRows newer_table = poisoned_table(rows, v_dim, table.layout.moments);
+    TableState newer_state = random_state(rows, v_dim, static_cast<std::uint32_t>(now));
+    upload_table(newer_table, newer_state);
     std::vector<double> log_decay(at(now + 5));
     for (std::size_t t = 1; t < log_decay.size(); ++t) {
       log_decay[t] = log_decay[t - 1] - 0.01 * static_cast<double>(t);
@@ -104,6 +107,40 @@ TEST_P(ValueRowsOp, GathersRowsInBothPrecisionsDecayedToNow) {
           expect_close(download(out.rows(0, expected.count())), reference);
           for (const double value : download(out.rows(expected.count(), 4))) {
             EXPECT_TRUE(std::isnan(value)) << "past the last row";
+          }
+
+          // Every third row has a newer copy, in a table of as many rows in another order.
+          std::vector<std::int32_t> places(at(unique.capacity()), -1);
+          std::vector<double> newest = reference;
+          std::vector<double> only_newer(reference.size(), std::nan(""));
+          for (std::int64_t u = 0; u < expected.count(); u += 3) {
+            places[at(u)] = static_cast<std::int32_t>(u * 7 % rows);
+            const std::int64_t place = places[at(u)];
+            const double factor =
+                decayed ? std::exp(log_decay[at(now)] - log_decay[newer_state.last_step[at(place)]])
+                        : 1;
+            for (std::int64_t i = 0; i < v_dim; ++i) {
+              const double weight = newer_state.weights[at(place * v_dim + i)];
+              const float hi = join_float(split_float(static_cast<float>(weight)).hi, 0);
+              newest[at(u * v_dim + i)] =
+                  factor * (precision == ValuePrecision::bf16 ? hi : weight);
+              only_newer[at(u * v_dim + i)] = newest[at(u * v_dim + i)];
+            }
+          }
+          const NewerRows newer = {newer_table, upload(DType::i32, {unique.capacity()}, places)};
+          const LazyDecay decay = decayed ? LazyDecay{decay_table, step} : LazyDecay{};
+          gather_rows(context(), out, table, unique, precision, decay, newer);
+          expect_close(download(out.rows(0, expected.count())), newest);
+          const Tensor overlaid = poisoned(dtype(), {unique.capacity(), v_dim});
+          gather_newer_rows(context(), overlaid, newer, unique, precision, decay);
+          const std::vector<double> actual = download(overlaid);
+          const std::vector<double> gathered = download(out);
+          for (std::size_t i = 0; i < only_newer.size(); ++i) {
+            if (!std::isnan(only_newer[i])) {
+              EXPECT_EQ(actual[i], gathered[i]);
+            } else {
+              EXPECT_TRUE(std::isnan(actual[i])) << "has no newer copy";
+            }
           }
         }
       }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/deduplicate.h"
+#include "kernels/staged_rows.h"
 #include "kernels/value_rows.h"
 #include "tests/support/op_test.h"
 
@@ -104,6 +105,16 @@ class MemoryOpTest : public OpTest {
     table.records =
         static_cast<std::byte*>(poisoned(DType::u8, {rows, table.layout.bytes()}).data());
     return table;
+  }
+
+  // An area of poison for `capacity` rows and lists of up to `listed` rows; not empty yet.
+  StagedRows poisoned_staging(std::int64_t capacity, const RecordLayout& layout,
+                              std::int64_t listed) {
+    return {.values = poisoned_table(capacity, layout.v_dim, layout.moments),
+            .rows = poisoned(DType::i32, {capacity}),
+            .places = poisoned(DType::i32, {capacity}),
+            .count = poisoned(DType::i32, {1}),
+            .listed = poisoned(DType::i32, {listed})};
   }
 
   // Writes the state, which is rounded in place to what the table can hold.
