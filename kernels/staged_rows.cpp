@@ -33,34 +33,8 @@ struct PlacedRows {
   }
 };
 
-}  // namespace
-
-void empty_staging(const Context& context, const StagedRows& staged) {
-  if (staged.capacity() == 0) return;
-  MEMENGINE_ON_CUDA(context, cuda::empty_staging(context, staged));
-  *staged.count.as<std::int32_t>() = 0;
-  std::iota(staged.places.as<std::int32_t>(), staged.places.as<std::int32_t>() + staged.capacity(),
-            0);
-}
-
-void find_staged(const Context& context, Tensor newer, const StagedRows& staged,
-                 const UniqueRows& unique) {
-  MEMENGINE_ON_CUDA(context, cuda::find_staged(context, newer, staged, unique));
-  const std::int32_t* rows = staged.rows.as<std::int32_t>();
-  const std::int32_t* end = rows + *staged.count.as<std::int32_t>();
-  const std::int32_t* next = rows;
-  for (std::int64_t u = 0; u < *unique.count.as<std::int32_t>(); ++u) {
-    const std::int32_t row = unique.rows.as<std::int32_t>()[u];
-    while (next < end && *next < row) ++next;
-    newer.as<std::int32_t>()[u] =
-        next < end && *next == row ? staged.places.as<std::int32_t>()[next - rows] : -1;
-  }
-}
-
-void exchange_rows(const Context& context, const StagedRows& staged, const ValueRows& table,
-                   const UniqueRows& unique) {
-  if (staged.capacity() == 0) return;
-  MEMENGINE_ON_CUDA(context, cuda::exchange_rows(context, staged, table, unique));
+void exchange_round(const Context& context, const StagedRows& staged, const ValueRows& table,
+                    const UniqueRows& unique) {
   const auto capacity = static_cast<std::int32_t>(staged.capacity());
   std::int32_t* rows = staged.rows.as<std::int32_t>();
   std::int32_t* places = staged.places.as<std::int32_t>();
@@ -108,6 +82,38 @@ void exchange_rows(const Context& context, const StagedRows& staged, const Value
   std::copy_n(after.rows, after.count, rows);
   std::copy_n(after.places, capacity, places);
   *staged.count.as<std::int32_t>() = after.count;
+}
+
+}  // namespace
+
+void empty_staging(const Context& context, const StagedRows& staged) {
+  if (staged.capacity() == 0) return;
+  MEMENGINE_ON_CUDA(context, cuda::empty_staging(context, staged));
+  *staged.count.as<std::int32_t>() = 0;
+  std::iota(staged.places.as<std::int32_t>(), staged.places.as<std::int32_t>() + staged.capacity(),
+            0);
+}
+
+void find_staged(const Context& context, Tensor newer, const StagedRows& staged,
+                 const UniqueRows& unique) {
+  MEMENGINE_ON_CUDA(context, cuda::find_staged(context, newer, staged, unique));
+  const std::int32_t* rows = staged.rows.as<std::int32_t>();
+  const std::int32_t* end = rows + *staged.count.as<std::int32_t>();
+  const std::int32_t* next = rows;
+  for (std::int64_t u = 0; u < *unique.count.as<std::int32_t>(); ++u) {
+    const std::int32_t row = unique.rows.as<std::int32_t>()[u];
+    while (next < end && *next < row) ++next;
+    newer.as<std::int32_t>()[u] =
+        next < end && *next == row ? staged.places.as<std::int32_t>()[next - rows] : -1;
+  }
+}
+
+void exchange_rows(const Context& context, const StagedRows& staged, const ValueRows& table,
+                   const UniqueRows& unique) {
+  if (staged.capacity() == 0) return;
+  MEMENGINE_ON_CUDA(context, cuda::exchange_rows(context, staged, table, unique));
+  const int rounds = exchange_rounds(staged, table, unique.capacity());
+  for (int round = 0; round < rounds; ++round) exchange_round(context, staged, table, unique);
 }
 
 std::int64_t exchange_rows_scratch_bytes(Device device, std::int64_t places,

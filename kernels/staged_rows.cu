@@ -307,24 +307,8 @@ RowList list_of(const UniqueRows& unique) {
   return {unique.rows.as<std::int32_t>(), nullptr, unique.count.as<std::int32_t>()};
 }
 
-}  // namespace
-
-void empty_staging(const Context& context, const StagedRows& staged) {
-  empty_kernel<<<grid_size(ceil_divide(staged.capacity(), threads)), threads, 0, context.stream>>>(
-      staged.places.as<std::int32_t>(), staged.count.as<std::int32_t>(),
-      static_cast<std::int32_t>(staged.capacity()));
-  MEMENGINE_LAUNCH_CHECK("empty_staging");
-}
-
-void find_staged(const Context& context, Tensor newer, const StagedRows& staged,
-                 const UniqueRows& unique) {
-  find_kernel<<<grid_size(ceil_divide(unique.capacity(), threads)), threads, 0, context.stream>>>(
-      newer.as<std::int32_t>(), list_of(staged), list_of(unique));
-  MEMENGINE_LAUNCH_CHECK("find_staged");
-}
-
-void exchange_rows(const Context& context, const StagedRows& staged, const ValueRows& table,
-                   const UniqueRows& unique) {
+void exchange_round(const Context& context, const StagedRows& staged, const ValueRows& table,
+                    const UniqueRows& unique) {
   const std::int64_t capacity = staged.capacity();
   const std::int64_t longest = unique.capacity();
   Scratch scratch(context);
@@ -354,6 +338,28 @@ void exchange_rows(const Context& context, const StagedRows& staged, const Value
         homes, exchange.coming(), exchange.going());
   });
   MEMENGINE_LAUNCH_CHECK("exchange_rows: copy");
+}
+
+}  // namespace
+
+void empty_staging(const Context& context, const StagedRows& staged) {
+  empty_kernel<<<grid_size(ceil_divide(staged.capacity(), threads)), threads, 0, context.stream>>>(
+      staged.places.as<std::int32_t>(), staged.count.as<std::int32_t>(),
+      static_cast<std::int32_t>(staged.capacity()));
+  MEMENGINE_LAUNCH_CHECK("empty_staging");
+}
+
+void find_staged(const Context& context, Tensor newer, const StagedRows& staged,
+                 const UniqueRows& unique) {
+  find_kernel<<<grid_size(ceil_divide(unique.capacity(), threads)), threads, 0, context.stream>>>(
+      newer.as<std::int32_t>(), list_of(staged), list_of(unique));
+  MEMENGINE_LAUNCH_CHECK("find_staged");
+}
+
+void exchange_rows(const Context& context, const StagedRows& staged, const ValueRows& table,
+                   const UniqueRows& unique) {
+  const int rounds = exchange_rounds(staged, table, unique.capacity());
+  for (int round = 0; round < rounds; ++round) exchange_round(context, staged, table, unique);
 }
 
 std::int64_t exchange_rows_scratch_bytes(std::int64_t places, std::int64_t listed) {

@@ -6,7 +6,7 @@
 // anything. Once its picks are known, the area is brought up to date while the GPU computes
 // something else: rows that the step will update again stay; the others go back to the table, and
 // at the same time, over the link's other direction, the rows that are new come from there into
-// places that were free. Rows that find no place are updated in the table.
+// places that were free. Rows for which there is no room are updated in the table.
 //
 //     step t     | lookups: read the area and the table | exchange: go, stay, come | update, there
 //     step t + 1 |                                      | exchange ...
@@ -14,6 +14,8 @@
 // While a row is in the area, only its copy there is read and written; the table's is old until the
 // row goes back, or store_rows() is called.
 #pragma once
+
+#include <algorithm>
 
 #include "engine/runtime/context.h"
 #include "kernels/value_rows.h"
@@ -42,14 +44,20 @@ void find_staged(const Context& context, Tensor newer, const StagedRows& staged,
                  const UniqueRows& unique);
 
 // Rows of the area that are not among `unique` go back to the table, with their records; those of
-// `unique` that are not in the area come, the first ones of the list as long as there are places.
-// The layouts of area and table are the same; staged.listed holds unique.capacity() numbers.
+// `unique` that are not in the area come, until the list ends or the area is full. In a small area
+// this takes a second round, which fills the places that the first one has left. The layouts of
+// area and table are the same; staged.listed holds unique.capacity() numbers.
 void exchange_rows(const Context& context, const StagedRows& staged, const ValueRows& table,
                    const UniqueRows& unique);
 std::int64_t exchange_rows_scratch_bytes(Device device, std::int64_t places, std::int64_t listed);
 
 // Writes all rows of the area to the table; they stay in the area too.
 void store_rows(const Context& context, const ValueRows& table, const StagedRows& staged);
+
+// 1 where any two lists of up to `listed` rows find room in the area, else 2.
+inline int exchange_rounds(const StagedRows& staged, const ValueRows& table, std::int64_t listed) {
+  return staged.capacity() >= std::min(2 * listed, table.rows) ? 1 : 2;
+}
 
 namespace cuda {
 decltype(memengine::empty_staging) empty_staging;

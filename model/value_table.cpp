@@ -9,8 +9,7 @@
 namespace memengine {
 namespace {
 
-// As many rows as `bytes` hold. More than those of two steps are never needed: an exchange keeps
-// the places of what goes until it has gone.
+// As many rows as `bytes` hold, but not more than those of two steps: what goes and what comes.
 StagedRows allocate_staged(Arena& arena, const ValueRows& table, std::int64_t distinct,
                            std::int64_t bytes) {
   StagedRows staged;
