@@ -49,7 +49,7 @@ TEST(MemoryPlan, RowsOfHostTablesStayInAQuarterOfTheRest) {
   EXPECT_LE(staged(gpu), std::int64_t{600} << 20) << "a small model";
   const MemoryPlan large =
       TrainingModel::plan(config({"data.seq_len=512", "data.batch_size=256", "model.dim=1024",
-                                  "model.productkey_args.mem_n_keys=2048"}),
+                                  "model.n_heads=16", "model.productkey_args.mem_n_keys=2048"}),
                           Device::cuda);
   const std::int64_t quarter = (large.device_bytes() - staged(large)) / 4;
   EXPECT_GT(quarter, std::int64_t{600} << 20);
@@ -58,7 +58,7 @@ TEST(MemoryPlan, RowsOfHostTablesStayInAQuarterOfTheRest) {
   const MemoryPlan none = TrainingModel::plan(
       config({"data.seq_len=512", "model.productkey_args.staging_gib=0"}), Device::cuda);
   EXPECT_EQ(staged(none), 0);
-  EXPECT_EQ(none.device_bytes(), gpu.device_bytes() - staged(gpu));
+  EXPECT_LE(none.device_bytes(), gpu.device_bytes() - staged(gpu)) << "an exchange needs scratch";
 }
 
 TEST(MemoryPlan, AGpuPicksAtMost128RowsAHead) {
