@@ -12,7 +12,7 @@ inline constexpr int host_table_blocks = 32;   // two on each of 16 multiprocess
 inline constexpr int device_table_blocks = 4;  // on each multiprocessor
 
 // Plain copies over the link in one direction (staged_rows.cu), which run beside other kernels for a
-// long time: kernels with one block for each multiprocessor wait for those that are taken.
+// long time and take multiprocessors from them: the fewer, the faster a step was, down to two.
 inline constexpr int link_copy_blocks = 2;  // one on each of two multiprocessors
 inline constexpr int link_copy_threads = 1024;
 
