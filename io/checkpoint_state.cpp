@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/runtime/error.h"
+#include "io/json_numbers.h"
 #include "io/one_line.h"
 
 namespace memengine {
@@ -56,7 +57,7 @@ json to_json(const StateValue& value, const std::string& key) {
 StateValue from_json(const json& value) {
   if (value.is_boolean()) return value.get<bool>();
   if (value.is_number_float()) return value.get<double>();
-  if (value.is_number_integer()) return value.get<std::int64_t>();
+  if (value.is_number_integer()) return whole_number<std::int64_t>(value);
   return value.get<std::string>();
 }
 
@@ -117,10 +118,10 @@ StateFile read_state(const std::string& name, std::string_view text) {
       fail_input("{}: does not match its own checksum; use an older checkpoint", name);
     }
     StateFile state;
-    state.step = document.at("step").get<std::int64_t>();
+    state.step = whole_number<std::int64_t>(document.at("step"));
     if (document.at("version") == increment_version) {
       state.increment.emplace();
-      state.increment->base = {document.at("base").at("step").get<std::int64_t>(),
+      state.increment->base = {whole_number<std::int64_t>(document.at("base").at("step")),
                                document.at("base").at("checksum").get<std::string>()};
       if (state.increment->base.step < 0 || state.increment->base.step >= state.step) {
         fail_input("{}: its base is of step {}, not before its own", name,
@@ -136,8 +137,8 @@ StateFile read_state(const std::string& name, std::string_view text) {
     }
     for (const auto& [file, entry] : document.at("files").items()) {
       BlockChecksums& sums = state.files[file];
-      sums.bytes = entry.at("bytes").get<std::uint64_t>();
-      sums.block_bytes = entry.at("block_bytes").get<std::uint64_t>();
+      sums.bytes = whole_number<std::uint64_t>(entry.at("bytes"));
+      sums.block_bytes = whole_number<std::uint64_t>(entry.at("block_bytes"));
       for (const json& sum : entry.at("xxh3")) sums.blocks.push_back(from_hex(sum));
       const std::uint64_t size = sums.block_bytes;
       if (size < 1 || size > (1u << 30) ||
@@ -152,7 +153,7 @@ StateFile read_state(const std::string& name, std::string_view text) {
   } catch (const json::exception&) {
     fail_input("{}: is damaged (not the JSON of a checkpoint); use an older checkpoint", name);
   } catch (const std::invalid_argument&) {
-    fail_input("{}: holds a checksum that is no number; use an older checkpoint", name);
+    fail_input("{}: holds a checksum or a count that is no number; use an older checkpoint", name);
   }
 }
 

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "engine/runtime/error.h"
+#include "io/json_numbers.h"
 
 namespace memengine {
 namespace {
@@ -29,20 +30,31 @@ std::optional<ShardInfo> read_sidecar(const std::filesystem::path& path) {
   std::ifstream file(path);
   const auto json = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
   ShardInfo info;
-  try {
-    info.tokenizer = json.at("tokenizer").get<std::string>();
-    info.tokenizer_hash = json.at("tokenizer_hash").get<std::string>();
-    info.vocab_size = json.at("vocab_size").get<std::int64_t>();
-    info.documents = json.at("documents").get<std::int64_t>();
-    info.tokens = json.at("tokens").get<std::int64_t>();
-    info.checksum = json.at("xxh3").get<std::string>();
-    info.bos_id = json.value("bos_id", -1);
-    info.eos_id = json.value("eos_id", -1);
-  } catch (const nlohmann::json::exception&) {
+  const auto refuse = [&path] {
     fail_input(
         "{} is not a shard's sidecar (a key is missing or has a wrong type); delete it or "
         "prepare the data again",
         path.string());
+  };
+  // An id; -1 where there is none.
+  const auto id = [&json](const char* key) {
+    const std::int64_t number = json.contains(key) ? whole_number<std::int64_t>(json[key]) : -1;
+    if (number != static_cast<std::int32_t>(number)) throw std::invalid_argument(key);
+    return static_cast<std::int32_t>(number);
+  };
+  try {
+    info.tokenizer = json.at("tokenizer").get<std::string>();
+    info.tokenizer_hash = json.at("tokenizer_hash").get<std::string>();
+    info.vocab_size = whole_number<std::int64_t>(json.at("vocab_size"));
+    info.documents = whole_number<std::int64_t>(json.at("documents"));
+    info.tokens = whole_number<std::int64_t>(json.at("tokens"));
+    info.checksum = json.at("xxh3").get<std::string>();
+    info.bos_id = id("bos_id");
+    info.eos_id = id("eos_id");
+  } catch (const nlohmann::json::exception&) {
+    refuse();
+  } catch (const std::invalid_argument&) {
+    refuse();
   }
   return info;
 }

@@ -133,6 +133,8 @@ TEST(Shard, RefusesDamagedFiles) {
   refuses("not a shard's sidecar", good, std::string((1 << 20) + 1, ' '));
   refuses("not a shard's sidecar", good, replaced("\"documents\"", "\"dokuments\""));
   refuses("not a shard's sidecar", good, replaced("99", "\"99\""));
+  refuses("not a shard's sidecar", good, replaced("99", "4e81"));
+  refuses("not a shard's sidecar", good, replaced("\"bos_id\":", "\"bos_id\": 1e99, \"b\":"));
   refuses("says 98 tokens but", good, replaced("99", "98"));
   refuses("tokens are 2 bytes wide", good, replaced("1000", "70000"));
   expect_input_error("cannot open shard", [&] { Shard shard(folder / "none.bin"); });

@@ -42,6 +42,17 @@ std::vector<std::string> fuzz_seeds() {
                            "{\"format\":\"memengine checkpoint\",\"version\":2,\"base\":3}"}) {
     seeds.emplace_back(text);
   }
+  // Counts that are no whole numbers.
+  for (const char* number : {"4e81", "-4e81", "1.5", "-1", "18446744073709551615"}) {
+    for (const char* key : {"\"block_bytes\": ", "\"bytes\": ", "\"step\": "}) {
+      std::string seed = seeds[1];
+      for (std::size_t at = seed.find(key); at != std::string::npos; at = seed.find(key, at + 1)) {
+        const std::size_t digits = at + std::strlen(key);
+        seed.replace(digits, seed.find_first_of(",\n", digits) - digits, number);
+      }
+      seeds.push_back(seed);
+    }
+  }
   return seeds;
 }
 
