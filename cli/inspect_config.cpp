@@ -4,6 +4,7 @@
 #include "cli/inspect.h"
 #include "cli/terminal.h"
 #include "engine/config.h"
+#include "engine/plan_advice.h"
 #include "engine/run_data.h"
 #include "engine/run_files.h"
 #include "engine/runtime/error.h"
@@ -92,18 +93,15 @@ void print_model(const RunConfig& config) {
 }
 
 // What is free now, where the device is there to be asked.
-std::string fits(const MemoryPlan& plan, Device device) {
+std::string fits(const RunConfig& config, const MemoryPlan& plan, Device device) {
   try {
     if (device == Device::cuda) choose_device("cuda");
   } catch (const Error&) {
     return "whether it fits: there is no GPU here to ask";
   }
-  try {
-    check_plan(plan, device);
-    return "it fits in what is free here now";
-  } catch (const Error& error) {
-    return std::string("it does not fit here: ") + error.what();
-  }
+  const std::optional<std::string> shortage = plan_shortage(plan, device);
+  if (!shortage) return "it fits in what is free here now";
+  return fmt::format("it does not fit here: {}: {}", *shortage, keys_that_fit(config, device));
 }
 
 }  // namespace
@@ -125,7 +123,7 @@ void inspect_config(const InspectArguments& arguments) {
     const MemoryPlan plan = TrainingModel::plan(config, device);
     fmt::print("\nmemory for training on {}\n{}  {}\n",
                device == Device::cuda ? "a GPU" : "the CPU", plan_text(plan, device),
-               fits(plan, device));
+               fits(config, plan, device));
   }
 }
 

@@ -63,6 +63,11 @@ InferenceSize inference_size(const EvalConfig& config, const ModelConfig& model,
   size.bf16 = config.generator.dtype == EvalDtype::bf16;
   size.fp64 = config.generator.dtype == EvalDtype::fp32 && device == Device::cpu;
   size.tokens = std::max(config.generator.max_tokens, max_length);
+  size.ask_for_rows = [max_length, now = config.generator.max_tokens](std::int64_t rows) {
+    std::string text = fmt::format("generator.max_tokens={} (now {})", rows, now);
+    if (rows < max_length) text += fmt::format(" and max_length={} (now {})", rows, max_length);
+    return text;
+  };
   const bool generates = std::any_of(config.harness.tasks.begin(), config.harness.tasks.end(),
                                      [](const EvalTask& task) { return task.task == "nq_open"; });
   if (generates) {

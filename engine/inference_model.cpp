@@ -77,6 +77,29 @@ MemoryPlan InferenceModel::plan(const ModelConfig& config, const InferenceSize& 
   return plan;
 }
 
+namespace {
+
+// What would make the model fit into what is free now.
+std::string what_fits(const ModelConfig& config, InferenceSize size, Device device) {
+  const auto fits = [&](Device where) {
+    return !plan_shortage(InferenceModel::plan(config, size, where), where);
+  };
+  const bool on_cpu = device == Device::cuda && fits(Device::cpu);
+  std::int64_t low = std::max<std::int64_t>(size.cache_sequences, 1) - 1;
+  std::int64_t high = size.tokens;     // does not fit
+  while (high - low > 1 + low / 64) {  // to a percent or two is near enough
+    size.tokens = low + (high - low) / 2;
+    (fits(device) ? low : high) = size.tokens;
+  }
+  std::string advice;
+  size.tokens = low;
+  if (low > 0 && size.ask_for_rows && fits(device)) advice = "set " + size.ask_for_rows(low);
+  if (on_cpu) advice += advice.empty() ? "run it on the CPU" : ", or run it on the CPU";
+  return advice.empty() ? "the model alone is too large for this machine" : advice;
+}
+
+}  // namespace
+
 InferenceModel::InferenceModel(const ModelConfig& config, const InferenceSize& size,
                                Runtime& runtime)
     : runtime_(runtime), size_(size) {
@@ -86,7 +109,9 @@ InferenceModel::InferenceModel(const ModelConfig& config, const InferenceSize& s
                   size.tokens);
   }
   plan_ = plan(config, size, device);
-  check_plan(plan_, device);
+  if (const auto shortage = plan_shortage(plan_, device)) {
+    fail_input("{}: {}", *shortage, what_fits(config, size, device));
+  }
 
   ModelMemory planned;
   const Parts counted(config, size, device, planned);

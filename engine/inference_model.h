@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -24,6 +25,9 @@ struct InferenceSize {
   bool bf16 = false;                 // compute in BF16; on a GPU only, the CPU computes in FP32
   bool fp64 = false;                 // compute in FP64 with the FP32 weights; on the CPU only
   bool allow_tf32 = false;
+  // How the user asks for so many rows at most ("--rows=512"), for the advice when the model does
+  // not fit; empty: no one asks for them.
+  std::function<std::string(std::int64_t)> ask_for_rows;
 };
 
 // Rows of one score() pass, arrays of the same length, at most N. Row i reads rows
@@ -54,8 +58,9 @@ class InferenceModel {
   // Allocates nothing.
   static MemoryPlan plan(const ModelConfig& config, const InferenceSize& size, Device device);
 
-  // Plans, checks that the plan fits (input error if not), allocates and builds. The weights are
-  // zero until load() or initialize(). The runtime outlives the model.
+  // Plans, checks that the plan fits (input error if not, with the number of rows that would),
+  // allocates and builds. The weights are zero until load() or initialize(). The runtime outlives
+  // the model.
   InferenceModel(const ModelConfig& config, const InferenceSize& size, Runtime& runtime);
 
   // Weights of a source whose config this model was built from. Input errors name file and tensor.

@@ -3,6 +3,7 @@
 
 #include <numeric>
 
+#include "engine/runtime/host_memory.h"
 #include "engine/runtime/runtime.h"
 
 namespace memengine {
@@ -31,7 +32,7 @@ std::string bytes_text(std::int64_t bytes) {
 }
 
 std::optional<std::string> plan_shortage(const MemoryPlan& plan, Device device) {
-  const std::int64_t free_host = free_memory_bytes(Device::cpu);
+  const HostMemory free_host = available_host_memory();
   std::int64_t host = plan.host_bytes();
   if (device == Device::cpu) {
     host += plan.device_bytes();
@@ -39,25 +40,9 @@ std::optional<std::string> plan_shortage(const MemoryPlan& plan, Device device) 
     return fmt::format("the plan needs {} of GPU memory, {} are free",
                        bytes_text(plan.device_bytes()), bytes_text(free));
   }
-  if (host <= free_host) return std::nullopt;
-  return fmt::format("the plan needs {} of host memory, {} are free", bytes_text(host),
-                     bytes_text(free_host));
-}
-
-void check_plan(const MemoryPlan& plan, Device device) {
-  const std::optional<std::string> shortage = plan_shortage(plan, device);
-  if (!shortage) return;
-  // The advice follows what takes the most.
-  std::int64_t memory = 0;
-  for (const auto* parts : {&plan.host, &plan.device}) {
-    for (const char* purpose : {"value table", "memory layers"}) {
-      if (parts->contains(purpose)) memory += parts->at(purpose);
-    }
-  }
-  fail_input("{}: lower {}", *shortage,
-             2 * memory > plan.host_bytes() + plan.device_bytes()
-                 ? "model.productkey_args.mem_n_keys (or data.batch_size)"
-                 : "data.batch_size, data.seq_len or the model's size");
+  if (host <= free_host.bytes) return std::nullopt;
+  return fmt::format("the plan needs {} of host memory, {} {}", bytes_text(host),
+                     bytes_text(free_host.bytes), free_host.words);
 }
 
 std::string plan_text(const MemoryPlan& plan, Device device) {

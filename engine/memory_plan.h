@@ -20,11 +20,8 @@ struct MemoryPlan {
 };
 
 // What is asked and what there is, where the plan exceeds what is free now: "the plan needs 3 GiB
-// of GPU memory, 2 GiB are free".
+// of GPU memory, 2 GiB are free", "... of host memory, 1 GiB are left of `ulimit -v`".
 std::optional<std::string> plan_shortage(const MemoryPlan& plan, Device device);
-
-// Input error, naming the keys to lower, when the plan exceeds what is free now.
-void check_plan(const MemoryPlan& plan, Device device);
 
 // The plan as a table of text, several lines.
 std::string plan_text(const MemoryPlan& plan, Device device);

@@ -2,6 +2,7 @@
 #include "engine/plan_advice.h"
 
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "engine/runtime/error.h"
@@ -44,6 +45,27 @@ std::int64_t largest_that_fits(RunConfig config, const Knob& knob, Device device
   return low;
 }
 
+// All knobs halved as often as it takes, each down to its least; empty when even that is too much.
+std::string all_that_fit(const RunConfig& config, Device device) {
+  const bool memory = config.model.productkey_args.is_enabled;
+  for (int halvings = 1; halvings < 40; ++halvings) {
+    RunConfig smaller = config;
+    std::vector<std::string> advice;
+    for (const Knob& knob : knobs) {
+      const bool of_memory = std::string_view(knob.key).find("mem_n_keys") != std::string::npos;
+      if (of_memory && !memory) continue;
+      RunConfig now = config;
+      const std::int64_t value = knob.field(now);
+      const std::int64_t least = of_memory ? config.model.productkey_args.mem_knn : 1;
+      knob.field(smaller) = std::min(value, std::max(value >> halvings, least));
+      advice.push_back(fmt::format("{}={} (now {})", knob.key, knob.field(smaller), value));
+    }
+    smaller.model.max_seqlen = smaller.data.seq_len;
+    if (fits(smaller, device)) return fmt::format("set {}", fmt::join(advice, " and "));
+  }
+  return "";
+}
+
 }  // namespace
 
 std::string keys_that_fit(const RunConfig& config, Device device) {
@@ -63,7 +85,9 @@ std::string keys_that_fit(const RunConfig& config, Device device) {
       advice.push_back(fmt::format("{}={} (now {})", knob.key, value, knob.field(now)));
   }
   if (advice.empty()) {
-    return "no single key makes it fit: lower the model's size (model.dim, model.n_layers) too";
+    const std::string together = all_that_fit(config, device);
+    if (!together.empty()) return together;
+    return "lower the model's size (model.dim, model.n_layers): no batch and no table is so small";
   }
   return fmt::format("set {}", fmt::join(advice, " or "));
 }

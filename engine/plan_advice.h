@@ -9,8 +9,8 @@
 namespace memengine {
 
 // Keys of which each alone would make the plan fit into what is free now, with the largest value
-// that does: "data.batch_size=8 (now 32) or model.productkey_args.mem_n_keys=512 (now 1024)". Where
-// none does alone, says so.
+// that does: "set data.batch_size=8 (now 32) or model.productkey_args.mem_n_keys=512 (now 1024)".
+// Where none does alone, all of them together: "... and ...".
 std::string keys_that_fit(const RunConfig& config, Device device);
 
 }  // namespace memengine

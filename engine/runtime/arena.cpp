@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/runtime/device_memory.h"
+#include "engine/runtime/host_memory.h"
 #include "engine/runtime/runtime.h"
 
 namespace memengine {
@@ -18,14 +19,16 @@ constexpr std::uintptr_t planning_base = 4096;
 Arena::Arena(Device device, std::int64_t bytes) : device_(device) {
   // Parts are aligned, so the last one ends at a multiple.
   capacity_ = bytes = std::max((bytes + alignment - 1) / alignment, std::int64_t{1}) * alignment;
-  const std::int64_t available = free_memory_bytes(device);
-  if (bytes <= available) base_ = allocate_memory(device, bytes);
+  const HostMemory available = device == Device::cpu
+                                   ? available_host_memory()
+                                   : HostMemory{free_memory_bytes(device), "are free"};
+  if (bytes <= available.bytes) base_ = allocate_memory(device, bytes);
   if (base_ == nullptr) {
     fail_input(
-        "the plan needs {:.2f} GiB of {} memory, {:.2f} GiB are free: lower data.batch_size, "
+        "the plan needs {:.2f} GiB of {} memory, {:.2f} GiB {}: lower data.batch_size, "
         "data.seq_len or the model's size",
         static_cast<double>(bytes) / (1 << 30), device == Device::cuda ? "GPU" : "host",
-        static_cast<double>(available) / (1 << 30));
+        static_cast<double>(available.bytes) / (1 << 30), available.words);
   }
 }
 

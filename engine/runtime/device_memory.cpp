@@ -2,7 +2,6 @@
 #include "engine/runtime/device_memory.h"
 
 #include <sys/mman.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <cmath>
@@ -10,7 +9,7 @@
 #include <cstring>
 #include <utility>
 
-#include "engine/runtime/runtime.h"
+#include "engine/runtime/host_memory.h"
 
 namespace memengine {
 
@@ -51,35 +50,29 @@ std::string size_text(std::int64_t bytes) {
                           : format_text("{:.1f} MiB", size / (1 << 20));
 }
 
-// The limit on page-locked memory, as the shell knows it.
-std::string locked_limit_text() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
-    return "unlimited";
-  }
-  return size_text(static_cast<std::int64_t>(limit.rlim_cur));
-}
-
 }  // namespace
 
 HostBlock::HostBlock(std::int64_t bytes, bool pinned, const std::string& purpose)
     : bytes_(bytes), pinned_(pinned) {
-  const std::int64_t available = free_memory_bytes(Device::cpu);
-  if (bytes > available) {
+  const HostMemory available = available_host_memory();
+  const auto shrink = [bytes](std::int64_t most) {  // rows are the square of the keys
+    return std::sqrt(static_cast<double>(bytes) /
+                     static_cast<double>(std::max<std::int64_t>(most, 1)));
+  };
+  if (bytes > available.bytes) {
     fail_input(
-        "{} needs {} of host memory, {} are free: lower model.productkey_args.mem_n_keys, by a "
-        "factor of {:.2f} at least",
-        purpose, size_text(bytes), size_text(available),
-        std::sqrt(static_cast<double>(bytes) /
-                  static_cast<double>(std::max<std::int64_t>(available, 1))));
+        "{} needs {} of host memory, {} {}: lower model.productkey_args.mem_n_keys, by a factor of "
+        "{:.2f} at least",
+        purpose, size_text(bytes), size_text(available.bytes), available.words,
+        shrink(available.bytes));
   }
   void* address = mmap(nullptr, static_cast<std::size_t>(bytes), PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (address == MAP_FAILED) {
     fail_input(
-        "{} needs {} of host memory and the system refuses it ({} are free): lower "
+        "{} needs {} of host memory and the system refuses it ({} {}): lower "
         "model.productkey_args.mem_n_keys",
-        purpose, size_text(bytes), size_text(available));
+        purpose, size_text(bytes), size_text(available.bytes), available.words);
   }
   data_ = static_cast<std::byte*>(address);
   madvise(address, static_cast<std::size_t>(bytes), MADV_HUGEPAGE);
@@ -94,10 +87,17 @@ HostBlock::HostBlock(std::int64_t bytes, bool pinned, const std::string& purpose
       if (!refusal.empty()) {
         pinned_ = false;
         release();
+        // Drivers of version 580 keep 16 bytes a page in one block of at most 2 GiB.
+        constexpr std::int64_t most_at_once = std::int64_t{1} << 39;
         fail_input(
-            "{}: cannot page-lock {} of host memory ({}; {} are free, `ulimit -l` is {}): raise "
-            "the limit or lower model.productkey_args.mem_n_keys",
-            purpose, size_text(bytes), refusal, size_text(available), locked_limit_text());
+            "{}: the GPU's driver does not page-lock {} of host memory ({}; {} {}): lower "
+            "model.productkey_args.mem_n_keys{}",
+            purpose, size_text(bytes), refusal, size_text(available.bytes), available.words,
+            bytes < most_at_once
+                ? ""
+                : format_text(", by a factor of {:.2f} at least: drivers from version 580 on lock "
+                              "less than 512 GiB at once",
+                              shrink(most_at_once - 1)));
       }
     }
   }

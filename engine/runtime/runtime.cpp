@@ -2,57 +2,14 @@
 #include "engine/runtime/runtime.h"
 
 #include <omp.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
-#include <fstream>
-#include <limits>
 
+#include "engine/runtime/host_memory.h"
 #include "engine/runtime/runtime_cuda.h"
 
 namespace memengine {
-namespace {
-
-// The number in `path`, or the largest number when there is none ("max", no such file).
-std::int64_t read_number(const std::string& path) {
-  std::ifstream file(path);
-  std::int64_t number = 0;
-  return file >> number ? number : std::numeric_limits<std::int64_t>::max();
-}
-
-// Bytes of a cgroup's memory.current that are cached files, which the kernel gives up on demand: a
-// run that has just read shards or written a checkpoint fills its cgroup with them.
-std::int64_t cached_file_bytes() {
-  std::ifstream statistics("/sys/fs/cgroup/memory.stat");
-  std::string key;
-  std::int64_t bytes = 0;
-  std::int64_t cached = 0;
-  while (statistics >> key >> bytes) {
-    if (key == "inactive_file" || key == "active_file") cached += bytes;
-  }
-  return cached;
-}
-
-std::int64_t available_host_bytes() {
-  std::ifstream meminfo("/proc/meminfo");
-  std::string key;
-  std::int64_t kilobytes = 0;
-  std::string unit;
-  std::int64_t available = std::numeric_limits<std::int64_t>::max();
-  while (meminfo >> key >> kilobytes >> unit) {
-    if (key == "MemAvailable:") available = kilobytes * 1024;
-  }
-  // A container's limit (cgroup v2) may be tighter than the machine.
-  const std::int64_t limit = read_number("/sys/fs/cgroup/memory.max");
-  if (limit != std::numeric_limits<std::int64_t>::max()) {
-    const std::int64_t used = read_number("/sys/fs/cgroup/memory.current") - cached_file_bytes();
-    available = std::min(available, limit - used);
-  }
-  return available;
-}
-
-}  // namespace
 
 Device choose_device(const std::string& wanted) {
   if (wanted == "cpu") return Device::cpu;
@@ -72,7 +29,7 @@ std::int64_t free_memory_bytes(Device device) {
   if constexpr (cuda_build) {
     if (device == Device::cuda) return cuda::free_memory_bytes();
   }
-  return available_host_bytes();
+  return available_host_memory().bytes;
 }
 
 std::string describe_device(Device device) {

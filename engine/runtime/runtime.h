@@ -15,8 +15,7 @@ namespace memengine {
 // Errors: input, for another word, or for "cuda" where the build or the machine has none.
 Device choose_device(const std::string& wanted);
 
-// Bytes free for a new allocation: GPU memory on cuda; on the CPU the memory the kernel reports as
-// available, or less when a cgroup limits this process.
+// Bytes free for a new allocation: GPU memory on cuda; on the CPU what host_memory.h finds.
 std::int64_t free_memory_bytes(Device device);
 
 // One line for logs: "CPU, 16 threads" or "NVIDIA H100 80GB HBM3, 79.6 GiB, CUDA 13.0".

@@ -3,7 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <sstream>
+
 #include "engine/inference_model.h"
+#include "engine/plan_advice.h"
 #include "engine/runtime/runtime.h"
 #include "engine/training_model.h"
 
@@ -59,6 +62,52 @@ TEST(MemoryPlan, RowsOfHostTablesStayInAQuarterOfTheRest) {
       config({"data.seq_len=512", "model.productkey_args.staging_gib=0"}), Device::cuda);
   EXPECT_EQ(staged(none), 0);
   EXPECT_LE(none.device_bytes(), gpu.device_bytes() - staged(gpu)) << "an exchange needs scratch";
+}
+
+// Values from "key=value (now ...)".
+std::vector<std::string> overrides_in(const std::string& advice) {
+  std::vector<std::string> overrides;
+  std::istringstream words(advice);
+  for (std::string word; words >> word;) {
+    if (word.find('=') != std::string::npos) overrides.push_back(word);
+  }
+  return overrides;
+}
+
+TEST(MemoryPlan, AdviceIsKeptToTheLetter) {
+  const std::vector<std::string> table = {"model.productkey_args.mem_n_keys=20000"};
+  const RunConfig large = config(table);
+  ASSERT_TRUE(plan_shortage(TrainingModel::plan(large, Device::cpu), Device::cpu));
+  const std::vector<std::string> alone = overrides_in(keys_that_fit(large, Device::cpu));
+  ASSERT_EQ(alone.size(), 1U) << keys_that_fit(large, Device::cpu);
+  EXPECT_FALSE(plan_shortage(TrainingModel::plan(config(alone), Device::cpu), Device::cpu));
+
+  // The table and the batch, each too large alone.
+  const RunConfig both = config({table[0], "data.batch_size=400000"});
+  const std::vector<std::string> together = overrides_in(keys_that_fit(both, Device::cpu));
+  ASSERT_EQ(together.size(), 3U) << keys_that_fit(both, Device::cpu);
+  EXPECT_FALSE(plan_shortage(TrainingModel::plan(config(together), Device::cpu), Device::cpu));
+}
+
+TEST(MemoryPlan, InferenceSaysHowManyRowsFit) {
+  Runtime runtime(Device::cpu);
+  InferenceSize size;
+  size.tokens = (std::int64_t{1} << 27) - 1;
+  if (!plan_shortage(InferenceModel::plan(config().model, size, Device::cpu), Device::cpu)) {
+    GTEST_SKIP() << "this machine is too large";
+  }
+  size.ask_for_rows = [](std::int64_t rows) { return fmt::format("rows={}", rows); };
+  try {
+    const InferenceModel model(config().model, size, runtime);
+    ADD_FAILURE() << "was accepted";
+  } catch (const Error& error) {
+    const std::string message = error.what();
+    const std::size_t at = message.find("set rows=");
+    ASSERT_NE(at, std::string::npos) << message;
+    size.tokens = std::stoll(message.substr(at + 9));
+    EXPECT_FALSE(
+        plan_shortage(InferenceModel::plan(config().model, size, Device::cpu), Device::cpu));
+  }
 }
 
 TEST(MemoryPlan, AGpuPicksAtMost128RowsAHead) {
