@@ -103,6 +103,7 @@ std::unique_ptr<TokenLoader> RunData::training_loader(const RunConfig& config,
   options.vocab_size = config.model.vocab_size;
   options.document_start = tokenizer->bos_id();
   options.tokenizer_hash = tokenizer->hash();
+  options.accept_other_shards = config.checkpoint.force_resume;
   options.allocator = allocator;
   return std::make_unique<TokenLoader>(options, from);
 }

@@ -35,7 +35,8 @@ CheckpointState run_state(const RunConfig& config, const RunState& run) {
     state[source_section(i)] = {{"name", source.name},
                                 {"weight", source.weight},
                                 {"windows", source.windows},
-                                {"drawn", source.drawn}};
+                                {"drawn", source.drawn},
+                                {"shards", source.shards}};
   }
   return state;
 }
@@ -57,7 +58,11 @@ RunState read_run_state(const Checkpoint& checkpoint) {
     state.position.sources.push_back({checkpoint.get<std::string>(section, "name"),
                                       checkpoint.get<double>(section, "weight"),
                                       checkpoint.get<std::int64_t>(section, "windows"),
-                                      checkpoint.get<std::int64_t>(section, "drawn")});
+                                      checkpoint.get<std::int64_t>(section, "drawn"),
+                                      {}});
+    if (checkpoint.section(section).contains("shards")) {
+      state.position.sources.back().shards = checkpoint.get<std::string>(section, "shards");
+    }
   }
   return state;
 }

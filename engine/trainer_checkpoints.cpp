@@ -119,6 +119,14 @@ void Trainer::resume_from(const Checkpoint& checkpoint) {
   base_ = checkpoint.base();
   loader_ = data_.training_loader(config_, host_allocator(), &state.position);
   for (const std::string& message : notices) notice(message);
+  const LoaderPosition now = loader_->position();
+  for (std::size_t i = 0; i < now.sources.size(); ++i) {
+    const std::string& before = state.position.sources[i].shards;
+    if (!before.empty() && before != now.sources[i].shards) {
+      notice(fmt::format("resumed by force: the shards of source {} have other contents",
+                         now.sources[i].name));
+    }
+  }
 }
 
 // Batches the GPU copies from must be page-locked, or every copy would make the host wait.

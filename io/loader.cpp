@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "engine/runtime/error.h"
+#include "io/checkpoint_state.h"
 #include "io/loader_order.h"
 #include "io/loader_window.h"
 
@@ -91,7 +92,10 @@ void TokenLoader::Impl::open() {
                  named.name, named.path.string(), options.seq_len + 1);
     }
     weights.push_back(named.weight);
-    returned.sources.push_back({named.name, named.weight, order.windows(), 0});
+    std::string fingerprints;
+    for (const Shard& shard : shards.all()) fingerprints += shard.fingerprint();
+    returned.sources.push_back(
+        {named.name, named.weight, order.windows(), 0, state_checksum(fingerprints)});
     sources.push_back({std::move(shards), std::move(order)});
   }
   mixer = std::make_unique<SourceMixer>(weights, hash_counter(options.seed, mixer_salt));
@@ -119,10 +123,19 @@ void TokenLoader::Impl::restore(const LoaderPosition& from) {
       refuse(fmt::format("{} had {} sequences, now {}", was.name, was.windows, is.windows));
     }
     if (was.drawn < 0) refuse("a negative count");
+    if (!was.shards.empty() && was.shards != is.shards && !options.accept_other_shards) {
+      fail_input(
+          "the shards of source {} ({}) are not those that the checkpoint's run was reading; put "
+          "them back, start a new run, or say checkpoint.force_resume=true",
+          is.name, options.sources[i].path.string());
+    }
     drawn += was.drawn;
   }
   if (from.sequences != drawn) refuse("its counts do not add up");
-  returned = from;
+  returned.sequences = from.sequences;
+  for (std::size_t i = 0; i < from.sources.size(); ++i) {
+    returned.sources[i].drawn = from.sources[i].drawn;
+  }
 }
 
 void TokenLoader::Impl::fill(Slot& slot, LoaderPosition& position) {

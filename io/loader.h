@@ -32,6 +32,7 @@ struct LoaderPosition {
     double weight = 0;
     std::int64_t windows = 0;  // windows in one epoch: tells that the data is still the same
     std::int64_t drawn = 0;    // sequences taken so far, all epochs and ranks
+    std::string shards;        // hash of their fingerprints, in order; empty: not known
   };
   std::uint64_t seed = 0;
   std::int64_t seq_len = 0;
@@ -64,6 +65,7 @@ struct LoaderOptions {
   std::int64_t vocab_size = 0;  // ids must lie below; 0: not checked
   std::int32_t document_start = -1;  // the token that starts a document (BOS); -1: none known
   std::string tokenizer_hash;        // when given, a sidecar with another hash is an input error
+  bool accept_other_shards = false;  // go on from a position in shards with other contents
   HostAllocator allocator;           // ordinary memory when empty
 };
 

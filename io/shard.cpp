@@ -165,6 +165,27 @@ std::uint32_t Shard::read(std::int64_t first, std::span<std::int32_t> out) const
   return token_bytes_ == 2 ? widen<std::uint16_t>(from, out) : widen<std::uint32_t>(from, out);
 }
 
+std::string Shard::fingerprint() const {
+  if (info_) return info_->checksum;
+  constexpr std::size_t piece = 4096, pieces = 64;
+  XXH3_state_t* state = XXH3_createState();
+  XXH3_64bits_reset(state);
+  XXH3_64bits_update(state, mapped_, shard_header_bytes);
+  const std::size_t payload = mapped_bytes_ - shard_header_bytes;
+  const unsigned char* begin = mapped_ + shard_header_bytes;
+  if (payload <= piece * pieces) {
+    XXH3_64bits_update(state, begin, payload);
+  } else {
+    for (std::size_t i = 0; i < pieces; ++i) {  // the last one ends where the file does
+      const std::size_t last = payload - piece;
+      XXH3_64bits_update(state, begin + (i + 1 < pieces ? last / (pieces - 1) * i : last), piece);
+    }
+  }
+  const std::string digits = fmt::format("{:016x}", XXH3_64bits_digest(state));
+  XXH3_freeState(state);
+  return digits;
+}
+
 bool Shard::verify_checksum() const {
   if (!info_) return false;
   XXH3_state_t* state = XXH3_createState();

@@ -61,6 +61,10 @@ class Shard {
   // Returns the largest id, compared as unsigned.
   std::uint32_t read(std::int64_t first, std::span<std::int32_t> out) const;
 
+  // Tells these tokens from others without reading them all: the sidecar's checksum, or without a
+  // sidecar a hash of the header and of pieces from all over the file. 16 hexadecimal digits.
+  std::string fingerprint() const;
+
   // Reads everything; an input error when the bytes are not those that were written. False when
   // there is no sidecar, so nothing to compare with.
   bool verify_checksum() const;

@@ -283,6 +283,32 @@ TEST_F(Checkpoints, WhatMayChangeOnResume) {
   EXPECT_TRUE(forced.was_told("resumed by force: seed is 9, was 5"));
 }
 
+// The same file name, size and number of tokens, with and without a sidecar.
+TEST_F(Checkpoints, OtherShardsAreRefusedUnlessForced) {
+  const fs::path shard = folder_ / "data/train_000000.bin";
+  const fs::path sidecar = folder_ / "data/train_000000.json";
+  for (const bool with_sidecar : {true, false}) {
+    const std::string run = with_sidecar ? "sidecar" : "plain";
+    write_byte_shard(shard, random_walk(500, 250));
+    if (!with_sidecar) fs::remove(sidecar);
+    train(run, {}, 4);
+    EXPECT_EQ(error, "");
+    train(run, {"steps=5"});
+    EXPECT_EQ(error, "") << "the same shards";
+    write_byte_shard(shard, random_walk(500, 251));
+    if (!with_sidecar) fs::remove(sidecar);
+    train(run);
+    EXPECT_NE(error.find("the shards of source data ("), std::string::npos) << error;
+    EXPECT_NE(error.find("checkpoint.force_resume=true"), std::string::npos) << error;
+    const TrainingRecord forced = train(run, {"checkpoint.force_resume=true"});
+    EXPECT_EQ(error, "");
+    EXPECT_EQ(forced.resumed, 5);
+    EXPECT_TRUE(forced.was_told("resumed by force: the shards of source data"));
+    train(run, {"steps=13"});
+    EXPECT_EQ(error, "") << "the new shards are the run's from then on";
+  }
+}
+
 TEST_F(Checkpoints, OneRunAtATimeInAFolderOfCheckpoints) {
   const std::string path = "checkpoint.path=" + (folder_ / "shared").string();
   TrainingRecord record;

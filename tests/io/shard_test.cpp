@@ -5,6 +5,7 @@
 
 #include <cstring>
 #include <random>
+#include <set>
 
 #include "io/shard_summary.h"
 #include "io/shard_writer.h"
@@ -169,6 +170,27 @@ TEST(Shard, PublicShardsNeedNoSidecar) {
   EXPECT_EQ(summary.shortest_document, 2);
   EXPECT_EQ(summary.longest_document, 3);
   EXPECT_EQ(summary.largest_token, 50256);
+}
+
+// Every token counts with a sidecar; without one, those at both ends of a large file.
+TEST(Shard, FingerprintsDiffer) {
+  const TemporaryFolder folder;
+  for (const std::size_t count : {std::size_t{99}, std::size_t{1} << 18}) {
+    std::vector<std::int32_t> tokens(count, 5);
+    std::set<std::string> with, without;
+    for (const std::size_t at : {count, std::size_t{0}, count / 2, count - 1}) {
+      std::fill(tokens.begin(), tokens.end(), 5);
+      if (at < count) tokens[at] = 6;
+      std::filesystem::remove(folder / "train_000000.bin");
+      const auto path = write_shard(folder, 1000, tokens);
+      EXPECT_EQ(Shard(path).fingerprint(), Shard(path).fingerprint());
+      with.insert(Shard(path).fingerprint());
+      std::filesystem::remove(folder / "train_000000.json");
+      without.insert(Shard(path).fingerprint());
+    }
+    EXPECT_EQ(with.size(), 4U);
+    EXPECT_GE(without.size(), 3U) << "a token in the middle of a large file may be missed";
+  }
 }
 
 TEST(Shard, AreFoundByTheirNames) {
