@@ -30,7 +30,7 @@ ModelSize training_size(const RunConfig& config, Device device) {
 
 namespace {
 
-constexpr std::int64_t least_staging_bytes = std::int64_t{600} << 20;
+constexpr std::int64_t least_staging_bytes = std::int64_t{640} << 20;
 
 // Of the model's passes, and of the sums over all gradients and all losses.
 std::int64_t step_scratch_bytes(const Transformer& transformer, Device device) {
@@ -100,8 +100,8 @@ bool may_gather_by_host(const ProductKeyConfig& memory) {
 }  // namespace
 
 // Unless the config says how much, rows stay in a quarter of the memory that the model takes
-// without them, or in what two steps of a small model update: enough on text, and a small part of
-// the whole.
+// without them, or in what a step of a small model updates: enough on text, and a small part of the
+// whole.
 ModelSize TrainingModel::staged_size(const RunConfig& config, Device device) {
   ModelSize size = training_size(config, device);
   const ProductKeyConfig& memory = config.model.productkey_args;
@@ -191,16 +191,19 @@ void TrainingModel::initialize() {
 //
 // Rows of a host table are on their way while the GPU computes (kernels/staged_rows.h):
 //
-//     main | layers to the last lookup | ... head, backward pass          | norms, update
-//     side |                           | rows go and come   | gradients   | norm,  update
+//     main | layers to the last lookup | ... head, backward pass        | the rest of the rows, update
+//     side |                           | who goes and comes | gradients | norm,                 update
+//     link |                           |    rows go and come, in a small part of the GPU   |
 //
-// The main stream waits for the side at the end, so that a step can be recorded as one graph; what
+// The main stream waits for the others at the end, so that a step can be recorded as one graph; what
 // is updated there stays there, where the next step's lookups find it.
 
 void TrainingModel::exchange_rows(const MemoryBank& bank) {
   wait_for(runtime_.side(), runtime_.context());
   bank.merge_picks(runtime_.side());
-  bank.exchange_rows(runtime_.side());
+  bank.plan_exchange(runtime_.side());
+  wait_for(runtime_.link(), runtime_.side());
+  bank.exchange_rows(runtime_.link(), ExchangePace::beside_others);
 }
 
 void TrainingModel::reduce_rows() {
@@ -212,13 +215,19 @@ void TrainingModel::reduce_rows() {
 void TrainingModel::finish_step() {
   const Context& context = runtime_.context();
   const Context& side = runtime_.side();
+  const Context& link = runtime_.link();
   const ParameterStore& parameters = transformer_->parameters();
   const DenseParameters dense{parameters.values(), parameters.compute(), parameters.gradients()};
-  wait_for(side, context);  // takes part in a graph without memory layers too
+  wait_for(side, context);  // both take part in a graph without memory layers too
+  wait_for(link, context);
   context.communicator->all_reduce_sum(context, parameters.gradients());
   optimizer_->measure_dense(context, dense);
   wait_for(context, side);
   optimizer_->guard_step(context);
+  for (const MemoryBank& bank : transformer_->banks()) {
+    bank.exchange_rows(context, ExchangePace::alone);
+  }
+  wait_for(context, link);
   wait_for(side, context);
   optimizer_->update_rows(side, row_gradients_);
   optimizer_->update_dense(context, dense);

@@ -28,7 +28,7 @@ class TrainingModel {
   // The step's loss, which decides with the gradient norms whether an update is applied.
   void watch(Tensor loss) { optimizer_->watch(loss); }
 
-  // A step's updates. The rows' part runs on the runtime's side stream.
+  // A step's updates. The rows' part runs on the runtime's side and link streams.
   //   exchange_rows(bank)     once all picks of a bank are there: fetches what will be updated, and
   //                           stores what the step before has updated and this one will not
   //   reduce_rows()           once the last memory layer is through: row gradients and their norm

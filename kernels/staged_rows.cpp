@@ -1,5 +1,5 @@
-// CPU reference of staging: the area's rows and the step's list both ascend, so one merge of the
-// two says which rows go, stay and come.
+// CPU reference of staging: the area's rows and the step's list both ascend, so merging the two says
+// which rows go, stay and come.
 #include "kernels/staged_rows.h"
 
 #include <algorithm>
@@ -19,69 +19,17 @@ void copy_row(const ValueRows& to, std::int64_t to_row, const ValueRows& from,
   std::copy_n(from.records + from_row * bytes, bytes, to.records + to_row * bytes);
 }
 
-// Rows and the places that they have in the area.
-struct PlacedRows {
-  std::int32_t* rows;
-  std::int32_t* places;
-  std::int32_t count = 0;
-
-  PlacedRows(Scratch& scratch, std::int64_t capacity)
-      : rows(scratch.take<std::int32_t>(capacity)), places(scratch.take<std::int32_t>(capacity)) {}
-  void add(std::int32_t row, std::int32_t place) {
-    rows[count] = row;
-    places[count++] = place;
+// Rows of the list that are in the area: body(u, number in the area, or -1 where it is not there).
+template <typename Body>
+void match(const StagedRows& staged, const UniqueRows& unique, Body&& body) {
+  const std::int32_t* rows = staged.rows.as<std::int32_t>();
+  const std::int32_t* end = rows + *staged.count.as<std::int32_t>();
+  const std::int32_t* next = rows;
+  for (std::int32_t u = 0; u < *unique.count.as<std::int32_t>(); ++u) {
+    const std::int32_t row = unique.rows.as<std::int32_t>()[u];
+    while (next < end && *next < row) ++next;
+    body(u, next < end && *next == row ? static_cast<std::int32_t>(next - rows) : -1);
   }
-};
-
-void exchange_round(const Context& context, const StagedRows& staged, const ValueRows& table,
-                    const UniqueRows& unique) {
-  const auto capacity = static_cast<std::int32_t>(staged.capacity());
-  std::int32_t* rows = staged.rows.as<std::int32_t>();
-  std::int32_t* places = staged.places.as<std::int32_t>();
-  std::int32_t* listed = staged.listed.as<std::int32_t>();
-  const std::int32_t before = *staged.count.as<std::int32_t>();
-  const std::int32_t* list = unique.rows.as<std::int32_t>();
-  const std::int32_t length = *unique.count.as<std::int32_t>();
-  Scratch scratch(context);
-  PlacedRows after(scratch, capacity);
-  PlacedRows coming(scratch, capacity);
-  PlacedRows going(scratch, capacity);
-
-  std::int32_t next = 0;     // of the rows that are in the area
-  std::int32_t outside = 0;  // rows of the list without a place
-  for (std::int32_t u = 0; u < length; ++u) {
-    for (; next < before && rows[next] < list[u]; ++next) going.add(rows[next], places[next]);
-    const bool stays = next < before && rows[next] == list[u];
-    if (!stays && before + coming.count == capacity) {
-      listed[length - ++outside] = u;
-      continue;
-    }
-    const std::int32_t place = stays ? places[next++] : places[before + coming.count];
-    if (!stays) coming.add(list[u], place);
-    listed[after.count] = u;
-    after.add(list[u], place);
-  }
-  for (; next < before; ++next) going.add(rows[next], places[next]);
-
-#pragma omp parallel
-  {
-#pragma omp for schedule(static) nowait
-    for (std::int32_t i = 0; i < coming.count; ++i) {
-      copy_row(staged.values, coming.places[i], table, coming.rows[i]);
-    }
-#pragma omp for schedule(static)
-    for (std::int32_t i = 0; i < going.count; ++i) {
-      copy_row(table, going.rows[i], staged.values, going.places[i]);
-    }
-  }
-
-  // The free places: those that are left over, then those of the rows that went.
-  std::int32_t* free =
-      std::copy(places + before + coming.count, places + capacity, after.places + after.count);
-  std::copy_n(going.places, going.count, free);
-  std::copy_n(after.rows, after.count, rows);
-  std::copy_n(after.places, capacity, places);
-  *staged.count.as<std::int32_t>() = after.count;
 }
 
 }  // namespace
@@ -97,32 +45,102 @@ void empty_staging(const Context& context, const StagedRows& staged) {
 void find_staged(const Context& context, Tensor newer, const StagedRows& staged,
                  const UniqueRows& unique) {
   MEMENGINE_ON_CUDA(context, cuda::find_staged(context, newer, staged, unique));
-  const std::int32_t* rows = staged.rows.as<std::int32_t>();
-  const std::int32_t* end = rows + *staged.count.as<std::int32_t>();
-  const std::int32_t* next = rows;
-  for (std::int64_t u = 0; u < *unique.count.as<std::int32_t>(); ++u) {
-    const std::int32_t row = unique.rows.as<std::int32_t>()[u];
-    while (next < end && *next < row) ++next;
-    newer.as<std::int32_t>()[u] =
-        next < end && *next == row ? staged.places.as<std::int32_t>()[next - rows] : -1;
-  }
+  match(staged, unique, [&](std::int32_t u, std::int32_t number) {
+    newer.as<std::int32_t>()[u] = number < 0 ? -1 : staged.places.as<std::int32_t>()[number];
+  });
 }
 
-void exchange_rows(const Context& context, const StagedRows& staged, const ValueRows& table,
-                   const UniqueRows& unique) {
+void plan_exchange(const Context& context, const StagedRows& staged, const UniqueRows& unique) {
   if (staged.capacity() == 0) return;
-  MEMENGINE_ON_CUDA(context, cuda::exchange_rows(context, staged, table, unique));
-  const int rounds = exchange_rounds(staged, table, unique.capacity());
-  for (int round = 0; round < rounds; ++round) exchange_round(context, staged, table, unique);
+  MEMENGINE_ON_CUDA(context, cuda::plan_exchange(context, staged, unique));
+  const auto capacity = static_cast<std::int32_t>(staged.capacity());
+  std::int32_t* rows = staged.rows.as<std::int32_t>();
+  std::int32_t* places = staged.places.as<std::int32_t>();
+  std::int32_t& count = *staged.count.as<std::int32_t>();
+  std::int32_t* listed = staged.listed.as<std::int32_t>();
+  std::int32_t* coming_rows = staged.coming.as<std::int32_t>();
+  std::int32_t* coming_places = coming_rows + capacity;
+  std::int32_t* going_rows = staged.going.as<std::int32_t>();
+  std::int32_t* going_places = going_rows + capacity;
+  Scratch scratch(context);
+  auto* leaves = scratch.take<std::int32_t>(capacity);
+  auto* rows_after = scratch.take<std::int32_t>(capacity);
+  auto* places_after = scratch.take<std::int32_t>(capacity);
+
+  std::fill_n(leaves, count, 1);
+  match(staged, unique, [&](std::int32_t, std::int32_t number) {
+    if (number >= 0) leaves[number] = 0;
+  });
+  std::int32_t going = 0;
+  for (std::int32_t i = 0; i < count; ++i) {
+    if (leaves[i] == 0) continue;
+    going_rows[going] = rows[i];
+    going_places[going++] = places[i];
+  }
+
+  // Free places: those that rows leave, then those that were free.
+  const auto free_place = [&](std::int32_t i) {
+    return i < going ? going_places[i] : places[count + i - going];
+  };
+  const std::int32_t free = capacity - count + going;
+  const std::int32_t length = *unique.count.as<std::int32_t>();
+  std::int32_t coming = 0;
+  std::int32_t after = 0;
+  std::int32_t outside = 0;  // rows of the list without a place
+  match(staged, unique, [&](std::int32_t u, std::int32_t number) {
+    const bool stays = number >= 0;
+    if (!stays && coming == free) {
+      listed[length - ++outside] = u;
+      return;
+    }
+    const std::int32_t row = unique.rows.as<std::int32_t>()[u];
+    const std::int32_t place = stays ? places[number] : free_place(coming);
+    if (!stays) {
+      coming_rows[coming] = row;
+      coming_places[coming++] = place;
+    }
+    listed[after] = u;
+    rows_after[after] = row;
+    places_after[after++] = place;
+  });
+  for (std::int32_t i = after; i < capacity; ++i) places_after[i] = free_place(coming + i - after);
+
+  std::copy_n(rows_after, after, rows);
+  std::copy_n(places_after, capacity, places);
+  count = after;
+  std::int32_t* moves = staged.moves.as<std::int32_t>();
+  moves[0] = coming;
+  moves[1] = going;
+  moves[2] = 0;
 }
 
-std::int64_t exchange_rows_scratch_bytes(Device device, std::int64_t places,
+std::int64_t plan_exchange_scratch_bytes(Device device, std::int64_t places,
                                          [[maybe_unused]] std::int64_t listed) {
   if (places == 0) return 0;
   if constexpr (cuda_build) {
-    if (device == Device::cuda) return cuda::exchange_rows_scratch_bytes(places, listed);
+    if (device == Device::cuda) return cuda::plan_exchange_scratch_bytes(places, listed);
   }
-  return 6 * scratch_part<std::int32_t>(places);
+  return 3 * scratch_part<std::int32_t>(places);
+}
+
+void exchange_rows(const Context& context, const StagedRows& staged, const ValueRows& table,
+                   ExchangePace pace) {
+  if (staged.capacity() == 0) return;
+  MEMENGINE_ON_CUDA(context, cuda::exchange_rows(context, staged, table, pace));
+  const std::int32_t* coming_rows = staged.coming.as<std::int32_t>();
+  const std::int32_t* coming_places = coming_rows + staged.capacity();
+  const std::int32_t* going_rows = staged.going.as<std::int32_t>();
+  const std::int32_t* going_places = going_rows + staged.capacity();
+  std::int32_t* moves = staged.moves.as<std::int32_t>();
+  const std::int32_t coming = moves[0];
+  const std::int32_t going = moves[1];
+  const std::int32_t end = std::max(coming, going);
+#pragma omp parallel for schedule(static)
+  for (std::int32_t i = moves[2]; i < end; ++i) {
+    if (i < going) copy_row(table, going_rows[i], staged.values, going_places[i]);
+    if (i < coming) copy_row(staged.values, coming_places[i], table, coming_rows[i]);
+  }
+  moves[2] = end;
 }
 
 void store_rows(const Context& context, const ValueRows& table, const StagedRows& staged) {

@@ -2,10 +2,14 @@
 // of copies between mapped host memory and GPU memory.
 //
 // The rows' bytes are dealt out as one long list of 16-byte pieces, so that the threads of a warp
-// move neighbouring bytes whatever the length of a row, and every thread has four pieces under way.
-// A few blocks keep one direction of the link busy; half of the kernel's blocks fetch while the
-// others store. They run beside the kernels of another stream for a long time, so they take as few
-// multiprocessors as they can (link_copy_blocks).
+// move neighbouring bytes whatever the length of a row, and every thread has four pieces of the
+// table under way. Who reads a piece of the table for a row that comes also writes the piece of the
+// row that goes: nobody waits for a place, and both directions of the link have the same to do.
+//
+// Warps take their shares from one counter. A few blocks run beside the kernels of another stream;
+// they take as few multiprocessors as they can (link_copy_blocks) and may be slow. When that stream
+// has nothing left to do but the update, a second launch takes what is left, with all the blocks
+// that the link has use for.
 #include "kernels/staged_rows.h"
 
 #include <thrust/iterator/counting_iterator.h>
@@ -61,36 +65,48 @@ __global__ void __launch_bounds__(threads)
 
 // --- Who goes, stays and comes -------------------------------------------------------------------
 
-// How many rows come and go, and how many are in the area then.
-struct Numbers {
-  std::int32_t coming, going, after;
+// StagedRows::moves.
+struct Moves {
+  std::int32_t coming, going;
+  std::uint32_t next_share;
 };
 
-// Working memory of an exchange. S places, lists of L rows.
+RowList list_of(const StagedRows& staged) {
+  return {staged.rows.as<std::int32_t>(), staged.places.as<std::int32_t>(),
+          staged.count.as<std::int32_t>()};
+}
+
+RowList list_of(const UniqueRows& unique) {
+  return {unique.rows.as<std::int32_t>(), nullptr, unique.count.as<std::int32_t>()};
+}
+
+// The lists of an exchange, and what it takes to make them. S places, lists of L rows.
 struct Exchange {
-  std::int32_t* found = nullptr;   // [L]: the number in the area of the list's row, or -1
-  std::int32_t* leaves = nullptr;  // [S]: 1 where the area's row is not in the list
-  std::int32_t* rows = nullptr;    // [S]: the area's rows and places afterwards
-  std::int32_t* places = nullptr;
   std::int32_t* coming_rows = nullptr;  // [S]
   std::int32_t* coming_places = nullptr;
   std::int32_t* going_rows = nullptr;  // [S]
   std::int32_t* going_places = nullptr;
-  Numbers* numbers = nullptr;
+  Moves* moves = nullptr;
+  std::int32_t* found = nullptr;   // [L]: the number in the area of the list's row, or -1
+  std::int32_t* leaves = nullptr;  // [S]: 1 where the area's row is not in the list
+  std::int32_t* rows = nullptr;    // [S]: the area's rows and places afterwards
+  std::int32_t* places = nullptr;
+  std::int32_t* count = nullptr;
 
   Exchange() = default;
-  Exchange(Scratch& scratch, std::int64_t capacity, std::int64_t listed)
-      : found(scratch.take<std::int32_t>(listed)),
-        leaves(scratch.take<std::int32_t>(capacity)),
-        rows(scratch.take<std::int32_t>(capacity)),
-        places(scratch.take<std::int32_t>(capacity)),
-        coming_rows(scratch.take<std::int32_t>(capacity)),
-        coming_places(scratch.take<std::int32_t>(capacity)),
-        going_rows(scratch.take<std::int32_t>(capacity)),
-        going_places(scratch.take<std::int32_t>(capacity)),
-        numbers(scratch.take<Numbers>(1)) {}
-  RowList coming() const { return {coming_rows, coming_places, &numbers->coming}; }
-  RowList going() const { return {going_rows, going_places, &numbers->going}; }
+  explicit Exchange(const StagedRows& staged)
+      : coming_rows(staged.coming.as<std::int32_t>()),
+        coming_places(coming_rows + staged.capacity()),
+        going_rows(staged.going.as<std::int32_t>()),
+        going_places(going_rows + staged.capacity()),
+        moves(reinterpret_cast<Moves*>(staged.moves.as<std::int32_t>())) {}
+  Exchange(const StagedRows& staged, Scratch& scratch, std::int64_t listed) : Exchange(staged) {
+    found = scratch.take<std::int32_t>(listed);
+    leaves = scratch.take<std::int32_t>(staged.capacity());
+    rows = scratch.take<std::int32_t>(staged.capacity());
+    places = scratch.take<std::int32_t>(staged.capacity());
+    count = scratch.take<std::int32_t>(1);
+  }
 };
 
 __global__ void __launch_bounds__(threads)
@@ -98,7 +114,7 @@ __global__ void __launch_bounds__(threads)
   const int i = static_cast<int>(blockIdx.x * threads + threadIdx.x);
   const std::int32_t before = *area.count;
   const std::int32_t length = *list.count;
-  if (i == 0) *exchange.numbers = {0, 0, 0};
+  if (i == 0) *exchange.moves = {0, 0, 0};
   if (i < length) exchange.found[i] = find(area.rows, before, list.rows[i]);
   if (i < before) exchange.leaves[i] = find(list.rows, length, area.rows[i]) < 0 ? 1 : 0;
 }
@@ -112,7 +128,15 @@ struct Misses {
   }
 };
 
-// Takes, for each row u of the list, how many rows up to and including u are not in the area.
+// The i-th place for a row that comes: those that rows leave, then those that were free.
+__device__ __forceinline__ std::int32_t free_place(const Exchange& exchange, const RowList& area,
+                                                   std::int32_t i) {
+  const std::int32_t going = exchange.moves->going;
+  return i < going ? exchange.going_places[i] : area.places[*area.count + i - going];
+}
+
+// Takes, for each row u of the list, how many rows up to and including u are not in the area. Runs
+// when it is known who goes.
 struct PlaceListed {
   Exchange exchange;
   RowList area;
@@ -125,8 +149,7 @@ struct PlaceListed {
     const auto u = static_cast<std::int32_t>(index);
     const std::int32_t length = *list.count;
     if (u >= length) return;
-    const std::int32_t before = *area.count;
-    const std::int32_t free = capacity - before;
+    const std::int32_t free = capacity - *area.count + exchange.moves->going;
     const std::int32_t number = exchange.found[u];
     const bool stays = number >= 0;
     const std::int32_t miss = misses - (stays ? 0 : 1);  // its rank, or how many are before it
@@ -134,7 +157,7 @@ struct PlaceListed {
       listed[length - 1 - (miss - free)] = u;
     } else {
       const std::int32_t i = u - max(0, miss - free);
-      const std::int32_t place = area.places[stays ? number : before + miss];
+      const std::int32_t place = stays ? area.places[number] : free_place(exchange, area, miss);
       exchange.rows[i] = list.rows[u];
       exchange.places[i] = place;
       listed[i] = u;
@@ -143,10 +166,7 @@ struct PlaceListed {
         exchange.coming_places[miss] = place;
       }
     }
-    if (u == length - 1) {
-      exchange.numbers->coming = min(misses, free);
-      exchange.numbers->after = length - max(0, misses - free);
-    }
+    if (u == length - 1) exchange.moves->coming = min(misses, free);
   }
 };
 
@@ -171,26 +191,22 @@ struct ListGoing {
       exchange.going_rows[leaving - 1] = area.rows[i];
       exchange.going_places[leaving - 1] = area.places[i];
     }
-    if (i == before - 1) exchange.numbers->going = leaving;
+    if (i == before - 1) exchange.moves->going = leaving;
   }
 };
 
-// The area's rows, and behind the places of the rows the free ones: those that are left over, then
-// those of the rows that go.
+// The area's rows, and the free places behind those of the rows.
 __global__ void __launch_bounds__(threads)
     renew_kernel(Exchange exchange, RowList area, std::int32_t* rows, std::int32_t capacity) {
   const int i = static_cast<int>(blockIdx.x * threads + threadIdx.x);
+  const std::int32_t coming = exchange.moves->coming;
+  const std::int32_t after = *area.count - exchange.moves->going + coming;
+  if (i == 0) *exchange.count = after;
   if (i >= capacity) return;
-  const std::int32_t after = exchange.numbers->after;
-  if (i < after) {
+  if (i < after)
     rows[i] = exchange.rows[i];
-    return;
-  }
-  const std::int32_t first_free = *area.count + exchange.numbers->coming;
-  const std::int32_t left_over = capacity - first_free;
-  const std::int32_t free = i - after;
-  exchange.places[i] =
-      free < left_over ? area.places[first_free + free] : exchange.going_places[free - left_over];
+  else
+    exchange.places[i] = free_place(exchange, area, coming + i - after);
 }
 
 template <typename Input, typename Write>
@@ -222,54 +238,91 @@ struct Homes {
   std::uint32_t row_pieces;
 };
 
-template <bool to_table, typename Piece>
-__device__ __forceinline__ void copy_rows(const Homes<Piece>& homes, const RowList& list,
-                                          std::uint32_t block, std::uint32_t blocks) {
-  const std::uint64_t pieces = static_cast<std::uint64_t>(*list.count) * homes.row_pieces;
-  const std::uint32_t record_pieces = homes.row_pieces - homes.hi_pieces;
-  const std::uint32_t stride = blocks * link_copy_threads;
-  for (std::uint64_t first = block * link_copy_threads + threadIdx.x; first < pieces;
-       first += std::uint64_t{pieces_in_flight} * stride) {
-    Piece piece[pieces_in_flight];
-    Piece* target[pieces_in_flight];
+// One piece of a row: in the table and in the area.
+template <typename Piece>
+__device__ __forceinline__ Piece* in_table(const Homes<Piece>& homes, std::int64_t row,
+                                           std::uint32_t p) {
+  return p < homes.hi_pieces ? homes.table_hi + row * homes.hi_pieces + p
+                             : homes.table_records + row * (homes.row_pieces - homes.hi_pieces) +
+                                   (p - homes.hi_pieces);
+}
+
+template <typename Piece>
+__device__ __forceinline__ Piece* in_area(const Homes<Piece>& homes, std::int64_t place,
+                                          std::uint32_t p) {
+  return p < homes.hi_pieces ? homes.area_hi + place * homes.hi_pieces + p
+                             : homes.area_records + place * (homes.row_pieces - homes.hi_pieces) +
+                                   (p - homes.hi_pieces);
+}
+
+// What a warp takes from the counter: some rounds of its lanes' pieces.
+constexpr std::uint32_t rounds_of_share = 8;
+constexpr std::uint32_t share_pieces = rounds_of_share * pieces_in_flight * warp_size;
+
+template <typename Piece>
+__global__ void __launch_bounds__(link_copy_threads)
+    exchange_kernel(Homes<Piece> homes, Exchange exchange) {
+  const std::uint32_t lane = threadIdx.x % warp_size;
+  const auto coming = static_cast<std::uint32_t>(exchange.moves->coming);
+  const auto going = static_cast<std::uint32_t>(exchange.moves->going);
+  // The list of pieces is shorter than 2^32 (homes_of): 64-bit divisions would be slow.
+  const std::uint64_t pieces = std::uint64_t{max(coming, going)} * homes.row_pieces;
+  while (true) {
+    std::uint32_t share = 0;
+    if (lane == 0) share = atomicAdd(&exchange.moves->next_share, 1u);
+    share = __shfl_sync(~0u, share, 0);
+    if (std::uint64_t{share} * share_pieces >= pieces) return;
+    for (std::uint32_t round = 0; round < rounds_of_share; ++round) {
+      const std::uint64_t first = std::uint64_t{share} * share_pieces +
+                                  round * pieces_in_flight * warp_size + lane;
+      Piece comes[pieces_in_flight];
+      Piece goes[pieces_in_flight];
+      Piece* from_area[pieces_in_flight];
+      Piece* to_table[pieces_in_flight];
+      Piece* to_area[pieces_in_flight];
 #pragma unroll
-    for (int i = 0; i < pieces_in_flight; ++i) {
-      const std::uint64_t at = first + std::uint64_t{stride} * i;
-      if (at >= pieces) continue;
-      // The list of pieces is shorter than 2^32 (homes_of): a 64-bit division would be slow.
-      const std::uint32_t u = static_cast<std::uint32_t>(at) / homes.row_pieces;
-      const std::uint32_t p = static_cast<std::uint32_t>(at) - u * homes.row_pieces;
-      const std::int64_t row = list.rows[u];
-      const std::int64_t place = list.places[u];
-      const bool is_hi = p < homes.hi_pieces;
-      const std::int64_t in_row = is_hi ? p : p - homes.hi_pieces;
-      const std::int64_t length = is_hi ? homes.hi_pieces : record_pieces;
-      Piece* home = (is_hi ? homes.table_hi : homes.table_records) + row * length + in_row;
-      Piece* area = (is_hi ? homes.area_hi : homes.area_records) + place * length + in_row;
-      target[i] = to_table ? home : area;
-      piece[i] = to_table ? *area : *home;
-    }
+      for (int i = 0; i < pieces_in_flight; ++i) {
+        const std::uint64_t at = first + i * warp_size;
+        const std::uint32_t u = static_cast<std::uint32_t>(at) / homes.row_pieces;
+        const std::uint32_t p = static_cast<std::uint32_t>(at) - u * homes.row_pieces;
+        to_area[i] = nullptr;
+        to_table[i] = nullptr;
+        if (at < pieces && u < coming) {
+          to_area[i] = in_area(homes, exchange.coming_places[u], p);
+          comes[i] = *in_table(homes, exchange.coming_rows[u], p);
+        }
+        if (at < pieces && u < going) {
+          to_table[i] = in_table(homes, exchange.going_rows[u], p);
+          from_area[i] = in_area(homes, exchange.going_places[u], p);
+        }
+      }
 #pragma unroll
-    for (int i = 0; i < pieces_in_flight; ++i) {
-      if (first + std::uint64_t{stride} * i < pieces) *target[i] = piece[i];
+      for (int i = 0; i < pieces_in_flight; ++i) {
+        if (to_table[i] != nullptr) goes[i] = *from_area[i];
+      }
+#pragma unroll
+      for (int i = 0; i < pieces_in_flight; ++i) {
+        if (to_table[i] != nullptr) *to_table[i] = goes[i];
+      }
+#pragma unroll
+      for (int i = 0; i < pieces_in_flight; ++i) {
+        if (to_area[i] != nullptr) *to_area[i] = comes[i];
+      }
     }
   }
 }
 
+// All rows of the area.
 template <typename Piece>
 __global__ void __launch_bounds__(link_copy_threads)
-    exchange_kernel(Homes<Piece> homes, RowList coming, RowList going) {
-  const std::uint32_t blocks = gridDim.x / 2;
-  if (blockIdx.x < blocks)
-    copy_rows<false>(homes, coming, blockIdx.x, blocks);
-  else
-    copy_rows<true>(homes, going, blockIdx.x - blocks, blocks);
-}
-
-template <typename Piece>
-__global__ void __launch_bounds__(link_copy_threads)
-    store_kernel(Homes<Piece> homes, RowList list) {
-  copy_rows<true>(homes, list, blockIdx.x, gridDim.x);
+    store_kernel(Homes<Piece> homes, RowList area) {
+  const std::uint64_t pieces = static_cast<std::uint64_t>(*area.count) * homes.row_pieces;
+  const std::uint32_t stride = gridDim.x * link_copy_threads;
+  for (std::uint64_t at = blockIdx.x * link_copy_threads + threadIdx.x; at < pieces; at += stride) {
+    const std::uint32_t i = static_cast<std::uint32_t>(at) / homes.row_pieces;
+    const std::uint32_t p = static_cast<std::uint32_t>(at) - i * homes.row_pieces;
+    *in_table(homes, area.rows[i], p) = *in_area(homes, area.places[i], p);
+  }
 }
 
 template <typename Piece>
@@ -298,48 +351,6 @@ void in_pieces(const ValueRows& table, const ValueRows& area, Body&& body) {
     body(homes_of<std::uint16_t>(table, area));
 }
 
-RowList list_of(const StagedRows& staged) {
-  return {staged.rows.as<std::int32_t>(), staged.places.as<std::int32_t>(),
-          staged.count.as<std::int32_t>()};
-}
-
-RowList list_of(const UniqueRows& unique) {
-  return {unique.rows.as<std::int32_t>(), nullptr, unique.count.as<std::int32_t>()};
-}
-
-void exchange_round(const Context& context, const StagedRows& staged, const ValueRows& table,
-                    const UniqueRows& unique) {
-  const std::int64_t capacity = staged.capacity();
-  const std::int64_t longest = unique.capacity();
-  Scratch scratch(context);
-  const Exchange exchange(scratch, capacity, longest);
-  std::size_t bytes = scan_bytes(capacity, longest);
-  void* temporary = scratch.take_bytes(static_cast<std::int64_t>(bytes));
-  const RowList area = list_of(staged);
-  const RowList list = list_of(unique);
-
-  match_kernel<<<grid_size(ceil_divide(std::max(capacity, longest), threads)), threads, 0,
-                 context.stream>>>(exchange, area, list);
-  MEMENGINE_LAUNCH_CHECK("exchange_rows: match");
-  const PlaceListed place{exchange, area, list, staged.listed.as<std::int32_t>(),
-                          static_cast<std::int32_t>(capacity)};
-  MEMENGINE_CUDA_CHECK(
-      scan(temporary, bytes, Misses{exchange.found, list.count}, place, longest, context.stream));
-  MEMENGINE_CUDA_CHECK(scan(temporary, bytes, Leaves{exchange.leaves, area.count},
-                            ListGoing{exchange, area}, capacity, context.stream));
-  renew_kernel<<<grid_size(ceil_divide(capacity, threads)), threads, 0, context.stream>>>(
-      exchange, area, staged.rows.as<std::int32_t>(), static_cast<std::int32_t>(capacity));
-  MEMENGINE_LAUNCH_CHECK("exchange_rows: renew");
-  copy_bytes(context, staged.places.data(), exchange.places, capacity * 4);
-  copy_bytes(context, staged.count.data(), &exchange.numbers->after, 4);
-
-  in_pieces(table, staged.values, [&]<typename Piece>(const Homes<Piece>& homes) {
-    exchange_kernel<<<2 * link_copy_blocks, link_copy_threads, 0, context.stream>>>(
-        homes, exchange.coming(), exchange.going());
-  });
-  MEMENGINE_LAUNCH_CHECK("exchange_rows: copy");
-}
-
 }  // namespace
 
 void empty_staging(const Context& context, const StagedRows& staged) {
@@ -356,16 +367,45 @@ void find_staged(const Context& context, Tensor newer, const StagedRows& staged,
   MEMENGINE_LAUNCH_CHECK("find_staged");
 }
 
-void exchange_rows(const Context& context, const StagedRows& staged, const ValueRows& table,
-                   const UniqueRows& unique) {
-  const int rounds = exchange_rounds(staged, table, unique.capacity());
-  for (int round = 0; round < rounds; ++round) exchange_round(context, staged, table, unique);
+void plan_exchange(const Context& context, const StagedRows& staged, const UniqueRows& unique) {
+  const std::int64_t capacity = staged.capacity();
+  const std::int64_t longest = unique.capacity();
+  Scratch scratch(context);
+  const Exchange exchange(staged, scratch, longest);
+  std::size_t bytes = scan_bytes(capacity, longest);
+  void* temporary = scratch.take_bytes(static_cast<std::int64_t>(bytes));
+  const RowList area = list_of(staged);
+  const RowList list = list_of(unique);
+
+  match_kernel<<<grid_size(ceil_divide(std::max(capacity, longest), threads)), threads, 0,
+                 context.stream>>>(exchange, area, list);
+  MEMENGINE_LAUNCH_CHECK("plan_exchange: match");
+  MEMENGINE_CUDA_CHECK(scan(temporary, bytes, Leaves{exchange.leaves, area.count},
+                            ListGoing{exchange, area}, capacity, context.stream));
+  const PlaceListed place{exchange, area, list, staged.listed.as<std::int32_t>(),
+                          static_cast<std::int32_t>(capacity)};
+  MEMENGINE_CUDA_CHECK(
+      scan(temporary, bytes, Misses{exchange.found, list.count}, place, longest, context.stream));
+  renew_kernel<<<grid_size(ceil_divide(capacity, threads)), threads, 0, context.stream>>>(
+      exchange, area, staged.rows.as<std::int32_t>(), static_cast<std::int32_t>(capacity));
+  MEMENGINE_LAUNCH_CHECK("plan_exchange: renew");
+  copy_bytes(context, staged.places.data(), exchange.places, capacity * 4);
+  copy_bytes(context, staged.count.data(), exchange.count, 4);
 }
 
-std::int64_t exchange_rows_scratch_bytes(std::int64_t places, std::int64_t listed) {
-  return scratch_part<std::int32_t>(listed) + 7 * scratch_part<std::int32_t>(places) +
-         scratch_part<Numbers>(1) +
+std::int64_t plan_exchange_scratch_bytes(std::int64_t places, std::int64_t listed) {
+  return scratch_part<std::int32_t>(listed) + 3 * scratch_part<std::int32_t>(places) +
+         scratch_part<std::int32_t>(1) +
          scratch_part<std::byte>(static_cast<std::int64_t>(scan_bytes(places, listed)));
+}
+
+void exchange_rows(const Context& context, const StagedRows& staged, const ValueRows& table,
+                   ExchangePace pace) {
+  const int blocks = pace == ExchangePace::alone ? host_table_blocks : link_copy_blocks;
+  in_pieces(table, staged.values, [&]<typename Piece>(const Homes<Piece>& homes) {
+    exchange_kernel<<<blocks, link_copy_threads, 0, context.stream>>>(homes, Exchange(staged));
+  });
+  MEMENGINE_LAUNCH_CHECK("exchange_rows");
 }
 
 void store_rows(const Context& context, const ValueRows& table, const StagedRows& staged) {

@@ -5,8 +5,9 @@
 // step stay where they were updated. The next step's lookups read them there, without waiting for
 // anything. Once its picks are known, the area is brought up to date while the GPU computes
 // something else: rows that the step will update again stay; the others go back to the table, and
-// at the same time, over the link's other direction, the rows that are new come from there into
-// places that were free. Rows for which there is no room are updated in the table.
+// the rows that are new come from there into the places that they leave. Row by row one goes as one
+// comes, so that both directions of the link are busy. Rows for which there is no room are updated
+// in the table.
 //
 //     step t     | lookups: read the area and the table | exchange: go, stay, come | update, there
 //     step t + 1 |                                      | exchange ...
@@ -15,25 +16,35 @@
 // row goes back, or store_rows() is called.
 #pragma once
 
-#include <algorithm>
-
 #include "engine/runtime/context.h"
 #include "kernels/value_rows.h"
 
 namespace memengine {
 
-// An area for S rows. The caller owns the memory; empty_staging() makes it ready.
+// An area for S rows, for lists of up to L. The caller owns the memory; empty_staging() makes it
+// ready.
 struct StagedRows {
   ValueRows values;  // S places
   Tensor rows;       // [S] i32: the rows in the area, ascending
   Tensor places;     // [S] i32: row rows[i] is at places[i]; behind the rows' places, the free ones
   Tensor count;      // [1] i32: how many rows are in the area
-  // [L] i32, for lists of up to L rows: listed[i] is where in the step's list rows[i] is; behind
-  // those, the places in the list of the rows that are not in the area.
+  // [L] i32: listed[i] is where in the step's list rows[i] is; behind those, the places in the list
+  // of the rows that are not in the area.
   Tensor listed;
+  // What is left to copy of an exchange: the i-th row that goes leaves its place to the i-th that
+  // comes, if there are that many.
+  Tensor coming;  // [2, S] i32: rows that come, ascending, and their places
+  Tensor going;   // [2, S] i32: rows that go, ascending, and their places
+  Tensor moves;   // [3] i32: how many come, how many go, the next part that nobody has taken
 
   std::int64_t capacity() const { return values.rows; }  // S; 0: no area
 };
+
+// Bytes of the area for each of its rows, and for each row of a list.
+inline std::int64_t staged_row_bytes(const RecordLayout& layout) {
+  return 2 * layout.v_dim + layout.bytes() + (2 + 4) * 4;
+}
+inline constexpr std::int64_t staged_list_bytes = 4;
 
 // No rows, all places free.
 void empty_staging(const Context& context, const StagedRows& staged);
@@ -43,27 +54,31 @@ void empty_staging(const Context& context, const StagedRows& staged);
 void find_staged(const Context& context, Tensor newer, const StagedRows& staged,
                  const UniqueRows& unique);
 
-// Rows of the area that are not among `unique` go back to the table, with their records; those of
-// `unique` that are not in the area come, until the list ends or the area is full. In a small area
-// this takes a second round, which fills the places that the first one has left. The layouts of
-// area and table are the same; staged.listed holds unique.capacity() numbers.
+// Says who goes, stays and comes: rows of the area that are not among `unique` go, those of `unique`
+// that are not in the area come, until the list ends or the area is full. The area's lists are then
+// those after the exchange, whose copies are still to be made.
+void plan_exchange(const Context& context, const StagedRows& staged, const UniqueRows& unique);
+std::int64_t plan_exchange_scratch_bytes(Device device, std::int64_t places, std::int64_t listed);
+
+// How much of the GPU an exchange takes: as little as keeps the link fairly busy, for copies beside
+// other work, or as much as helps.
+enum class ExchangePace : std::uint8_t { beside_others, alone };
+
+// Makes the copies that plan_exchange() has listed, between the area and the table, whose layouts
+// are the same. Called on two streams, both take parts from one list until none is left, and the
+// exchange is done when both are: begun early beside other work, it is finished at full speed.
 void exchange_rows(const Context& context, const StagedRows& staged, const ValueRows& table,
-                   const UniqueRows& unique);
-std::int64_t exchange_rows_scratch_bytes(Device device, std::int64_t places, std::int64_t listed);
+                   ExchangePace pace);
 
 // Writes all rows of the area to the table; they stay in the area too.
 void store_rows(const Context& context, const ValueRows& table, const StagedRows& staged);
 
-// 1 where any two lists of up to `listed` rows find room in the area, else 2.
-inline int exchange_rounds(const StagedRows& staged, const ValueRows& table, std::int64_t listed) {
-  return staged.capacity() >= std::min(2 * listed, table.rows) ? 1 : 2;
-}
-
 namespace cuda {
 decltype(memengine::empty_staging) empty_staging;
 decltype(memengine::find_staged) find_staged;
+decltype(memengine::plan_exchange) plan_exchange;
+std::int64_t plan_exchange_scratch_bytes(std::int64_t places, std::int64_t listed);
 decltype(memengine::exchange_rows) exchange_rows;
-std::int64_t exchange_rows_scratch_bytes(std::int64_t places, std::int64_t listed);
 decltype(memengine::store_rows) store_rows;
 }  // namespace cuda
 

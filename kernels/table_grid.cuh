@@ -11,9 +11,9 @@ inline constexpr int table_threads = 512;
 inline constexpr int host_table_blocks = 32;   // two on each of 16 multiprocessors
 inline constexpr int device_table_blocks = 4;  // on each multiprocessor
 
-// Plain copies over the link in one direction (staged_rows.cu), which run beside other kernels for a
-// long time and take multiprocessors from them: the fewer, the faster a step was, down to two.
-inline constexpr int link_copy_blocks = 2;  // one on each of two multiprocessors
+// Copies over the link in both directions (staged_rows.cu) that run beside other kernels for a long
+// time take multiprocessors from them.
+inline constexpr int link_copy_blocks = 4;  // one on each of four multiprocessors
 inline constexpr int link_copy_threads = 1024;
 
 inline unsigned table_blocks(const void* table) {

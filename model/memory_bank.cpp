@@ -68,9 +68,15 @@ void MemoryBank::empty_staging(const Context& context) const {
   for (const ValueTable& table : tables_) memengine::empty_staging(context, table.staged());
 }
 
-void MemoryBank::exchange_rows(const Context& context) const {
+void MemoryBank::plan_exchange(const Context& context) const {
   for (const ValueTable& table : tables_) {
-    memengine::exchange_rows(context, table.staged(), table.rows(), step_rows_);
+    memengine::plan_exchange(context, table.staged(), step_rows_);
+  }
+}
+
+void MemoryBank::exchange_rows(const Context& context, ExchangePace pace) const {
+  for (const ValueTable& table : tables_) {
+    memengine::exchange_rows(context, table.staged(), table.rows(), pace);
   }
 }
 
@@ -101,7 +107,7 @@ std::int64_t MemoryBank::scratch_bytes(Device device) const {
   const std::int64_t picks = step_picks();
   const ValueTable& table = tables_.front();
   return std::max({deduplicate_scratch_bytes(device, picks, table.rows().rows),
-                   exchange_rows_scratch_bytes(device, table.staged().capacity(),
+                   plan_exchange_scratch_bytes(device, table.staged().capacity(),
                                                std::min(picks, table.rows().rows)),
                    embedding_bag_scratch_bytes(device, picks, table.rows().v_dim())});
 }

@@ -40,8 +40,10 @@ class MemoryBank {
   // with one slot are those of the lookup.
   void merge_picks(const Context& context) const;
   // Brings them into the staging areas, as far as there is room, and those that the step does not
-  // update back into the table (kernels/staged_rows.h).
-  void exchange_rows(const Context& context) const;
+  // update back into the table (kernels/staged_rows.h): who moves, and the copies, which a call on
+  // another stream may help with.
+  void plan_exchange(const Context& context) const;
+  void exchange_rows(const Context& context, ExchangePace pace) const;
   // After the last backward pass: the row gradients of every table.
   void reduce_gradients(const Context& context) const;
   // Between two steps: the tables have the newest copy of every row.
@@ -65,7 +67,7 @@ class MemoryBank {
   const LazyDecay& decay() const { return decay_; }
   void set_decay(const LazyDecay& decay) { decay_ = decay; }
 
-  // Of merge_picks(), exchange_rows() and reduce_gradients().
+  // Of merge_picks(), plan_exchange() and reduce_gradients().
   std::int64_t scratch_bytes(Device device) const;
   std::int64_t step_picks() const { return capacity_.slots * capacity_.tokens * capacity_.picks; }
   std::int64_t slots() const { return capacity_.slots; }

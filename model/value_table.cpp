@@ -9,14 +9,13 @@
 namespace memengine {
 namespace {
 
-// As many rows as `bytes` hold, but not more than those of two steps: what goes and what comes.
+// As many rows as `bytes` hold, but not more than a step updates.
 StagedRows allocate_staged(Arena& arena, const ValueRows& table, std::int64_t distinct,
                            std::int64_t bytes) {
   StagedRows staged;
   const RecordLayout& layout = table.layout;
-  const std::int64_t row_bytes = layout.bytes() + 2 * layout.v_dim + 2 * 4;  // number and place
   const std::int64_t capacity =
-      std::min({2 * distinct, table.rows, (bytes - 4 * distinct) / row_bytes});
+      std::min(distinct, (bytes - distinct * staged_list_bytes) / staged_row_bytes(layout));
   if (capacity <= 0) return staged;
   const auto allocate = [&](DType dtype, std::initializer_list<std::int64_t> shape) {
     return arena.allocate("staged rows", dtype, shape);
@@ -31,6 +30,9 @@ StagedRows allocate_staged(Arena& arena, const ValueRows& table, std::int64_t di
   staged.places = allocate(DType::i32, {capacity});
   staged.count = allocate(DType::i32, {1});
   staged.listed = allocate(DType::i32, {distinct});
+  staged.coming = allocate(DType::i32, {2, capacity});
+  staged.going = allocate(DType::i32, {2, capacity});
+  staged.moves = allocate(DType::i32, {3});
   return staged;
 }
 

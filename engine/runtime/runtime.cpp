@@ -52,14 +52,22 @@ Runtime::Runtime(Device device) {
     }
   }
   side_ = context_;
+  link_ = context_;
   if constexpr (cuda_build) {
-    if (device == Device::cuda) cuda::open_side(side_);
+    if (device == Device::cuda) {
+      cuda::open_side(side_);
+      cuda::open_side(link_);
+    }
   }
 }
 
 Runtime::~Runtime() {
   if constexpr (cuda_build) {
-    if (context_.on_cuda()) cuda::close(context_, side_);
+    if (context_.on_cuda()) {
+      cuda::close_lane(link_);
+      cuda::close_lane(side_);
+      cuda::close(context_);
+    }
   }
 }
 
@@ -79,6 +87,7 @@ void Runtime::synchronize() {
     if (context_.on_cuda()) {
       cuda::synchronize(context_);
       cuda::synchronize(side_);
+      cuda::synchronize(link_);
     }
   }
 }

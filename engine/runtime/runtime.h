@@ -35,15 +35,18 @@ class Runtime {
   // wait_for() puts the two in order. On the CPU, work on it is done when it is enqueued.
   Context& side() { return side_; }
 
+  // A third stream, without scratch memory, for long copies between host and device.
+  Context& link() { return link_; }
+
   // Gives the contexts scratch memory of these sizes (replaces what they had).
   void reserve_scratch(std::int64_t bytes, std::int64_t side_bytes = 0);
 
-  // Waits until everything enqueued on both streams is done.
+  // Waits until everything enqueued on the streams is done.
   void synchronize();
 
  private:
   Communicator communicator_;
-  Context context_, side_;
+  Context context_, side_, link_;
   Arena scratch_, side_scratch_;
   Arena gemm_workspace_;
 };

@@ -61,8 +61,8 @@ void open(Context& context) {
   context.cublaslt = handle;
 }
 
-// The side's kernels are few blocks that wait for the link: they start at once, and the main
-// stream's kernels fill the rest of the GPU.
+// Beside the main stream run kernels of few blocks, which wait for the link most of the time: they
+// start at once, and the main stream's kernels fill the rest of the GPU.
 void open_side(Context& side) {
   int least = 0;
   int greatest = 0;
@@ -70,8 +70,7 @@ void open_side(Context& side) {
   open_stream(side, greatest);
 }
 
-void close(Context& context, Context& side) noexcept {
-  close_lane(side);
+void close(Context& context) noexcept {
   close_lane(context);
   cublasLtDestroy(context.cublaslt);
 }

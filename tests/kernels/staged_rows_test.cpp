@@ -45,6 +45,7 @@ class StagedRowsOp : public MemoryOpTest {
 // A walk of many steps with lists of every kind. The truth is kept apart, row by row; the table's
 // copies of rows in the area are spoilt after every step, so that whoever reads one is found out.
 TEST_P(StagedRowsOp, EveryRowIsWhereItIsSaidToBeAndUpToDate) {
+  Runtime other(context().device);
   for (const std::int64_t v_dim : {1, 19, 64}) {
     for (const std::int64_t capacity : {1, 99, 150, 240}) {
       const DType moments = v_dim % 2 == 0 ? DType::bf16 : DType::f32;
@@ -79,7 +80,13 @@ TEST_P(StagedRowsOp, EveryRowIsWhereItIsSaidToBeAndUpToDate) {
         }
         EXPECT_EQ(download_integers(newer), expected_newer);
 
-        exchange_rows(context(), staged, table, unique);
+        plan_exchange(context(), staged, unique);
+        if (number % 3 == 0) {  // two streams share the work
+          wait_for(other.context(), context());
+          exchange_rows(other.context(), staged, table, ExchangePace::beside_others);
+        }
+        exchange_rows(context(), staged, table, ExchangePace::alone);
+        wait_for(context(), other.context());
         const std::vector<std::int32_t> after = in_area(staged);
         const auto count = static_cast<std::int64_t>(after.size());
         ASSERT_EQ(count, std::min(length, capacity));

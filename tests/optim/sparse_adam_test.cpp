@@ -99,8 +99,10 @@ TEST_P(SparseAdam, WhereARowWaitsDoesNotMatter) {
           empty_staging(context(), staged);
         }
         const Tensor ever_used = zeros(DType::i32, {1});
-        exchange_rows(context(), staged, table, other_rows);
-        exchange_rows(context(), staged, table, device_rows);
+        for (const UniqueRows& list : {other_rows, device_rows}) {
+          plan_exchange(context(), staged, list);
+          exchange_rows(context(), staged, table, ExchangePace::alone);
+        }
         sparse_adam(context(), table, staged, device_rows, device_gradients, ever_used, state_,
                     adam_, 7);
         store_rows(context(), table, staged);

@@ -114,7 +114,10 @@ class MemoryOpTest : public OpTest {
             .rows = poisoned(DType::i32, {capacity}),
             .places = poisoned(DType::i32, {capacity}),
             .count = poisoned(DType::i32, {1}),
-            .listed = poisoned(DType::i32, {listed})};
+            .listed = poisoned(DType::i32, {listed}),
+            .coming = poisoned(DType::i32, {2, capacity}),
+            .going = poisoned(DType::i32, {2, capacity}),
+            .moves = poisoned(DType::i32, {3})};
   }
 
   // Writes the state, which is rounded in place to what the table can hold.
