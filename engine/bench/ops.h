@@ -15,6 +15,7 @@
 #include "engine/bench/cases.h"
 #include "engine/bench/results.h"
 #include "engine/bench/workbench.h"
+#include "kernels/staged_rows.h"
 
 namespace memengine::bench {
 
@@ -44,6 +45,9 @@ class OpBench {
   void queries();
   void rows(PickPattern pattern, const BenchTable& table);
   void row_updates(PickPattern pattern, const BenchTable& table);
+  void adam_on_rows(PickPattern pattern, const std::string& shape, double calls,
+                    const BenchTable& table, const UniqueRows& unique, Tensor row_gradients);
+  StagedRows allocate_staged(const ValueRows& table, std::int64_t capacity);
 
   // Times `body` and hands the result on.
   void measure(const std::string& op, const std::string& shape, double calls, const Work& work,

@@ -6,6 +6,7 @@
 #include "engine/bench/update_state.h"
 #include "kernels/embedding_bag.h"
 #include "kernels/reduce.h"
+#include "kernels/staged_rows.h"
 #include "optim/sparse_adam.h"
 
 namespace memengine::bench {
@@ -51,6 +52,25 @@ void OpBench::rows(PickPattern pattern, const BenchTable& table) {
   bench_.clear();
 }
 
+// An area for as many rows, none of them there yet.
+StagedRows OpBench::allocate_staged(const ValueRows& table, std::int64_t capacity) {
+  StagedRows staged;
+  staged.values = {.rows = capacity, .layout = table.layout};
+  staged.values.hi =
+      static_cast<std::uint16_t*>(bench_.zeros(DType::bf16, {capacity, table.v_dim()}).data());
+  staged.values.records =
+      static_cast<std::byte*>(bench_.zeros(DType::u8, {capacity, table.layout.bytes()}).data());
+  staged.rows = bench_.zeros(DType::i32, {capacity});
+  staged.places = bench_.zeros(DType::i32, {capacity});
+  staged.count = bench_.zeros(DType::i32, {1});
+  staged.listed = bench_.zeros(DType::i32, {capacity});
+  staged.coming = bench_.zeros(DType::i32, {2, capacity});
+  staged.going = bench_.zeros(DType::i32, {2, capacity});
+  staged.moves = bench_.zeros(DType::i32, {3});
+  empty_staging(bench_.context(), staged);
+  return staged;
+}
+
 // Once a step and table: the picks of all readers merge, and their rows are updated.
 void OpBench::row_updates(PickPattern pattern, const BenchTable& table) {
   const Context& context = bench_.context();
@@ -65,6 +85,8 @@ void OpBench::row_updates(PickPattern pattern, const BenchTable& table) {
   bench_.reserve_scratch(
       std::max({deduplicate_scratch_bytes(context.device, picked, table_rows),
                 embedding_bag_scratch_bytes(context.device, picked, v_dim),
+                plan_exchange_scratch_bytes(context.device, std::min(picked, table_rows),
+                                            std::min(picked, table_rows)),
                 reduce_scratch_bytes(context.device, std::min(picked, table_rows) * v_dim)}));
   const Tensor picks = bench_.integers(random_picks(pattern, picked, table_rows, 12));
   const UniqueRows unique = allocate_unique(bench_, picked, table_rows);
@@ -92,25 +114,70 @@ void OpBench::row_updates(PickPattern pattern, const BenchTable& table) {
   measure("square_sum_rows", shape, calls, {distinct * values * 4, 0, Limit::memory},
           [&] { square_sum_rows(context, square_sum, row_gradients, unique.count); });
 
+  adam_on_rows(pattern, shape, calls, table, unique, row_gradients);
+  bench_.clear();
+}
+
+// The rows' update. Rows of a host table come to GPU memory first, where those of the step before
+// make room for them.
+void OpBench::adam_on_rows(PickPattern pattern, const std::string& shape, double calls,
+                           const BenchTable& table, const UniqueRows& unique,
+                           Tensor row_gradients) {
+  const Context& context = bench_.context();
+  const std::int64_t table_rows = table.rows().rows;
+  const auto distinct = static_cast<double>(unique_count(bench_, unique));
+  const auto values = static_cast<double>(table.rows().v_dim());
   const UpdateState state = update_state(bench_);
   const Tensor rows_ever_used = bench_.zeros(DType::i32, {1});
-  const RecordLayout& layout = table.rows().layout;
-  const auto state_bytes = static_cast<double>(2 * (layout.bytes() + 2 * v_dim));  // both ways
+  const double row_bytes = 2 * values + static_cast<double>(table.rows().layout.bytes());
   const Limit link = table.across_link() ? Limit::link_both : Limit::memory;
   const double gradient_bytes = table.across_link() ? 0 : 4 * values;
-  if (memory_.value_optimizer == ValueOptimizer::sparse_adam) {
-    measure("sparse_adam", shape, calls, {distinct * (state_bytes + gradient_bytes), 0, link}, [&] {
-      sparse_adam(context, table.rows(), {}, unique, row_gradients, rows_ever_used, state, {}, 5);
-    });
-  } else {
+  if (memory_.value_optimizer == ValueOptimizer::dense_adamw) {
     const auto every_row = static_cast<double>(table_rows);
     measure("dense_adam_rows", shape, calls,
-            {every_row * state_bytes + distinct * gradient_bytes, 0, link}, [&] {
+            {2 * every_row * row_bytes + distinct * gradient_bytes, 0, link}, [&] {
               dense_adam_rows(context, table.rows(), unique, row_gradients, rows_ever_used, state,
                               {});
             });
+    return;
   }
-  bench_.clear();
+  const double moved_bytes = 2 * row_bytes;  // to and fro
+  // What has no room in GPU memory is updated over the link; here all has.
+  measure(memory_.zero_copy ? "sparse_adam in the table" : "sparse_adam", shape,
+          memory_.zero_copy ? 0 : calls, {distinct * (moved_bytes + gradient_bytes), 0, link}, [&] {
+            sparse_adam(context, table.rows(), {}, unique, row_gradients, rows_ever_used, state, {},
+                        5);
+          });
+  if (memory_.zero_copy) {
+    const std::int64_t picked = unique.inverse.size();
+    const UniqueRows other = allocate_unique(bench_, picked, table_rows);
+    const Tensor picks = bench_.integers(random_picks(pattern, picked, table_rows, 13));
+    deduplicate(context, other, picks, table_rows);
+    const StagedRows staged = allocate_staged(table.rows(), unique.capacity());
+    plan_exchange(context, staged, unique);
+    exchange_rows(context, staged, table.rows(), ExchangePace::alone);
+    plan_exchange(context, staged, other);
+    std::int32_t moves[2] = {0, 0};
+    copy_bytes(context, moves, staged.moves.data(), sizeof(moves));
+    exchange_rows(context, staged, table.rows(), ExchangePace::alone);
+    bench_.runtime().synchronize();
+    const double moved_rows = moves[0] + moves[1];
+    // From one list to the other and back. A step copies beside its forward and backward pass.
+    measure("exchange_rows alone, with its plan", shape, calls / 2,
+            {2 * moved_rows * row_bytes, 0, link}, [&] {
+              for (const UniqueRows& list : {unique, other}) {
+                plan_exchange(context, staged, list);
+                exchange_rows(context, staged, table.rows(), ExchangePace::alone);
+              }
+            });
+    plan_exchange(context, staged, unique);
+    exchange_rows(context, staged, table.rows(), ExchangePace::alone);
+    measure("sparse_adam", shape, calls, {distinct * (moved_bytes + 4 * values), 0, Limit::memory},
+            [&] {
+              sparse_adam(context, table.rows(), staged, unique, row_gradients, rows_ever_used,
+                          state, {}, 5);
+            });
+  }
 }
 
 }  // namespace memengine::bench

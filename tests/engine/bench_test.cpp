@@ -131,6 +131,20 @@ TEST_F(Bench, ProfilesAConfigAndWritesJson) {
   EXPECT_FALSE(json.at("ceilings").empty());
 }
 
+TEST_F(Bench, RowsOfAHostTableComeAndGoOnceAStep) {
+  BenchOptions options = tiny_options();
+  options.ops = true;
+  options.overrides = {"model.productkey_args.zero_copy=true"};
+  std::map<std::string, const OpResult*> ops;
+  const Results results = run_bench(options, [](const std::string&) {});
+  for (const OpResult& op : results.ops) ops.try_emplace(op.op, &op);  // uniform picks come first
+  const OpResult& exchange = *ops.at("exchange_rows alone, with its plan");
+  EXPECT_EQ(exchange.calls_per_step, 0.5);  // a call goes there and back
+  EXPECT_GT(exchange.bytes, 0);
+  EXPECT_EQ(ops.at("sparse_adam")->calls_per_step, 1);
+  EXPECT_EQ(ops.at("sparse_adam in the table")->calls_per_step, 0);
+}
+
 TEST_F(Bench, AStepThatDoesNotFitIsTold) {
   BenchOptions options = tiny_options();
   options.steps = true;

@@ -187,7 +187,7 @@ TEST_F(Training, TheGpuFollowsTheCpuReference) {
 }
 
 TEST_F(Training, WhoGathersDoesNotMatter) {
-  if (!has_gpu()) GTEST_SKIP() << "needs a GPU";
+  if (!has_gpu()) GTEST_SKIP() << "the ways to gather differ on a GPU only";
   const std::vector<std::string> common = {"device=cuda", "distributed.model_dtype=bf16"};
   const TrainingRecord expected = train("device_table", common);
   for (const std::string graph : {"true", "false"}) {
@@ -205,7 +205,7 @@ TEST_F(Training, WhoGathersDoesNotMatter) {
 }
 
 TEST_F(Training, GraphsChangeNothing) {
-  if (!has_gpu()) GTEST_SKIP() << "needs a GPU";
+  if (!has_gpu()) GTEST_SKIP() << "CUDA graphs need a GPU";
   for (const std::string dtype : {"fp32", "bf16"}) {
     const std::vector<std::string> common = {"device=cuda", "distributed.model_dtype=" + dtype};
     std::vector<std::string> plain = common;
