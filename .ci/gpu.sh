@@ -38,20 +38,28 @@ for step in $steps; do
       ;;
     sanitize)
       note sanitize
-      # The checkers share the GPU: they wait for the host most of the time.
+      # The checkers share the GPU and wait for the host most of the time, so each program's tests
+      # are dealt out to three processes.
       for tool in memcheck racecheck initcheck; do
         for name in test_kernels test_optim; do
-          (timeout 400 compute-sanitizer --tool $tool --error-exitcode 9 --print-limit 5 \
-            "$build/$name" --gtest_brief=1 --gtest_filter='*cuda*' >"$out/$tool.$name.log" 2>&1
-            echo $? >"$out/$tool.$name.status") &
+          for shard in 0 1 2; do
+            (GTEST_TOTAL_SHARDS=3 GTEST_SHARD_INDEX=$shard timeout 400 compute-sanitizer \
+              --tool $tool --error-exitcode 9 --print-limit 5 "$build/$name" --gtest_brief=1 \
+              --gtest_filter='*cuda*' >"$out/$tool.$name.$shard.log" 2>&1
+              echo $? >"$out/$tool.$name.$shard.status") &
+          done
         done
       done
       wait
       for tool in memcheck racecheck initcheck; do
         for name in test_kernels test_optim; do
-          keep "$(cat "$out/$tool.$name.status")" "$tool $name"
-          echo "$tool $name: $(grep -hE 'ERROR SUMMARY|RACECHECK SUMMARY' "$out/$tool.$name.log")" \
-            "$(grep -E '^\[  (PASSED|FAILED)' "$out/$tool.$name.log" | head -1)"
+          for shard in 0 1 2; do
+            keep "$(cat "$out/$tool.$name.$shard.status")" "$tool $name, part $shard"
+          done
+          echo "$tool $name: $(grep -hE '^\[  PASSED' "$out/$tool.$name".*.log |
+            awk '{tests += $4} END {print tests + 0}') tests passed," \
+            "$(grep -hoE 'SUMMARY: [0-9]+ (errors|hazards)' "$out/$tool.$name".*.log | sort | uniq -c |
+              awk '{print $1 " x " $3 " " $4}' | paste -sd ',')"
         done
       done
       ;;
