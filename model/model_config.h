@@ -66,7 +66,7 @@ struct ProductKeyConfig {
   MomentDtype value_moments = MomentDtype::fp32;
   GatherPath gather_path = GatherPath::automatic;
   // GPU memory for rows of host tables that stay there between updates (kernels/staged_rows.h);
-  // null: on a GPU a quarter of what the model takes without it, at least 600 MiB.
+  // null: on a GPU a quarter of what the model takes without it, at least 640 MiB.
   std::optional<double> staging_gib;
 
   std::int64_t rows() const { return mem_n_keys * mem_n_keys; }
