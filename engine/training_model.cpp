@@ -191,12 +191,12 @@ void TrainingModel::initialize() {
 //
 // Rows of a host table are on their way while the GPU computes (kernels/staged_rows.h):
 //
-//     main | layers to the last lookup | ... head, backward pass        | the rest of the rows, update
-//     side |                           | who goes and comes | gradients | norm,                 update
-//     link |                           |    rows go and come, in a small part of the GPU   |
+//     main | layers to the last lookup | ... head, backward pass        | the rest  | update
+//     side |                           | who goes and comes | gradients | and norms | of rows
+//     link |                           | rows go and come, in a few of the blocks |
 //
-// The main stream waits for the others at the end, so that a step can be recorded as one graph; what
-// is updated there stays there, where the next step's lookups find it.
+// The main stream waits for the others at the end, so that a step can be recorded as one graph;
+// what is updated there stays there, where the next step's lookups find it.
 
 void TrainingModel::exchange_rows(const MemoryBank& bank) {
   wait_for(runtime_.side(), runtime_.context());

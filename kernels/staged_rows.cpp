@@ -1,5 +1,5 @@
-// CPU reference of staging: the area's rows and the step's list both ascend, so merging the two says
-// which rows go, stay and come.
+// CPU reference of staging: the area's rows and the step's list both ascend, so merging the two
+// says which rows go, stay and come.
 #include "kernels/staged_rows.h"
 
 #include <algorithm>

@@ -54,9 +54,9 @@ void empty_staging(const Context& context, const StagedRows& staged);
 void find_staged(const Context& context, Tensor newer, const StagedRows& staged,
                  const UniqueRows& unique);
 
-// Says who goes, stays and comes: rows of the area that are not among `unique` go, those of `unique`
-// that are not in the area come, until the list ends or the area is full. The area's lists are then
-// those after the exchange, whose copies are still to be made.
+// Says who goes, stays and comes: rows of the area that are not among `unique` go, those of
+// `unique` that are not in the area come, until the list ends or the area is full. The area's lists
+// are then those after the exchange, whose copies are still to be made.
 void plan_exchange(const Context& context, const StagedRows& staged, const UniqueRows& unique);
 std::int64_t plan_exchange_scratch_bytes(Device device, std::int64_t places, std::int64_t listed);
 
