@@ -103,6 +103,7 @@ void expect_choices(const std::string& task, double limit, Device device) {
   ASSERT_EQ(float32.size(), lines.size());
   double worst = 0;
   int above = 0;  // 1e-4
+  int choices = 0;
   for (const EvalSample& sample : result.samples) {
     std::istringstream line(lines[sample.document]), rounding(float32[sample.document]);
     const Document& document = result.task.documents[sample.document];
@@ -114,7 +115,8 @@ void expect_choices(const std::string& task, double limit, Device device) {
       const double difference = std::abs(answer.sum - theirs.back());
       worst = std::max(worst, difference);
       above += difference > 1e-4 ? 1 : 0;
-      EXPECT_LE(difference, device == Device::cpu ? 4e-5 : 6e-4) << task << " " << sample.document;
+      ++choices;
+      EXPECT_LE(difference, device == Device::cpu ? 4e-5 : 1e-3) << task << " " << sample.document;
       if (device == Device::cpu) {
         expect_near_float32(answer.sum, theirs.back(), 1e-5 * their_rounding, sample.document);
       }
@@ -125,8 +127,9 @@ void expect_choices(const std::string& task, double limit, Device device) {
     EXPECT_EQ(sample.scores[1],
               predicted_choice_normalized(theirs, document.choices) == document.gold ? 1.0 : 0.0);
   }
-  std::printf("%s on %s: at most %.1e from float64, %d above 1e-4\n", task.c_str(),
-              device == Device::cpu ? "the CPU" : "the GPU", worst, above);
+  EXPECT_LE(above, device == Device::cpu ? 0 : choices / 20) << task;
+  std::printf("%s on %s: at most %.1e from float64, %d of %d above 1e-4\n", task.c_str(),
+              device == Device::cpu ? "the CPU" : "the GPU", worst, above, choices);
   if (task == "hellaswag") {
     ASSERT_EQ(result.samples.size(), 800U);
     EXPECT_EQ(task_hash(result),
@@ -175,8 +178,10 @@ TEST(Harness, NqOpenWithFiveShots) {
   expect_strings(5, full() ? 500 : 100, Device::cpu);
 }
 
-// All sets on a GPU, in seconds. FP32 there rounds like any: a few choices in a thousand differ by
-// more than 1e-4 from float64.
+// All sets on a GPU, in seconds. There FP32 does not reach 1e-4 for every choice: on an H100, 18 of
+// HellaSwag's 3,200 choices are further than that from float64 (2.2e-4 at most) and 101 of PIQA's
+// 2,876 (6.8e-4 at most), all predictions being equal. The bounds, 1e-3 and one choice in twenty,
+// are taken from these figures, so they notice a regression; they are no claim of 1e-4.
 class HarnessOnTheGpu : public testing::Test {
  protected:
   void SetUp() override {
