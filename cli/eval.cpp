@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "cli/command.h"
-#include "cli/device_option.h"
 #include "cli/terminal.h"
 #include "engine/evaluation.h"
 #include "engine/run_files.h"
+#include "engine/runtime/runtime.h"
 
 namespace memengine {
 namespace {
@@ -49,7 +49,7 @@ void evaluate_checkpoint(const std::string& path, const std::vector<std::string>
   const EvalConfig config = load_eval_config(path, overrides);
   for (const std::string& notice : config.notices) fmt::print("note: {}\n", notice);
   const ModelSource source = find_model(config.ckpt_dir, tokenizer);
-  const Device device = device_of(config.device);
+  const Device device = choose_device(config.device);
   fmt::print("evaluating {} on {}\n", source.folder.string(), describe_device(device));
   std::fflush(stdout);
   Evaluation evaluation;

@@ -2,7 +2,6 @@
 #include <fmt/core.h>
 
 #include <filesystem>
-#include <map>
 #include <string>
 
 #include "cli/command.h"
@@ -17,7 +16,7 @@ void add_export_command(CLI::App& program) {
   command->footer("  memengine export runs/demo --out exported --format hf");
   struct Arguments {
     std::string model, out, tokenizer;
-    ExportFormat format = ExportFormat::reference;
+    std::string format = "reference";
   };
   auto arguments = std::make_shared<Arguments>();
   command
@@ -27,14 +26,16 @@ void add_export_command(CLI::App& program) {
   command->add_option("--out", arguments->out, "Folder to write to")->required();
   command
       ->add_option("--format", arguments->format,
-                   "reference (names of the reference, memory layers too) or hf (dense models)")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, ExportFormat>{
-          {"reference", ExportFormat::reference}, {"hf", ExportFormat::hugging_face}}));
+                   "Names of the reference (memory layers too), or Hugging Face's (dense models)")
+      ->check(CLI::IsMember({"reference", "hf"}))
+      ->capture_default_str();
   command->add_option("--tokenizer", arguments->tokenizer,
                       "Tokenizer file in place of the model's own");
   command->callback([=] {
     const ModelSource source = find_model(arguments->model, arguments->tokenizer);
-    const std::uint64_t bytes = export_model(source, arguments->format, arguments->out);
+    const ExportFormat format =
+        arguments->format == "hf" ? ExportFormat::hugging_face : ExportFormat::reference;
+    const std::uint64_t bytes = export_model(source, format, arguments->out);
     fmt::print("{} -> {} ({})\n", source.folder.string(),
                (std::filesystem::path(arguments->out) / "model.safetensors").string(),
                bytes_text(static_cast<std::int64_t>(bytes)));

@@ -7,15 +7,14 @@
 
 #include <algorithm>
 #include <iostream>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "cli/command.h"
-#include "cli/device_option.h"
 #include "cli/terminal.h"
 #include "engine/generator.h"
+#include "engine/runtime/runtime.h"
 #include "io/utf8.h"
 
 namespace memengine {
@@ -28,7 +27,7 @@ struct GenerateArguments {
   std::int64_t max_tokens = 256;
   std::int64_t rows = 1024;  // of one pass
   SamplingOptions sampling;
-  DeviceChoice device = DeviceChoice::automatic;
+  std::string device = "auto";
   bool fp32 = false;
 };
 
@@ -94,7 +93,7 @@ void generate(const GenerateArguments& arguments) {
   check(arguments.sampling);
   const ModelSource source = find_model(arguments.model, arguments.tokenizer);
   const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(source);
-  Runtime runtime(device_of(arguments.device));
+  Runtime runtime(choose_device(arguments.device));
   InferenceSize size;
   size.bf16 = !arguments.fp32;
   size.cache_sequences = 1;
@@ -178,11 +177,9 @@ void add_generate_command(CLI::App& program) {
       });
   command->add_option("--tokenizer", arguments->tokenizer,
                       "Tokenizer file (or 'bytes') in place of the model's own");
-  command->add_option("--device", arguments->device, "auto, cpu or cuda")
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, DeviceChoice>{{"auto", DeviceChoice::automatic},
-                                              {"cpu", DeviceChoice::cpu},
-                                              {"cuda", DeviceChoice::cuda}}));
+  command->add_option("--device", arguments->device, "Where to run")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->capture_default_str();
   command->add_flag("--fp32", arguments->fp32, "Compute in FP32 on a GPU, not in BF16");
   command->callback([=] { generate(*arguments); });
 }

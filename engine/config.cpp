@@ -5,6 +5,7 @@
 #include <array>
 
 #include "engine/runtime/error.h"
+#include "engine/runtime/runtime.h"
 #include "io/config_reader.h"
 #include "io/one_line.h"
 
@@ -320,6 +321,13 @@ EvalConfig eval_from(ConfigReader reader, const std::string& name) {
 
 RunConfig load_run_config(const std::string& path, std::span<const std::string> overrides) {
   return run_from(ConfigReader::from_file(path, overrides), path);
+}
+
+Device choose_device(DeviceChoice choice) {
+  for (const auto& [word, named] : device_names) {
+    if (named == choice) return choose_device(std::string(word));
+  }
+  fail_internal("no word for device {}", static_cast<int>(choice));
 }
 
 RunConfig parse_run_config(std::string_view yaml, const std::string& name,

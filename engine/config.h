@@ -190,6 +190,9 @@ struct RunConfig {
   std::int64_t tokens_per_step() const { return grad_acc_steps * data.batch_size * data.seq_len; }
 };
 
+// The device that a config's choice means on this machine; errors as in runtime.h.
+Device choose_device(DeviceChoice choice);
+
 // Read, bind, check for unknown keys and validate. model.max_seqlen becomes data.seq_len. Overrides
 // are `a.b.c=value`. Throws input errors of one line.
 RunConfig load_run_config(const std::string& path, std::span<const std::string> overrides = {});

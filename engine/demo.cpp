@@ -95,9 +95,7 @@ void question(const RunConfig& config, DemoModel& model, const DemoCorpus& corpu
   const ModelSource source = find_model(config.dump_dir);
   const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(source);
   const std::int64_t length = source.model.max_seqlen;
-  Runtime runtime(choose_device(config.device == DeviceChoice::automatic ? "auto"
-                                : config.device == DeviceChoice::cuda    ? "cuda"
-                                                                         : "cpu"));
+  Runtime runtime(choose_device(config.device));
   InferenceSize size;
   size.bf16 = config.distributed.model_dtype == ModelDtype::bf16;
   size.tokens = std::max<std::int64_t>(512, length);

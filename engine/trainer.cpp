@@ -21,18 +21,6 @@ T read_scalar(Runtime& runtime, const Tensor& scalar) {
   return value;
 }
 
-const char* device_word(DeviceChoice choice) {
-  switch (choice) {
-    case DeviceChoice::automatic:
-      return "auto";
-    case DeviceChoice::cpu:
-      return "cpu";
-    case DeviceChoice::cuda:
-      return "cuda";
-  }
-  return "auto";
-}
-
 }  // namespace
 
 Trainer::Trainer(const RunConfig& config, std::vector<TrainingListener*> listeners,
@@ -41,7 +29,7 @@ Trainer::Trainer(const RunConfig& config, std::vector<TrainingListener*> listene
       config_(config),
       listeners_(std::move(listeners)),
       data_(RunData::open(config_)),
-      runtime_(choose_device(device_word(config_.device))),
+      runtime_(choose_device(config_.device)),
       model_(config_, runtime_),
       batches_(runtime_.context().device, config_.grad_acc_steps, config_.data.batch_size,
                config_.data.seq_len, config_.model.document_mask,

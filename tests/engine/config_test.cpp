@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "engine/runtime/error.h"
+#include "engine/runtime/runtime.h"
 
 namespace memengine {
 namespace {
@@ -50,6 +51,15 @@ TEST(RunConfig, DefaultsAreTheReferences) {
   EXPECT_EQ(run.checkpoint_path(), "runs/t/checkpoints");
   EXPECT_TRUE(run.notices.empty());
   EXPECT_FALSE(run.eval);
+}
+
+TEST(RunConfig, ADeviceIsWhatItIsCalled) {
+  EXPECT_EQ(choose_device(DeviceChoice::cpu), Device::cpu);
+  EXPECT_EQ(choose_device(DeviceChoice::automatic), choose_device("auto"));
+  if (choose_device("auto") == Device::cpu)
+    EXPECT_THROW(choose_device(DeviceChoice::cuda), Error);
+  else
+    EXPECT_EQ(choose_device(DeviceChoice::cuda), Device::cuda);
 }
 
 TEST(RunConfig, DerivedSizes) {
