@@ -143,9 +143,9 @@ std::string eval_table(const std::vector<EvalTaskResult>& results) {
       const EvalMetric& metric = result.metrics[m];
       const std::string error =
           metric.standard_error ? fmt::format("{:.4f}", *metric.standard_error) : "N/A";
-      table += fmt::format("{:<10} {:<12} {:>7.4f} ± {:<7} {:<14} {:>6}  {}\n",
+      table += fmt::format("{:<10} {:<12} {:>7.4f} ± {:<7} {:<14} {:>6}{}\n",
                            m == 0 ? result.task.name : "", metric.name, metric.value, error, shots,
-                           result.samples.size(), m == 0 ? duration(result.seconds) : "");
+                           result.samples.size(), m == 0 ? "  " + duration(result.seconds) : "");
     }
   }
   return table;
