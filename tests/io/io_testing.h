@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -80,9 +81,11 @@ class FaultyFileSystem : public FileSystem {
  protected:
   Fault fault(Call call, const std::filesystem::path& /*path*/) override {
     if (call == Call::free_bytes) return {0, room};
+    const std::lock_guard lock(mutex_);  // several threads write
     const int number = count_++;
     if (number != fail_at_) return {0, most_bytes};
-    if (call == Call::write && half_.exchange(false)) {
+    if (call == Call::write && half_) {  // the next call fails, whose ever it is
+      half_ = false;
       --count_;
       return {0, 7};
     }
@@ -91,9 +94,10 @@ class FaultyFileSystem : public FileSystem {
 
  private:
   int fail_at_;
-  std::atomic<bool> half_;
+  bool half_;
   int error_;
   std::atomic<int> count_{0};
+  std::mutex mutex_;
 };
 
 }  // namespace memengine::testing_io
