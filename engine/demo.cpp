@@ -12,6 +12,7 @@
 #include "engine/run_files.h"
 #include "engine/runtime/error.h"
 #include "engine/trainer.h"
+#include "io/biographies.h"
 #include "io/file.h"
 
 namespace memengine {
@@ -120,6 +121,8 @@ DemoResult run_demo(const DemoOptions& options, DemoListener& listener,
   const RunConfig memory = demo_run_config(options, "memory");
   const RunConfig dense = demo_run_config(options, "dense");
   const std::string settings = description(options, memory);
+  // Refuses what it cannot tell before anything is written.
+  const BiographyCorpus told(0, options.people, options.passages);
   settle_folder(options, settings, listener);
 
   DemoResult result;

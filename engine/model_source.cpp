@@ -87,6 +87,13 @@ std::unique_ptr<Tokenizer> open_tokenizer(const ModelSource& source) {
         "{}: no tokenizer.model there: give the tokenizer's file (--tokenizer or tokenizer=)",
         source.folder.string());
   }
+  const std::optional<std::string>& file = source.tokenizer->path;
+  if (file && !fs::exists(*file) && !source.tokenizer_is_replaced) {
+    fail_input(
+        "{}: its tokenizer {} is not there: run from the folder where it was trained, or give the "
+        "tokenizer's file (--tokenizer or tokenizer=)",
+        source.folder.string(), *file);
+  }
   std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(*source.tokenizer);
   const std::int64_t filled_up = (tokenizer->vocab_size() + 127) / 128 * 128;
   if (tokenizer->vocab_size() > source.model.vocab_size ||

@@ -136,11 +136,15 @@ struct ConfigReader::Impl {
   }
 
   [[noreturn]] void fail_unknown(const YamlNode& node, const std::string& key) const {
-    // Nearest by the whole path, or by the last part where the user has the wrong section.
+    // Nearest by the whole path, or by the last part where the user has the wrong section. An item
+    // of a list has its own keys.
     std::string nearest;
     std::size_t best = SIZE_MAX;
+    const std::size_t item = key.rfind("].");
+    const std::string inside = item == std::string::npos ? "" : key.substr(0, item + 2);
     for (const auto* keys : {&known, &ignored}) {
       for (const std::string& candidate : *keys) {
+        if (!candidate.starts_with(inside)) continue;
         const std::size_t whole = 2 * edit_distance(key, candidate);
         const std::size_t last = 2 * edit_distance(last_part(key), last_part(candidate)) + 1;
         if (std::min(whole, last) < best) {

@@ -146,6 +146,8 @@ TEST(ConfigReader, UnknownKeysNameTheNearest) {
             "override colour=red: unknown key 'colour'; did you mean 'color'?");
   EXPECT_EQ(read_error("items: [{task: x, shot: 1}]"),
             "t.yaml:1: unknown key 'items[0].shot'; did you mean 'items[0].shots'?");
+  EXPECT_EQ(read_error("items: [{flag: x}]"),
+            "t.yaml:1: unknown key 'items[0].flag'; did you mean 'items[0].task'?");
   EXPECT_NE(read_error("other: {}").find("unknown key 'other'"), std::string::npos);
   EXPECT_NE(read_error("other:\n").find("unknown key 'other'"), std::string::npos);
 }
