@@ -105,6 +105,7 @@ void copy_bytes(const Context& context, void* destination, const void* source, s
       return;
     }
   }
+  if (bytes == 0) return;  // of an empty tensor: memcpy forbids null even then
   std::memcpy(destination, source, static_cast<std::size_t>(bytes));
 }
 
