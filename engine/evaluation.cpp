@@ -62,6 +62,7 @@ InferenceSize inference_size(const EvalConfig& config, const ModelConfig& model,
   InferenceSize size;
   size.bf16 = config.generator.dtype == EvalDtype::bf16;
   size.fp64 = config.generator.dtype == EvalDtype::fp32 && device == Device::cpu;
+  size.sums_in_double = config.generator.dtype == EvalDtype::fp32 && device == Device::cuda;
   size.tokens = std::max(config.generator.max_tokens, max_length);
   size.ask_for_rows = [max_length, now = config.generator.max_tokens](std::int64_t rows) {
     std::string text = fmt::format("generator.max_tokens={} (now {})", rows, now);

@@ -126,6 +126,7 @@ InferenceModel::InferenceModel(const ModelConfig& config, const InferenceSize& s
   buffers_ = parts.buffers;
   runtime.reserve_scratch(transformer_->scratch_bytes(device));
   runtime.context().allow_tf32 = size.allow_tf32;
+  runtime.context().sums_in_double = size.sums_in_double;
 }
 
 void InferenceModel::initialize(std::uint64_t seed) {

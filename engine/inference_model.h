@@ -25,6 +25,7 @@ struct InferenceSize {
   bool bf16 = false;                 // compute in BF16; on a GPU only, the CPU computes in FP32
   bool fp64 = false;                 // compute in FP64 with the FP32 weights; on the CPU only
   bool allow_tf32 = false;
+  bool sums_in_double = false;  // of FP32 products and attention on a GPU: to the last digit
   // How the user asks for so many rows at most ("--rows=512"), for the advice when the model does
   // not fit; empty: no one asks for them.
   std::function<std::string(std::int64_t)> ask_for_rows;

@@ -4,6 +4,7 @@
 //     attention/tiles.cuh, tensor_core.cuh  what they are built of
 //     attention/delta.cu                    rowsum(dout * out), before the backward pass
 //     attention/hopper/                     BF16 heads of 64 on Hopper: wgmma, the copy engine
+//     attention/in_double.cu                FP32 to the last digit, for evaluation
 //     attention/cached.cu                   decoding
 #include "kernels/attention.h"
 
@@ -64,6 +65,11 @@ void attention_forward(const Context& context, Tensor out, Tensor log_sum_exp, T
   if (hopper::can_run(qkv.dtype(), shape.head_dim)) {
     hopper::attention_forward(context.stream, out.as<bfloat16>(), log_sum_exp.as<float>(),
                               qkv.as<const bfloat16>(), problem);
+    return;
+  }
+  if (context.sums_in_double && qkv.dtype() == DType::f32) {
+    attention_forward_in_double(context.stream, out.as<float>(), log_sum_exp.as<float>(),
+                                qkv.as<const float>(), problem);
     return;
   }
   dispatch_storage("attention_forward", qkv.dtype(), [&]<typename T>() {

@@ -139,6 +139,10 @@ void gemm(const Context& context, const Matrix& out, const Matrix& a, const Matr
                   b.columns, options.transpose_b ? "^T" : "");
   }
   if (out.rows == 0 || out.columns == 0 || options.batch == 0) return;
+  if (context.sums_in_double && a.dtype == DType::f32 && out.dtype == DType::f32) {
+    gemm_in_double(context, out, a, b, options);
+    return;
+  }
 
   const bool tf32 = context.allow_tf32 && a.dtype == DType::f32;
   const auto operation_on = [](bool transpose) { return transpose ? CUBLAS_OP_T : CUBLAS_OP_N; };

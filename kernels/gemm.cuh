@@ -34,9 +34,14 @@ struct GemmOptions {
 };
 
 // out = op(a) op(b) (+ out) (+ bias), op(x) = x or x^T. a and b share one dtype, f32 or bf16; out
-// is f32 or bf16. Sums in FP32; products of f32 are exact unless context.allow_tf32. Uses
-// context.gemm_workspace. Errors: internal, when cuBLASLt has no algorithm for the operands.
+// is f32 or bf16. Sums in FP32; products of f32 are exact unless context.allow_tf32, and their sums
+// in double with context.sums_in_double. Uses context.gemm_workspace. Errors: internal, when
+// cuBLASLt has no algorithm for the operands.
 void gemm(const Context& context, const Matrix& out, const Matrix& a, const Matrix& b,
           const GemmOptions& options);
+
+// The same for f32 alone, with sums in double (gemm_in_double.cu, not cuBLASLt).
+void gemm_in_double(const Context& context, const Matrix& out, const Matrix& a, const Matrix& b,
+                    const GemmOptions& options);
 
 }  // namespace memengine::cuda

@@ -32,6 +32,7 @@ struct Context {
   Tensor gemm_workspace;                 // u8 [bytes], cuda only: handed to cuBLASLt
   Communicator* communicator = nullptr;  // never null in a Runtime's context
   bool allow_tf32 = false;               // FP32 matrix products may use TF32 tensor cores
+  bool sums_in_double = false;           // FP32 products and attention add up in double
 
   bool on_cuda() const { return device == Device::cuda; }
 };

@@ -73,6 +73,9 @@ void attention_delta(cudaStream_t stream, float* delta, const T* dout, const T* 
 template <typename T>
 void attention_forward(cudaStream_t stream, T* out, float* log_sum_exp, const T* qkv,
                        const AttentionProblem& problem);
+// The same in double, of FP32 tensors.
+void attention_forward_in_double(cudaStream_t stream, float* out, float* log_sum_exp,
+                                 const float* qkv, const AttentionProblem& problem);
 template <typename T>
 void attention_backward(cudaStream_t stream, T* dqkv, const T* dout, const T* qkv,
                         const float* log_sum_exp, const float* delta,

@@ -65,7 +65,7 @@ struct Operand<float, words> {
   std::uint32_t high[words], low[words];
 
   __device__ void set(int i, std::uint32_t word) {
-    high[i] = word & 0xffffe000U;
+    high[i] = (word + 0x1000U) & 0xffffe000U;  // rounded: the low halves have both signs
     low[i] = __float_as_uint(__uint_as_float(word) - __uint_as_float(high[i]));
   }
 };

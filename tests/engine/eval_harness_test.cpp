@@ -88,7 +88,7 @@ void expect_metrics(const EvalTaskResult& result,
   }
 }
 
-// On the CPU, the harness's float32 as well: choices that are further than 1e-4 from it.
+// The harness's float32 as well: choices that are further than 1e-4 from it.
 void expect_near_float32(double ours, double theirs, double their_rounding, std::size_t document) {
   if (std::abs(ours - (theirs + their_rounding)) <= 1e-4) return;
   EXPECT_GT(std::abs(their_rounding), 0.9e-4) << document;
@@ -116,10 +116,8 @@ void expect_choices(const std::string& task, double limit, Device device) {
       worst = std::max(worst, difference);
       above += difference > 1e-4 ? 1 : 0;
       ++choices;
-      EXPECT_LE(difference, device == Device::cpu ? 4e-5 : 1e-3) << task << " " << sample.document;
-      if (device == Device::cpu) {
-        expect_near_float32(answer.sum, theirs.back(), 1e-5 * their_rounding, sample.document);
-      }
+      EXPECT_LE(difference, device == Device::cpu ? 4e-5 : 1e-4) << task << " " << sample.document;
+      expect_near_float32(answer.sum, theirs.back(), 1e-5 * their_rounding, sample.document);
       EXPECT_FALSE(answer.is_greedy);
     }
     // Their predictions are those of their numbers.
@@ -127,7 +125,6 @@ void expect_choices(const std::string& task, double limit, Device device) {
     EXPECT_EQ(sample.scores[1],
               predicted_choice_normalized(theirs, document.choices) == document.gold ? 1.0 : 0.0);
   }
-  EXPECT_LE(above, device == Device::cpu ? 0 : choices / 20) << task;
   std::printf("%s on %s: at most %.1e from float64, %d of %d above 1e-4\n", task.c_str(),
               device == Device::cpu ? "the CPU" : "the GPU", worst, above, choices);
   if (task == "hellaswag") {

@@ -1,6 +1,7 @@
 #include "kernels/attention.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "tests/kernels/attention_reference.h"
 #include "tests/support/gradient_test.h"
@@ -21,6 +22,23 @@ class Attention : public GradientTest {
       {5, 1, {1, 1, 2}},    {2, 19, {4, 2, 8}},   {3, 64, {3, 1, 16}},
       {1, 99, {6, 2, 38}},  {2, 130, {4, 4, 32}}, {1, 257, {2, 1, 128}},
       {1, 200, {8, 1, 64}}, {3, 129, {2, 2, 64}}, {2, 390, {4, 2, 64}}};
+
+  // With sums in double, which FP32 has on a GPU: every element is the true one, rounded once.
+  bool has_sums_in_double() const {
+    return GetParam().device == Device::cuda && dtype() == DType::f32;
+  }
+  Context in_double() {
+    Context exact = context();
+    exact.sums_in_double = true;
+    return exact;
+  }
+  static void expect_rounded_once(const std::vector<double>& values,
+                                  const std::vector<double>& expected) {
+    ASSERT_EQ(values.size(), expected.size());
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      EXPECT_NEAR(values[i], expected[i], std::abs(expected[i]) * 0x1p-24 + 1e-13) << i;
+    }
+  }
 
   // Document starts of random documents, [B, T].
   std::vector<std::int32_t> random_documents(std::int64_t batch, std::int64_t length) {
@@ -78,6 +96,13 @@ TEST_P(Attention, ForwardAndBackward) {
       attention_forward(context(), out, log_sum_exp, qkv_tensor, mask_tensor, c.shape);
       expect_close(download(out), expected.out);
       expect_close(download(log_sum_exp), expected.log_sum_exp);
+      if (has_sums_in_double()) {
+        const Tensor exact = poisoned(dtype(), {c.batch, c.length, heads, head_dim});
+        const Tensor exact_sums = poisoned(accumulator(), {c.batch, heads, c.length});
+        attention_forward(in_double(), exact, exact_sums, qkv_tensor, mask_tensor, c.shape);
+        expect_rounded_once(download(exact), expected.out);
+        expect_rounded_once(download(exact_sums), expected.log_sum_exp);
+      }
       attention_backward(context(), dqkv, dout_tensor, qkv_tensor, out, log_sum_exp, mask_tensor,
                          c.shape);
       const auto gradient = download(dqkv);
@@ -168,6 +193,15 @@ TEST_P(Attention, ContinuationsShareTheirContext) {
                       upload(DType::i32, {1, length}, first_visible), shape,
                       upload(DType::i32, {1, length, 2}, hidden));
     const auto results = download(out), sums = download(log_sum_exp);
+    std::vector<double> exact_results;
+    if (has_sums_in_double()) {
+      const Tensor exact = poisoned(dtype(), {1, length, heads, head_dim});
+      const Tensor exact_sums = poisoned(accumulator(), {1, heads, length});
+      attention_forward(in_double(), exact, exact_sums, qkv_tensor,
+                        upload(DType::i32, {1, length}, first_visible), shape,
+                        upload(DType::i32, {1, length, 2}, hidden));
+      exact_results = download(exact);
+    }
     for (const std::vector<std::size_t>& text : texts) {
       const auto count = static_cast<std::int64_t>(text.size());
       std::vector<double> alone, got, got_sums;
@@ -184,6 +218,14 @@ TEST_P(Attention, ContinuationsShareTheirContext) {
       const std::vector<std::int32_t> from_start(text.size(), 0);
       const AttentionReference expected(alone, no_gradient, from_start, 1, count, shape);
       expect_close(got, expected.out);
+      if (!exact_results.empty()) {
+        std::vector<double> exact;
+        for (const std::size_t t : text) {
+          exact.insert(exact.end(), &exact_results[t * out_token],
+                       &exact_results[t * out_token] + out_token);
+        }
+        expect_rounded_once(exact, expected.out);
+      }
       expect_close(got_sums, expected.log_sum_exp);
     }
   }

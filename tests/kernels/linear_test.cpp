@@ -1,5 +1,7 @@
 #include "kernels/linear.h"
 
+#include <cmath>
+
 #include "tests/support/gradient_test.h"
 
 namespace memengine {
@@ -61,6 +63,51 @@ TEST_P(Linear, Forward) {
       linear_forward(context(), biased, x_tensor, weight_tensor, bias_tensor);
       expect_close(download(biased), with_bias);
     }
+  }
+}
+
+// Every element of a product is then the true one, rounded once.
+TEST_P(Linear, SumsInDouble) {
+  if (GetParam().device != Device::cuda || dtype() != DType::f32) {
+    GTEST_SKIP() << "is for FP32 on a GPU";
+  }
+  Context in_double = context();
+  in_double.sums_in_double = true;
+  const auto expect_rounded_once = [&](Tensor tensor, const std::vector<double>& expected) {
+    const auto values = download(tensor);
+    ASSERT_EQ(values.size(), expected.size());
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      EXPECT_NEAR(values[i], expected[i], std::abs(expected[i]) * 0x1p-24 + 1e-13) << i;
+    }
+  };
+  for (const auto [rows, inputs, outputs] : sizes) {
+    SCOPED_TRACE(testing::Message() << rows << " x " << inputs << " -> " << outputs);
+    auto x = normal(rows * inputs), weight = normal(outputs * inputs), bias = normal(outputs);
+    auto dout = normal(rows * outputs), dx = normal(rows * inputs);
+    auto dweight = normal(outputs * inputs);
+    const Tensor x_tensor = upload(dtype(), {rows, inputs}, x);
+    const Tensor weight_tensor = upload(dtype(), {outputs, inputs}, weight);
+    const Tensor bias_tensor = upload(dtype(), {outputs}, bias);
+    const Tensor dout_tensor = upload(dtype(), {rows, outputs}, dout);
+    const Tensor dx_tensor = upload(dtype(), {rows, inputs}, dx);
+    const Tensor dweight_tensor = upload(dtype(), {outputs, inputs}, dweight);
+    const auto at_weight = element(weight, inputs), at_dout = element(dout, outputs);
+
+    auto expected = product(rows, outputs, inputs, element(x, inputs),
+                            [&](std::int64_t l, std::int64_t j) { return at_weight(j, l); });
+    for (std::size_t i = 0; i < expected.size(); ++i) expected[i] += bias[i % bias.size()];
+    const Tensor out = poisoned(dtype(), {rows, outputs});
+    linear_forward(in_double, out, x_tensor, weight_tensor, bias_tensor);
+    expect_rounded_once(out, expected);
+
+    linear_backward_input(in_double, dx_tensor, dout_tensor, weight_tensor, true);
+    expect_rounded_once(dx_tensor, sum_of(product(rows, inputs, outputs, at_dout, at_weight), dx));
+
+    linear_backward_weight(in_double, dweight_tensor, Tensor(), dout_tensor, x_tensor);
+    const auto transposed = [&](std::int64_t o, std::int64_t n) { return at_dout(n, o); };
+    expect_rounded_once(
+        dweight_tensor,
+        sum_of(product(outputs, inputs, rows, transposed, element(x, inputs)), dweight));
   }
 }
 
