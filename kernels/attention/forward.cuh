@@ -178,7 +178,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
     for (int m = 0; m < M; ++m)
 #pragma unroll
       for (int half = 0; half < 2; ++half) rows.sum[m][half] += sums[m][half];
-    accumulate_rows<T, D, true>(output, scores, value_stages + stage * stage_elements);
+    accumulate_rows<T, D>(output, scores, value_stages + stage * stage_elements);
   }
 
 #pragma unroll

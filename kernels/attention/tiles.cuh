@@ -65,7 +65,7 @@ struct Operand<float, words> {
   std::uint32_t high[words], low[words];
 
   __device__ void set(int i, std::uint32_t word) {
-    high[i] = (word + 0x1000U) & 0xffffe000U;  // rounded: the low halves have both signs
+    high[i] = word & 0xffffe000U;
     low[i] = __float_as_uint(__uint_as_float(word) - __uint_as_float(high[i]));
   }
 };
@@ -217,7 +217,7 @@ __device__ inline void multiply_by_rows(float (&scores)[M][N][4], const Left& le
 
 // sums [16 M, D] += weights [16 M, 8 N] times rows [8 N, D], `rows` in shared memory. Two
 // neighbouring C fragments of the weights, rounded to BF16, are one A operand.
-template <typename T, int D, bool = false, int M, int N>
+template <typename T, int D, int M, int N>
 requires std::is_same_v<T, bfloat16> __device__ inline void accumulate_rows(
     float (&sums)[M][D / 8][4], const float (&weights)[M][N][4], const T* rows) {
   const int lane = threadIdx.x % 32;
@@ -248,48 +248,40 @@ requires std::is_same_v<T, bfloat16> __device__ inline void accumulate_rows(
 
 // The same in FP32. A lane's pair of columns (2c, 2c+1) of a C fragment serves as words c and c+4
 // of an A operand: that only renames the summation index, so the B operand takes its rows in the
-// same order.
-//
-// Tensor cores truncate when they add; so the products of one call are summed apart and join the
-// long sums by an ordinary, rounded addition. Even so, sums of one sign, like probabilities times
-// values, end some 6e-7 below what they are. `exact`: the products of 8 rows are summed apart.
-template <typename T, int D, bool exact = false, int M, int N>
+// same order. Tensor cores truncate when they add; so the products of one call are summed apart
+// and join the long sums by an ordinary, rounded addition.
+template <typename T, int D, int M, int N>
 requires std::is_same_v<T, float> __device__ inline void accumulate_rows(
     float (&sums)[M][D / 8][4], const float (&weights)[M][N][4], const T* rows) {
   constexpr int columns = D / 8 < 4 ? D / 8 : 4;  // fragments summed at a time: registers
-  constexpr int run = exact ? 1 : N;
   const int lane = threadIdx.x % 32;
   const T* lane_row = rows + lane % 4 * 2 * row_pitch<T, D> + lane / 4;
 #pragma unroll
   for (int first = 0; first < D / 8; first += columns) {
+    float partial[M][columns][4] = {};
 #pragma unroll
-    for (int begin = 0; begin < N; begin += run) {
-      float partial[M][columns][4] = {};
-#pragma unroll
-      for (int k = begin; k < begin + run; ++k) {
-        Operand<T, 4> a[M];
-#pragma unroll
-        for (int m = 0; m < M; ++m)
-#pragma unroll
-          for (int i = 0; i < 4; ++i)
-            a[m].set(i, __float_as_uint(weights[m][k][i % 2 * 2 + i / 2]));
-#pragma unroll
-        for (int n = 0; n < columns; ++n) {
-          Operand<T, 2> b;
-#pragma unroll
-          for (int i = 0; i < 2; ++i)
-            b.set(i, __float_as_uint(lane_row[(k * 8 + i) * row_pitch<T, D> + (first + n) * 8]));
-#pragma unroll
-          for (int m = 0; m < M; ++m) multiply_add(partial[m][n], a[m], b);
-        }
-      }
+    for (int k = 0; k < N; ++k) {
+      Operand<T, 4> a[M];
 #pragma unroll
       for (int m = 0; m < M; ++m)
 #pragma unroll
-        for (int n = 0; n < columns; ++n)
+        for (int i = 0; i < 4; ++i) a[m].set(i, __float_as_uint(weights[m][k][i % 2 * 2 + i / 2]));
 #pragma unroll
-          for (int i = 0; i < 4; ++i) sums[m][first + n][i] += partial[m][n][i];
+      for (int n = 0; n < columns; ++n) {
+        Operand<T, 2> b;
+#pragma unroll
+        for (int i = 0; i < 2; ++i)
+          b.set(i, __float_as_uint(lane_row[(k * 8 + i) * row_pitch<T, D> + (first + n) * 8]));
+#pragma unroll
+        for (int m = 0; m < M; ++m) multiply_add(partial[m][n], a[m], b);
+      }
     }
+#pragma unroll
+    for (int m = 0; m < M; ++m)
+#pragma unroll
+      for (int n = 0; n < columns; ++n)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) sums[m][first + n][i] += partial[m][n][i];
   }
 }
 
