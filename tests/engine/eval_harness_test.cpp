@@ -23,8 +23,14 @@
 // On the CPU our fp32 computes in double with the FP32 weights: within 3.1e-5 of the harness's
 // float64 on all 6,076 choices, and within 1e-4 of its float32 on all but 18 (PIQA). Each of these
 // 18 is 0.98e-4 or more from its own float64, and ours is nearer to it, which the test asks of
-// every such choice. The full sets take MEMENGINE_FULL_HARNESS=1 in the environment; without it the
-// tests take all of HellaSwag and parts of the others, to stay quick.
+// every such choice.
+//
+// On a GPU, fp32 keeps activations in FP32 and adds up in double: within 6.3e-5 of the harness's
+// float64 on all 6,076 choices (H100; 4.6e-5 on HellaSwag). One more choice of PIQA is further than
+// 1e-4 from its float32, which is 7e-5 from its own float64 on the other side.
+//
+// The full sets take MEMENGINE_FULL_HARNESS=1 in the environment; without it the tests take all of
+// HellaSwag and parts of the others, to stay quick.
 #include <gtest/gtest.h>
 #include <omp.h>
 
@@ -89,9 +95,10 @@ void expect_metrics(const EvalTaskResult& result,
 }
 
 // The harness's float32 as well: choices that are further than 1e-4 from it.
-void expect_near_float32(double ours, double theirs, double their_rounding, std::size_t document) {
+void expect_near_float32(double ours, double theirs, double their_rounding, Device device,
+                         std::size_t document) {
   if (std::abs(ours - (theirs + their_rounding)) <= 1e-4) return;
-  EXPECT_GT(std::abs(their_rounding), 0.9e-4) << document;
+  EXPECT_GT(std::abs(their_rounding), device == Device::cpu ? 0.9e-4 : 0.6e-4) << document;
   EXPECT_LT(std::abs(ours - theirs), std::abs(their_rounding)) << document;
 }
 
@@ -117,7 +124,8 @@ void expect_choices(const std::string& task, double limit, Device device) {
       above += difference > 1e-4 ? 1 : 0;
       ++choices;
       EXPECT_LE(difference, device == Device::cpu ? 4e-5 : 1e-4) << task << " " << sample.document;
-      expect_near_float32(answer.sum, theirs.back(), 1e-5 * their_rounding, sample.document);
+      expect_near_float32(answer.sum, theirs.back(), 1e-5 * their_rounding, device,
+                          sample.document);
       EXPECT_FALSE(answer.is_greedy);
     }
     // Their predictions are those of their numbers.
@@ -175,10 +183,7 @@ TEST(Harness, NqOpenWithFiveShots) {
   expect_strings(5, full() ? 500 : 100, Device::cpu);
 }
 
-// All sets on a GPU, in seconds. There FP32 does not reach 1e-4 for every choice: on an H100, 18 of
-// HellaSwag's 3,200 choices are further than that from float64 (2.2e-4 at most) and 101 of PIQA's
-// 2,876 (6.8e-4 at most), all predictions being equal. The bounds, 1e-3 and one choice in twenty,
-// are taken from these figures, so they notice a regression; they are no claim of 1e-4.
+// All sets on a GPU, in seconds.
 class HarnessOnTheGpu : public testing::Test {
  protected:
   void SetUp() override {
