@@ -56,6 +56,7 @@ for step in $steps; do
           for shard in 0 1 2; do
             keep "$(cat "$out/$tool.$name.$shard.status")" "$tool $name, part $shard"
           done
+          grep -hE '^\[  FAILED  \] .*cuda' "$out/$tool.$name".*.log | sort -u | head -30
           echo "$tool $name: $(grep -hE '^\[  PASSED' "$out/$tool.$name".*.log |
             awk '{tests += $4} END {print tests + 0}') tests passed," \
             "$(grep -hoE 'SUMMARY: [0-9]+ (errors|hazards)' "$out/$tool.$name".*.log | sort | uniq -c |
