@@ -13,8 +13,8 @@
 
 namespace memengine {
 
-// activations [N, K] = dot(x[n], u[inverse[n, k]]) and coefficients [N, K] = weights * gelu(a).
-// x [N, V], u [*, V], weights [N, K]: one dtype.
+// activations [N, K] = dot(x[n], u[inverse[n, k]]) and coefficients [N, K] = weights * gelu(a), of
+// the activations as they are stored. x [N, V], u [*, V], weights [N, K]: one dtype.
 void expert_bag_forward(const Context& context, Tensor coefficients, Tensor activations, Tensor x,
                         Tensor u, Tensor inverse, Tensor weights);
 

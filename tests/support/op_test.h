@@ -7,14 +7,19 @@
 //     INSTANTIATE_TEST_SUITE_P(Devices, MyOp, op_test_devices(), op_test_name);
 //
 // which gives CPU f64, CPU f32 and, where the build and the machine have a GPU, CUDA f32 and bf16.
+//
+// Inputs are other ones in every run. A test that fails says its seed; MEMENGINE_TEST_SEED=<seed>
+// draws the same inputs again.
 #pragma once
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <iostream>
 #include <memory>
 #include <random>
 #include <string>
@@ -46,11 +51,13 @@ inline std::string op_test_name(const testing::TestParamInfo<OpTestDevice>& info
 
 class OpTest : public testing::TestWithParam<OpTestDevice> {
  protected:
-  OpTest() : runtime_(GetParam().device), random_(std::random_device{}()) {
-    const auto seed = random_();
-    RecordProperty("seed", std::to_string(seed));
-    random_.seed(seed);
+  OpTest() : runtime_(GetParam().device), seed_(std::random_device{}()) {
+    if (const char* wanted = std::getenv("MEMENGINE_TEST_SEED")) seed_ = std::stoull(wanted);
+    random_.seed(seed_);
     runtime_.reserve_scratch(std::int64_t{64} << 20);
+  }
+  void TearDown() override {
+    if (HasFailure()) std::cout << "inputs of this test: MEMENGINE_TEST_SEED=" << seed_ << '\n';
   }
 
   Context& context() { return runtime_.context(); }
@@ -197,6 +204,7 @@ class OpTest : public testing::TestWithParam<OpTestDevice> {
     return value;
   }
 
+  std::uint64_t seed_;
   std::deque<std::unique_ptr<Arena>> arenas_;
 };
 
