@@ -123,7 +123,7 @@ struct GeneratorConfig {
   std::optional<std::int64_t> max_prompt_len;
   std::vector<std::string> until;  // stop strings
   // bf16: the fastest, BF16 on a GPU and FP32 on the CPU. fp32: the nearest to the weights' own
-  // numbers, FP32 on a GPU and FP64 on the CPU.
+  // numbers, on a GPU FP32 with sums in double, on the CPU FP64.
   EvalDtype dtype = EvalDtype::bf16;
   bool operator==(const GeneratorConfig&) const = default;
 };
