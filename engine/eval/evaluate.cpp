@@ -45,8 +45,29 @@ void for_each_in_parallel(std::size_t count, const Body& body) {
   if (failure) std::rethrow_exception(failure);
 }
 
-void run_multiple_choice(LanguageModel& model, const EncodeText& encode, EvalTaskResult& result,
-                         const EvalProgress& progress) {
+// Adds the time of its life to `seconds`.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& seconds) : seconds_(seconds) {}
+  ~Stopwatch() {
+    seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  double& seconds_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+// What a task asks of the model, all tokens: of its two lists, that of the task's kind.
+struct TaskRequests {
+  std::vector<LoglikelihoodRequest> choices;  // all choices of all samples, in order
+  std::vector<GenerationRequest> prompts;     // one a sample
+};
+
+std::vector<LoglikelihoodRequest> encode_choices(const EncodeText& encode,
+                                                 const EvalTaskResult& result, int max_length) {
   const Task& task = result.task;
   std::vector<std::vector<LoglikelihoodRequest>> encoded(result.samples.size());
   for_each_in_parallel(encoded.size(), [&](std::size_t i) {
@@ -56,11 +77,36 @@ void run_multiple_choice(LanguageModel& model, const EncodeText& encode, EvalTas
     for (const std::string& choice : document.choices) {
       continuations.push_back(task.target_delimiter + choice);
     }
-    encoded[i] =
-        encode_pairs(encode, sample.context, continuations, model.max_length(), document.where);
+    encoded[i] = encode_pairs(encode, sample.context, continuations, max_length, document.where);
   });
   std::vector<LoglikelihoodRequest> requests;
   for (auto& pairs : encoded) std::move(pairs.begin(), pairs.end(), std::back_inserter(requests));
+  return requests;
+}
+
+std::vector<GenerationRequest> encode_prompts(const EncodeText& encode,
+                                              const EvalTaskResult& result, int max_length) {
+  const Task& task = result.task;
+  std::vector<GenerationRequest> requests(result.samples.size());
+  for_each_in_parallel(requests.size(), [&](std::size_t i) {
+    requests[i] = encode_prompt(encode, result.samples[i].context, task.until, task.max_gen_tokens,
+                                max_length);
+  });
+  return requests;
+}
+
+TaskRequests encode_task(const EncodeText& encode, const EvalTaskResult& result, int max_length) {
+  TaskRequests requests;
+  if (result.task.kind == Task::Kind::multiple_choice)
+    requests.choices = encode_choices(encode, result, max_length);
+  else
+    requests.prompts = encode_prompts(encode, result, max_length);
+  return requests;
+}
+
+void run_multiple_choice(LanguageModel& model, const std::vector<LoglikelihoodRequest>& requests,
+                         EvalTaskResult& result, const EvalProgress& progress) {
+  const Task& task = result.task;
   const std::vector<Loglikelihood> answers = model.loglikelihoods(requests, progress);
   check_count(answers.size(), requests.size());
 
@@ -79,14 +125,9 @@ void run_multiple_choice(LanguageModel& model, const EncodeText& encode, EvalTas
   }
 }
 
-void run_generation(LanguageModel& model, const EncodeText& encode, EvalTaskResult& result,
-                    const EvalProgress& progress) {
+void run_generation(LanguageModel& model, const std::vector<GenerationRequest>& requests,
+                    EvalTaskResult& result, const EvalProgress& progress) {
   const Task& task = result.task;
-  std::vector<GenerationRequest> requests(result.samples.size());
-  for_each_in_parallel(requests.size(), [&](std::size_t i) {
-    requests[i] = encode_prompt(encode, result.samples[i].context, task.until, task.max_gen_tokens,
-                                model.max_length());
-  });
   const std::vector<std::string> texts = model.generate(requests, progress);
   check_count(texts.size(), requests.size());
   for (std::size_t i = 0; i < texts.size(); ++i) {
@@ -126,19 +167,24 @@ std::vector<EvalTaskResult> evaluate(LanguageModel& model, const EncodeText& enc
       result.samples[i].context = std::move(contexts[i]);
     }
   }
+  // Every item of every task is read before the first is scored: what is wrong with one shows at
+  // once, not after an hour of another task.
+  std::vector<TaskRequests> requests;
   for (EvalTaskResult& result : results) {
-    const auto start = std::chrono::steady_clock::now();
+    const Stopwatch watch(result.seconds);
+    requests.push_back(encode_task(encode, result, model.max_length()));
+  }
+  for (std::size_t t = 0; t < results.size(); ++t) {
+    EvalTaskResult& result = results[t];
+    const Stopwatch watch(result.seconds);
     const EvalProgress task_progress = [&](std::size_t done, std::size_t total) {
       if (progress) progress(result.task.name, done, total);
     };
-    if (result.task.kind == Task::Kind::multiple_choice) {
-      run_multiple_choice(model, encode, result, task_progress);
-    } else {
-      run_generation(model, encode, result, task_progress);
-    }
+    if (result.task.kind == Task::Kind::multiple_choice)
+      run_multiple_choice(model, requests[t].choices, result, task_progress);
+    else
+      run_generation(model, requests[t].prompts, result, task_progress);
     aggregate(result);
-    result.seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
   return results;
 }

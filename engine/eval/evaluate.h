@@ -48,15 +48,16 @@ struct EvalTaskResult {
   int num_fewshot = 0;
   std::vector<EvalSample> samples;
   std::vector<EvalMetric> metrics;
-  double seconds = 0;
+  double seconds = 0;  // from items to scores
 };
 
 // Which task is running, and how many of its requests are done.
 using EvalTaskProgress =
     std::function<void(const std::string& task, std::size_t done, std::size_t total)>;
 
-// Runs every task. All files are read and checked before the model is first asked. Input errors as
-// in task.h and requests.h; a model that answers with a wrong number of results is an internal one.
+// Runs every task. All files are read and checked, and all items tokenized, before the model is
+// first asked. Input errors as in task.h and requests.h; a model that answers with a wrong number
+// of results is an internal one.
 std::vector<EvalTaskResult> evaluate(LanguageModel& model, const EncodeText& encode,
                                      const EvalOptions& options,
                                      const EvalTaskProgress& progress = {});

@@ -229,6 +229,25 @@ TEST_F(EvalFolder, LimitsAndErrors) {
   EXPECT_EQ(evaluate(small, encode_bytes, options)[0].samples.size(), 19U);
 }
 
+TEST_F(EvalFolder, ABadItemOfTheLastTaskShowsBeforeTheFirstIsScored) {
+  write("nq_open/validation.jsonl", R"({"question":"who","answer":["a"]})"
+                                    "\n");
+  write("piqa/validation.jsonl", R"({"goal":"g","sol1":")" + std::string(300, 'x') +
+                                     R"(","sol2":"b","label":0})"
+                                     "\n");
+  KnownModel model(256);
+  model.completion = [](const std::string&) { return "a"; };
+  EvalOptions options;
+  options.tasks = {{"nq_open", 0}, {"piqa", 0}};
+  options.data_root = root_;
+  options.max_gen_tokens = 5;
+  EXPECT_THROW(evaluate(model, encode_bytes, options), Error);
+  EXPECT_TRUE(model.prompts.empty());
+  options.tasks = {{"nq_open", 0}};
+  evaluate(model, encode_bytes, options);
+  EXPECT_EQ(model.prompts.size(), 1U);
+}
+
 TEST_F(EvalFolder, RecallCountsExactAnswers) {
   write("questions.jsonl",
         R"({"prompt":"Anya was born in","answer":" Princeton","attribute":"birth_city"})"
