@@ -6,7 +6,7 @@
 #include <cstdio>
 
 #include "cli/command.h"
-#include "engine/runtime/runtime.h"
+#include "kernels/runtime/runtime.h"
 
 namespace memengine {
 namespace {

@@ -8,9 +8,9 @@
 
 #include "cli/command.h"
 #include "cli/terminal.h"
-#include "engine/demo.h"
-#include "engine/run_files.h"
-#include "engine/runtime/error.h"
+#include "engine/demo/demo.h"
+#include "engine/run/run_files.h"
+#include "kernels/runtime/error.h"
 
 namespace memengine {
 namespace {

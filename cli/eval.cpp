@@ -8,9 +8,9 @@
 
 #include "cli/command.h"
 #include "cli/terminal.h"
-#include "engine/evaluation.h"
-#include "engine/run_files.h"
-#include "engine/runtime/runtime.h"
+#include "engine/evaluation/evaluation.h"
+#include "engine/run/run_files.h"
+#include "kernels/runtime/runtime.h"
 
 namespace memengine {
 namespace {

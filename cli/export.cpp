@@ -5,8 +5,8 @@
 #include <string>
 
 #include "cli/command.h"
-#include "engine/export.h"
-#include "engine/memory_plan.h"
+#include "engine/config/memory_plan.h"
+#include "engine/model_files/export.h"
 
 namespace memengine {
 

@@ -13,9 +13,9 @@
 
 #include "cli/command.h"
 #include "cli/terminal.h"
-#include "engine/generator.h"
-#include "engine/runtime/runtime.h"
-#include "io/utf8.h"
+#include "engine/inference/generator.h"
+#include "io/text/utf8.h"
+#include "kernels/runtime/runtime.h"
 
 namespace memengine {
 namespace {

@@ -2,9 +2,9 @@
 #include "cli/inspect.h"
 
 #include "cli/command.h"
-#include "engine/config.h"
-#include "engine/runtime/error.h"
-#include "io/checkpoint.h"
+#include "engine/config/config.h"
+#include "io/checkpoints/checkpoint.h"
+#include "kernels/runtime/error.h"
 
 namespace memengine {
 namespace {

@@ -6,10 +6,10 @@
 
 #include "cli/inspect.h"
 #include "cli/terminal.h"
-#include "engine/memory_plan.h"
-#include "engine/runtime/error.h"
-#include "io/checkpoint.h"
-#include "io/safetensors.h"
+#include "engine/config/memory_plan.h"
+#include "io/checkpoints/checkpoint.h"
+#include "io/checkpoints/safetensors.h"
+#include "kernels/runtime/error.h"
 
 namespace memengine {
 namespace {

@@ -3,12 +3,12 @@
 
 #include "cli/inspect.h"
 #include "cli/terminal.h"
-#include "engine/config.h"
-#include "engine/plan_advice.h"
-#include "engine/run_data.h"
-#include "engine/run_files.h"
-#include "engine/runtime/error.h"
-#include "engine/training_model.h"
+#include "engine/config/config.h"
+#include "engine/run/run_data.h"
+#include "engine/run/run_files.h"
+#include "engine/training/plan_advice.h"
+#include "engine/training/training_model.h"
+#include "kernels/runtime/error.h"
 
 namespace memengine {
 namespace {

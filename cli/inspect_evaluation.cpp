@@ -3,9 +3,9 @@
 
 #include "cli/inspect.h"
 #include "cli/terminal.h"
-#include "engine/evaluation.h"
-#include "engine/run_files.h"
-#include "engine/runtime/error.h"
+#include "engine/evaluation/evaluation.h"
+#include "engine/run/run_files.h"
+#include "kernels/runtime/error.h"
 
 namespace memengine {
 namespace {

@@ -5,10 +5,10 @@
 
 #include "cli/inspect.h"
 #include "cli/terminal.h"
-#include "engine/runtime/error.h"
-#include "io/shard.h"
-#include "io/shard_summary.h"
-#include "io/tokenizer.h"
+#include "io/shards/shard.h"
+#include "io/shards/shard_summary.h"
+#include "io/tokenizers/tokenizer.h"
+#include "kernels/runtime/error.h"
 
 namespace memengine {
 namespace {

@@ -11,9 +11,9 @@
 
 #include "cli/command.h"
 #include "cli/terminal.h"
-#include "engine/bad_numbers.h"
-#include "engine/runtime/error.h"
-#include "io/yaml_values.h"
+#include "engine/training/bad_numbers.h"
+#include "io/config/yaml_values.h"
+#include "kernels/runtime/error.h"
 
 namespace {
 

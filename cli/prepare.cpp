@@ -4,7 +4,7 @@
 //
 //   DIR/tokenizer.model                  a copy of the tokenizer (not for bytes)
 //   DIR/<source>/{train,val}_000000.bin  shards, each with a .json beside it
-#include "io/prepare.h"
+#include "io/prepare/prepare.h"
 
 #include <fmt/core.h>
 
@@ -14,12 +14,12 @@
 
 #include "cli/command.h"
 #include "cli/terminal.h"
-#include "engine/memory_plan.h"
-#include "engine/run_files.h"
-#include "engine/runtime/error.h"
-#include "io/file.h"
-#include "io/sentencepiece_trainer.h"
-#include "io/shard.h"
+#include "engine/config/memory_plan.h"
+#include "engine/run/run_files.h"
+#include "io/files/file.h"
+#include "io/shards/shard.h"
+#include "io/tokenizers/sentencepiece/sentencepiece_trainer.h"
+#include "kernels/runtime/error.h"
 
 namespace memengine {
 namespace {

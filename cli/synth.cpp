@@ -1,7 +1,7 @@
 // memengine synth --people N --out DIR
 //
-// Writes the synthetic biographies and their recall questions (io/biographies.h), and on request a
-// tokenizer made for them.
+// Writes the synthetic biographies and their recall questions (io/synthetic/biographies.h), and on
+// request a tokenizer made for them.
 #include <fmt/core.h>
 
 #include <filesystem>
@@ -10,10 +10,10 @@
 
 #include "cli/command.h"
 #include "cli/terminal.h"
-#include "engine/memory_plan.h"
-#include "engine/runtime/error.h"
-#include "io/biographies.h"
-#include "io/sentencepiece_trainer.h"
+#include "engine/config/memory_plan.h"
+#include "io/synthetic/biographies.h"
+#include "io/tokenizers/sentencepiece/sentencepiece_trainer.h"
+#include "kernels/runtime/error.h"
 
 namespace memengine {
 namespace {

@@ -8,7 +8,7 @@
 #include <atomic>
 #include <csignal>
 
-#include "io/utf8.h"
+#include "io/text/utf8.h"
 
 namespace memengine {
 namespace {

@@ -5,9 +5,9 @@
 
 #include "cli/command.h"
 #include "cli/terminal.h"
-#include "engine/run_files.h"
-#include "engine/runtime/error.h"
-#include "engine/trainer.h"
+#include "engine/run/run_files.h"
+#include "engine/training/trainer.h"
+#include "kernels/runtime/error.h"
 
 namespace memengine {
 namespace {

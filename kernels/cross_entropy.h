@@ -4,7 +4,7 @@
 // and never twice: the same memory holds a chunk's logits, then their gradient.
 #pragma once
 
-#include "engine/runtime/context.h"
+#include "kernels/runtime/context.h"
 
 namespace memengine {
 

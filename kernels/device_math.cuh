@@ -13,11 +13,11 @@
 #include <cstdint>
 #include <initializer_list>
 
-#include "engine/runtime/bfloat16.h"
-#include "engine/runtime/context.h"
-#include "engine/runtime/cuda_check.h"
-#include "engine/runtime/error.h"
-#include "engine/runtime/tensor.h"
+#include "kernels/runtime/bfloat16.h"
+#include "kernels/runtime/context.h"
+#include "kernels/runtime/cuda_check.h"
+#include "kernels/runtime/error.h"
+#include "kernels/runtime/tensor.h"
 
 namespace memengine::cuda {
 

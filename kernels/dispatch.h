@@ -15,9 +15,9 @@
 //     namespace cuda { decltype(memengine::scale) scale; }
 #pragma once
 
-#include "engine/runtime/context.h"
-#include "engine/runtime/error.h"
-#include "engine/runtime/tensor.h"
+#include "kernels/runtime/context.h"
+#include "kernels/runtime/error.h"
+#include "kernels/runtime/tensor.h"
 
 // Returns from the enclosing op after `call` when the context is a CUDA one. Builds without CUDA
 // keep no reference to the twin.

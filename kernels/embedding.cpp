@@ -6,8 +6,8 @@
 
 #include <algorithm>
 
-#include "kernels/cpu_gemm.h"
 #include "kernels/dispatch.h"
+#include "kernels/linear/cpu_gemm.h"
 
 namespace memengine {
 

@@ -1,7 +1,7 @@
 // Token embedding: a row of the weight a token.
 #pragma once
 
-#include "engine/runtime/context.h"
+#include "kernels/runtime/context.h"
 
 namespace memengine {
 

@@ -1,7 +1,7 @@
 // Sums over whole tensors, in a fixed order: losses, gradient norms.
 #pragma once
 
-#include "engine/runtime/context.h"
+#include "kernels/runtime/context.h"
 
 namespace memengine {
 

@@ -5,7 +5,7 @@
 // transformers are: a model must be run with the angles it was trained with.
 #pragma once
 
-#include "engine/runtime/context.h"
+#include "kernels/runtime/context.h"
 
 namespace memengine {
 

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "kernels/linear.h"
+#include "kernels/linear/linear.h"
 #include "kernels/rope.h"
 #include "model/initial_std.h"
 

@@ -6,9 +6,9 @@
 
 #include <cstdint>
 
-#include "engine/runtime/arena.h"
-#include "engine/runtime/context.h"
-#include "kernels/attention.h"
+#include "kernels/attention/attention.h"
+#include "kernels/runtime/context.h"
+#include "kernels/runtime/memory/arena.h"
 #include "model/model_config.h"
 #include "model/parameter.h"
 
@@ -17,11 +17,12 @@ namespace memengine {
 // Where the tokens of a batch stand; the same for all layers.
 struct TokenLayout {
   Tensor positions;      // [N] i32, for the rotary embedding
-  Tensor first_visible;  // [B, T] i32 (kernels/attention.h), or empty
-  Tensor hidden;         // [B, T, 2] i32 (kernels/attention.h), or empty; not in training
+  Tensor first_visible;  // [B, T] i32 (kernels/attention/attention.h), or empty
+  Tensor hidden;         // [B, T, 2] i32 (kernels/attention/attention.h), or empty; not in training
 };
 
-// Decoding: which row of the caches a token belongs to (kernels/attention.h, attention_cached).
+// Decoding: which row of the caches a token belongs to (kernels/attention/attention.h,
+// attention_cached).
 struct CacheLayout {
   Tensor sequences;  // [S] i32
   Tensor positions;  // [S] i32

@@ -8,8 +8,8 @@
 #include <cmath>
 #include <string>
 
-#include "kernels/linear.h"
-#include "kernels/swiglu.h"
+#include "kernels/linear/linear.h"
+#include "kernels/pointwise/swiglu.h"
 #include "model/initial_std.h"
 
 namespace memengine {

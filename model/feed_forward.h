@@ -7,8 +7,8 @@
 
 #include <cstdint>
 
-#include "engine/runtime/arena.h"
-#include "engine/runtime/context.h"
+#include "kernels/runtime/context.h"
+#include "kernels/runtime/memory/arena.h"
 #include "model/model_config.h"
 #include "model/parameter.h"
 

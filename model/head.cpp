@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "kernels/cross_entropy.h"
-#include "kernels/linear.h"
+#include "kernels/linear/linear.h"
 #include "model/initial_std.h"
 
 namespace memengine {

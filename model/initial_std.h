@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include "engine/runtime/error.h"
+#include "kernels/runtime/error.h"
 #include "model/model_config.h"
 
 namespace memengine {

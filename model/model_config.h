@@ -1,8 +1,9 @@
 // The shape of a model: what the `model` section of a config says, as plain data.
 //
 // Field names and defaults are the reference's (Meta Lingua's transformer with product-key memory);
-// engine/config.cpp binds them to YAML and validates them. The helpers below turn what a user may
-// leave out (head sizes, hidden size, value size) into numbers; they expect a validated config.
+// engine/config/config.cpp binds them to YAML and validates them. The helpers below turn what a
+// user may leave out (head sizes, hidden size, value size) into numbers; they expect a validated
+// config.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +15,7 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/runtime/error.h"
+#include "kernels/runtime/error.h"
 
 namespace memengine {
 
@@ -65,8 +66,9 @@ struct ProductKeyConfig {
   ValueOptimizer value_optimizer = ValueOptimizer::sparse_adam;
   MomentDtype value_moments = MomentDtype::fp32;
   GatherPath gather_path = GatherPath::automatic;
-  // GPU memory for rows of host tables that stay there between updates (kernels/staged_rows.h);
-  // null: on a GPU a quarter of what the model takes without it, at least 640 MiB.
+  // GPU memory for rows of host tables that stay there between updates
+  // (kernels/table/staged_rows/staged_rows.h); null: on a GPU a quarter of what the model takes
+  // without it, at least 640 MiB.
   std::optional<double> staging_gib;
 
   std::int64_t rows() const { return mem_n_keys * mem_n_keys; }

@@ -7,9 +7,9 @@
 #include <cmath>
 #include <utility>
 
-#include "engine/runtime/philox.h"
-#include "engine/runtime/runtime.h"
-#include "kernels/elementwise.h"
+#include "kernels/pointwise/elementwise.h"
+#include "kernels/runtime/philox.h"
+#include "kernels/runtime/runtime.h"
 
 namespace memengine {
 namespace {

@@ -16,8 +16,8 @@
 #include <string>
 #include <vector>
 
-#include "engine/runtime/arena.h"
-#include "engine/runtime/context.h"
+#include "kernels/runtime/context.h"
+#include "kernels/runtime/memory/arena.h"
 
 namespace memengine {
 

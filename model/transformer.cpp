@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "engine/runtime/runtime.h"
 #include "kernels/embedding.h"
-#include "kernels/linear.h"
-#include "kernels/rms_norm.h"
+#include "kernels/linear/linear.h"
+#include "kernels/norm/rms_norm.h"
+#include "kernels/runtime/runtime.h"
 #include "model/initial_std.h"
 
 namespace memengine {

@@ -14,12 +14,12 @@
 #include <memory>
 #include <vector>
 
-#include "engine/runtime/arena.h"
+#include "kernels/runtime/memory/arena.h"
 #include "model/attention.h"
 #include "model/feed_forward.h"
 #include "model/head.h"
-#include "model/memory_bank.h"
-#include "model/memory_layer.h"
+#include "model/memory/memory_bank.h"
+#include "model/memory/memory_layer.h"
 #include "model/model_config.h"
 #include "model/parameter.h"
 

@@ -4,7 +4,7 @@
 // weights and moments are FP32 whatever the compute dtype.
 #pragma once
 
-#include "engine/runtime/context.h"
+#include "kernels/runtime/context.h"
 #include "optim/schedule.h"
 
 namespace memengine {

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 
-#include "engine/runtime/communicator.h"
-#include "engine/runtime/runtime.h"
 #include "kernels/reduce.h"
+#include "kernels/runtime/communicator.h"
+#include "kernels/runtime/runtime.h"
 
 namespace memengine {
 

@@ -10,7 +10,7 @@
 #include <span>
 #include <vector>
 
-#include "engine/runtime/arena.h"
+#include "kernels/runtime/memory/arena.h"
 #include "optim/optim_config.h"
 #include "optim/schedule.h"
 #include "optim/sparse_adam.h"

@@ -15,7 +15,7 @@
 #include <cmath>
 #include <numbers>
 
-#include "engine/runtime/error.h"
+#include "kernels/runtime/error.h"
 
 namespace memengine {
 

@@ -6,7 +6,7 @@
 // The grid is persistent over the rows; which team gets a row does not change the result.
 #include "optim/sparse_adam.h"
 
-#include "kernels/table_grid.cuh"
+#include "kernels/table/table_grid.cuh"
 #include "optim/stochastic_rounding.h"
 
 namespace memengine::cuda {

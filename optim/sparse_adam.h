@@ -7,8 +7,8 @@
 // that it equals decaying every row at every step.
 #pragma once
 
-#include "kernels/staged_rows.h"
-#include "kernels/value_rows.h"
+#include "kernels/table/staged_rows/staged_rows.h"
+#include "kernels/table/value_rows.h"
 #include "optim/adamw.h"
 
 namespace memengine {
@@ -22,8 +22,9 @@ namespace memengine {
 // last_step was 0. A NaN scale leaves all as it is. hyperparameters.weight_decay is not used: the
 // decay is in state.log_decay.
 //
-// Rows that exchange_rows() has brought into `staged` for this list (kernels/staged_rows.h) are
-// updated there and not in the table, with the same result. No capacity: all in the table.
+// Rows that exchange_rows() has brought into `staged` for this list
+// (kernels/table/staged_rows/staged_rows.h) are updated there and not in the table, with the same
+// result. No capacity: all in the table.
 void sparse_adam(const Context& context, const ValueRows& table, const StagedRows& staged,
                  const UniqueRows& unique, Tensor row_gradients, Tensor rows_ever_used,
                  const UpdateState& state, const AdamHyperparameters& hyperparameters,

@@ -9,8 +9,8 @@
 #include <bit>
 #include <cstdint>
 
-#include "engine/runtime/bfloat16.h"
-#include "engine/runtime/philox.h"
+#include "kernels/runtime/bfloat16.h"
+#include "kernels/runtime/philox.h"
 
 namespace memengine {
 

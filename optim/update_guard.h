@@ -11,8 +11,8 @@
 // One small kernel a step; the host reads the state when it likes to.
 #pragma once
 
-#include "engine/runtime/arena.h"
-#include "engine/runtime/context.h"
+#include "kernels/runtime/context.h"
+#include "kernels/runtime/memory/arena.h"
 #include "optim/adamw.h"
 #include "optim/optim_config.h"
 

@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "engine/runtime/bfloat16.h"
+#include "kernels/runtime/bfloat16.h"
 #include "optim/update_guard.h"
 
 namespace memengine {

@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "engine/runtime/error.h"
+#include "kernels/runtime/error.h"
 
 namespace memengine {
 

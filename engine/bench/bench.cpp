@@ -6,7 +6,7 @@
 #include <fstream>
 
 #include "engine/bench/ceilings.h"
-#include "engine/bench/ops.h"
+#include "engine/bench/ops/ops.h"
 #include "engine/bench/report.h"
 #include "engine/bench/steps.h"
 

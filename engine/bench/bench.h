@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "engine/bench/results.h"
-#include "engine/runtime/context.h"
+#include "kernels/runtime/context.h"
 
 namespace memengine::bench {
 

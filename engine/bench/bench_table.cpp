@@ -1,4 +1,4 @@
-// Allocates as model/value_table.cpp does, but for itself alone.
+// Allocates as model/memory/value_table.cpp does, but for itself alone.
 #include "engine/bench/bench_table.h"
 
 namespace memengine::bench {

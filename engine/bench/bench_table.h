@@ -1,9 +1,9 @@
 // A value table to measure on, where the config wants it: in device memory or in host memory.
 #pragma once
 
-#include "engine/bench/workbench.h"
-#include "engine/runtime/device_memory.h"
-#include "kernels/value_rows.h"
+#include "engine/bench/ops/workbench.h"
+#include "kernels/runtime/memory/device_memory.h"
+#include "kernels/table/value_rows.h"
 #include "model/model_config.h"
 
 namespace memengine::bench {

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "engine/config.h"
-#include "engine/runtime/context.h"
+#include "engine/config/config.h"
+#include "kernels/runtime/context.h"
 
 namespace memengine::bench {
 

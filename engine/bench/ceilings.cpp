@@ -3,10 +3,10 @@
 
 #include <algorithm>
 
-#include "engine/bench/workbench.h"
-#include "engine/runtime/device_memory.h"
-#include "engine/runtime/step_graph.h"
-#include "kernels/linear.h"
+#include "engine/bench/ops/workbench.h"
+#include "kernels/linear/linear.h"
+#include "kernels/runtime/memory/device_memory.h"
+#include "kernels/runtime/step_graph.h"
 
 namespace memengine::bench {
 namespace {

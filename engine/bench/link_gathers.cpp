@@ -3,10 +3,10 @@
 #include <algorithm>
 
 #include "engine/bench/ceilings.h"
-#include "engine/bench/workbench.h"
-#include "engine/runtime/device_memory.h"
-#include "kernels/host_gather.h"
-#include "kernels/value_rows.h"
+#include "engine/bench/ops/workbench.h"
+#include "kernels/runtime/memory/device_memory.h"
+#include "kernels/table/host_gather/host_gather.h"
+#include "kernels/table/value_rows.h"
 
 namespace memengine::bench {
 namespace {

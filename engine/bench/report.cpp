@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "engine/memory_plan.h"
+#include "engine/config/memory_plan.h"
 
 namespace memengine::bench {
 namespace {

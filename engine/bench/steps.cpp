@@ -6,7 +6,7 @@
 
 #include "engine/bench/timing.h"
 #include "engine/bench/training_loop.h"
-#include "engine/usage.h"
+#include "engine/training/usage.h"
 
 namespace memengine::bench {
 namespace {

@@ -5,7 +5,7 @@
 #include <chrono>
 #include <cmath>
 
-#include "engine/runtime/step_graph.h"
+#include "kernels/runtime/step_graph.h"
 
 namespace memengine::bench {
 namespace {

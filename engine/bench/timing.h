@@ -11,7 +11,7 @@
 #include <functional>
 #include <vector>
 
-#include "engine/runtime/runtime.h"
+#include "kernels/runtime/runtime.h"
 
 namespace memengine::bench {
 

@@ -5,10 +5,10 @@
 #include <cstddef>
 
 #include "engine/bench/timing.h"
-#include "engine/runtime/device_memory.h"
-#include "engine/runtime/philox.h"
-#include "engine/training_step.h"
-#include "io/loader.h"
+#include "engine/training/training_step.h"
+#include "io/shards/loader.h"
+#include "kernels/runtime/memory/device_memory.h"
+#include "kernels/runtime/philox.h"
 
 namespace memengine::bench {
 namespace {

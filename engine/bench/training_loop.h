@@ -6,12 +6,12 @@
 #include <string>
 #include <vector>
 
-#include "engine/bad_numbers.h"
-#include "engine/batch_buffers.h"
-#include "engine/config.h"
-#include "engine/runtime/runtime.h"
-#include "engine/runtime/step_graph.h"
-#include "engine/training_model.h"
+#include "engine/config/config.h"
+#include "engine/training/bad_numbers.h"
+#include "engine/training/batch_buffers.h"
+#include "engine/training/training_model.h"
+#include "kernels/runtime/runtime.h"
+#include "kernels/runtime/step_graph.h"
 
 namespace memengine::bench {
 

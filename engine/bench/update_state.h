@@ -1,7 +1,7 @@
 // What the optimizers' kernels read beside gradients: a schedule, the step, the clipping factors.
 #pragma once
 
-#include "engine/bench/workbench.h"
+#include "engine/bench/ops/workbench.h"
 #include "optim/adamw.h"
 
 namespace memengine::bench {

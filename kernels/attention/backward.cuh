@@ -17,8 +17,8 @@
 // - query_gradient: a block owns a tile of queries, like the forward pass.
 #pragma once
 
-#include "engine/runtime/cuda_check.h"
 #include "kernels/attention/tiles.cuh"
+#include "kernels/runtime/cuda_check.h"
 
 namespace memengine::cuda {
 namespace backward {

@@ -19,8 +19,8 @@
 // with the most keys start first.
 #pragma once
 
-#include "engine/runtime/cuda_check.h"
 #include "kernels/attention/tiles.cuh"
+#include "kernels/runtime/cuda_check.h"
 
 namespace memengine::cuda {
 namespace forward {

@@ -6,7 +6,7 @@
 
 #include <cuda_runtime.h>
 
-#include "kernels/attention.h"
+#include "kernels/attention/attention.h"
 
 namespace memengine::cuda {
 

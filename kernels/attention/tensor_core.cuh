@@ -17,7 +17,7 @@
 
 #include <cstdint>
 
-#include "engine/runtime/bfloat16.h"
+#include "kernels/runtime/bfloat16.h"
 
 namespace memengine::cuda {
 

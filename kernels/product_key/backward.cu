@@ -11,8 +11,8 @@
 #include <bit>
 #include <cub/device/device_radix_sort.cuh>
 
+#include "kernels/bag/segment_sum.cuh"
 #include "kernels/product_key/problem.cuh"
-#include "kernels/segment_sum.cuh"
 
 namespace memengine::cuda {
 namespace product_key {

@@ -15,7 +15,7 @@
 // of row and column 0 give a bar for the rest. Softmax follows in the same registers.
 #include <array>
 
-#include "kernels/gemm.cuh"
+#include "kernels/linear/gemm.cuh"
 #include "kernels/product_key/best.cuh"
 #include "kernels/product_key/problem.cuh"
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "kernels/device_math.cuh"
-#include "kernels/product_key.h"
+#include "kernels/product_key/product_key.h"
 
 namespace memengine::cuda::product_key {
 

@@ -19,7 +19,7 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/runtime/error.h"
+#include "kernels/runtime/error.h"
 
 // Good and nearly good inputs to start from, and every input that was once a finding.
 std::vector<std::string> fuzz_seeds();

@@ -14,8 +14,8 @@
 #include <string>
 #include <vector>
 
-#include "engine/runtime/error.h"
-#include "io/file.h"
+#include "io/files/file.h"
+#include "kernels/runtime/error.h"
 
 namespace memengine::testing_io {
 

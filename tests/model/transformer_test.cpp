@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/runtime/runtime.h"
+#include "kernels/runtime/runtime.h"
 #include "model/transformer.h"
 
 namespace memengine {

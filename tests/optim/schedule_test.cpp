@@ -6,7 +6,7 @@
 
 #include <cmath>
 
-#include "engine/runtime/error.h"
+#include "kernels/runtime/error.h"
 
 namespace memengine {
 namespace {

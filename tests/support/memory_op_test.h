@@ -7,9 +7,9 @@
 #include <numeric>
 #include <vector>
 
-#include "kernels/deduplicate.h"
-#include "kernels/staged_rows.h"
-#include "kernels/value_rows.h"
+#include "kernels/table/deduplicate.h"
+#include "kernels/table/staged_rows/staged_rows.h"
+#include "kernels/table/value_rows.h"
 #include "tests/support/op_test.h"
 
 namespace memengine {

@@ -25,8 +25,8 @@
 #include <string>
 #include <vector>
 
-#include "engine/runtime/arena.h"
-#include "engine/runtime/runtime.h"
+#include "kernels/runtime/memory/arena.h"
+#include "kernels/runtime/runtime.h"
 
 namespace memengine {
 

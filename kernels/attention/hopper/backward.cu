@@ -25,11 +25,11 @@
 //
 // Floor, D = 64, T = 4096, causal: 5 T^2 D flops a head over 800 TFLOP/s; exponentials (16 a clock)
 // take 0.4 of that.
-#include "engine/runtime/cuda_check.h"
 #include "kernels/attention/hopper/backward_scratch.cuh"
 #include "kernels/attention/hopper/copy_engine.cuh"
 #include "kernels/attention/hopper/hopper.h"
 #include "kernels/attention/hopper/products.cuh"
+#include "kernels/runtime/cuda_check.h"
 
 namespace memengine::cuda::hopper {
 namespace {

@@ -1,8 +1,8 @@
 // Before and after the main kernel of the backward pass; both are bound by memory.
 #include "kernels/attention/hopper/backward_scratch.cuh"
 
-#include "engine/runtime/cuda_check.h"
 #include "kernels/device_math.cuh"
+#include "kernels/runtime/cuda_check.h"
 
 namespace memengine::cuda::hopper {
 namespace {

@@ -12,11 +12,11 @@
 //
 // Floor, D = 64, T = 4096, causal: the matrix products (2 T^2 D flops a head over 800 TFLOP/s) and
 // the exponentials (16 a clock and multiprocessor) take the same time here.
-#include "engine/runtime/cuda_check.h"
 #include "kernels/attention/hopper/copy_engine.cuh"
 #include "kernels/attention/hopper/hopper.h"
 #include "kernels/attention/hopper/products.cuh"
 #include "kernels/device_math.cuh"
+#include "kernels/runtime/cuda_check.h"
 
 namespace memengine::cuda::hopper {
 namespace {

@@ -1,7 +1,7 @@
 // Tells the copy engine how a tensor lies in memory. The encoder is the driver's, fetched at run
 // time, so that the program also starts on machines without one.
-#include "engine/runtime/cuda_check.h"
 #include "kernels/attention/hopper/hopper.h"
+#include "kernels/runtime/cuda_check.h"
 
 namespace memengine::cuda::hopper {
 namespace {

@@ -1,6 +1,6 @@
 // The config reader under the whole schema: YAML from a stranger becomes a config or one line of
 // refusal, and a config that was accepted reads back equal.
-#include "engine/config.h"
+#include "engine/config/config.h"
 #include "tests/fuzz/fuzz_target.h"
 
 std::vector<std::string> fuzz_seeds() {

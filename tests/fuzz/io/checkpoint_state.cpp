@@ -1,6 +1,6 @@
 // state.json of a checkpoint. An input is read as it is, and once more with a checksum that agrees,
 // since a fuzzer cannot guess it: what a stranger can seal must not harm either.
-#include "io/checkpoint_state.h"
+#include "io/checkpoints/checkpoint_state.h"
 
 #include <nlohmann/json.hpp>
 

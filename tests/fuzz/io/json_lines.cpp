@@ -1,9 +1,9 @@
 // The reader of one field of one JSON line.
-#include "io/json_lines.h"
+#include "io/text/json_lines.h"
 
 #include <nlohmann/json.hpp>
 
-#include "io/utf8.h"
+#include "io/text/utf8.h"
 #include "tests/fuzz/fuzz_target.h"
 
 std::vector<std::string> fuzz_seeds() {

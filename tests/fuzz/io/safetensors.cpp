@@ -1,5 +1,5 @@
 // The header of a safetensors file: what is accepted tiles the file's data exactly.
-#include "io/safetensors.h"
+#include "io/checkpoints/safetensors.h"
 
 #include "tests/fuzz/fuzz_target.h"
 

@@ -1,6 +1,6 @@
 // SentencePiece models: serialized protocol buffers from strangers, through the library and through
 // our own reader, then encoding and decoding with what was accepted.
-#include "io/sentencepiece.h"
+#include "io/tokenizers/sentencepiece/sentencepiece.h"
 
 #include "tests/fuzz/fuzz_target.h"
 

@@ -1,11 +1,11 @@
 // The shard reader: the first two bytes say how long the sidecar at the end is (0: none).
-#include "io/shard.h"
+#include "io/shards/shard.h"
 
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
 
-#include "io/shard_summary.h"
+#include "io/shards/shard_summary.h"
 #include "tests/fuzz/fuzz_target.h"
 #include "tests/io/temporary_folder.h"
 

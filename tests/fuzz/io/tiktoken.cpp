@@ -2,7 +2,7 @@
 //
 // A rank file must hold all 256 bytes, which mutations seldom leave whole: when the input starts
 // with 'r' the rest follows 256 good lines.
-#include "io/tiktoken.h"
+#include "io/tokenizers/tiktoken/tiktoken.h"
 
 #include "tests/fuzz/fuzz_target.h"
 

@@ -1,7 +1,7 @@
 // The split pattern: whatever the text, its pieces are the text.
-#include "io/tiktoken_split.h"
+#include "io/tokenizers/tiktoken/tiktoken_split.h"
 
-#include "io/utf8.h"
+#include "io/text/utf8.h"
 #include "tests/fuzz/fuzz_target.h"
 
 std::vector<std::string> fuzz_seeds() {

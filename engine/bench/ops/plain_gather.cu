@@ -1,0 +1,49 @@
+// A bare gather of rows, to find out what the link gives to anyone.
+#include "engine/bench/ceilings.h"
+#include "kernels/runtime/cuda_check.h"
+
+namespace memengine::bench::cuda {
+namespace {
+
+constexpr int threads = 256;
+constexpr int in_flight = 4;  // independent loads of a thread
+constexpr std::int64_t most_blocks = 4096;
+
+__global__ void __launch_bounds__(threads)
+    gather_kernel(uint4* __restrict__ out, const uint4* __restrict__ table,
+                  const std::int32_t* __restrict__ rows, std::int64_t count,
+                  std::int64_t row_chunks) {
+  const std::int64_t chunks = count * row_chunks;
+  const std::int64_t stride = std::int64_t{gridDim.x} * threads;
+  for (std::int64_t first = std::int64_t{blockIdx.x} * threads + threadIdx.x; first < chunks;
+       first += in_flight * stride) {
+    uint4 part[in_flight];
+#pragma unroll
+    for (int i = 0; i < in_flight; ++i) {
+      const std::int64_t chunk = first + i * stride;
+      if (chunk >= chunks) continue;
+      part[i] = table[rows[chunk / row_chunks] * row_chunks + chunk % row_chunks];
+    }
+#pragma unroll
+    for (int i = 0; i < in_flight; ++i) {
+      const std::int64_t chunk = first + i * stride;
+      if (chunk < chunks) out[chunk] = part[i];
+    }
+  }
+}
+
+}  // namespace
+
+void plain_gather(const Context& context, void* out, const void* table, const std::int32_t* rows,
+                  std::int64_t count, std::int64_t row_bytes) {
+  if (count == 0) return;
+  const std::int64_t row_chunks = row_bytes / 16;
+  const std::int64_t wanted =
+      (count * row_chunks + threads * in_flight - 1) / (threads * in_flight);
+  const auto blocks = static_cast<unsigned>(wanted < most_blocks ? wanted : most_blocks);
+  gather_kernel<<<blocks, threads, 0, context.stream>>>(
+      static_cast<uint4*>(out), static_cast<const uint4*>(table), rows, count, row_chunks);
+  MEMENGINE_LAUNCH_CHECK("plain_gather");
+}
+
+}  // namespace memengine::bench::cuda

@@ -1,0 +1,192 @@
+// Running evaluation tasks: prompts, requests, the model, scores.
+#include "engine/evaluation/evaluate.h"
+
+#include <chrono>
+#include <cmath>
+#include <exception>
+#include <iterator>
+
+#include "engine/evaluation/python/python_text.h"
+#include "engine/evaluation/scoring.h"
+#include "kernels/runtime/error.h"
+
+namespace memengine {
+namespace {
+
+std::size_t document_count(const Task& task, double limit) {
+  const std::size_t all = task.documents.size();
+  if (limit < 0 || std::isnan(limit)) fail_input("limit must not be negative");
+  if (limit == 0 || limit >= static_cast<double>(all)) return all;
+  if (limit >= 1) return static_cast<std::size_t>(limit);
+  return static_cast<std::size_t>(std::ceil(static_cast<double>(all) * limit));
+}
+
+void check_count(std::size_t results, std::size_t requests) {
+  if (results != requests) {
+    fail_internal("the model answered {} of {} requests", results, requests);
+  }
+}
+
+// Calls body(i) for all i < count, from many threads, and then throws what the first failing i in
+// order threw.
+template <typename Body>
+void for_each_in_parallel(std::size_t count, const Body& body) {
+  std::exception_ptr failure;
+  std::size_t failed = count;
+#pragma omp parallel for schedule(dynamic, 8)
+  for (std::size_t i = 0; i < count; ++i) {
+    try {
+      body(i);
+    } catch (...) {
+#pragma omp critical(evaluation_failure)
+      if (i < failed) failed = i, failure = std::current_exception();
+    }
+  }
+  if (failure) std::rethrow_exception(failure);
+}
+
+// Adds the time of its life to `seconds`.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& seconds) : seconds_(seconds) {}
+  ~Stopwatch() {
+    seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  double& seconds_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+// What a task asks of the model, all tokens: of its two lists, that of the task's kind.
+struct TaskRequests {
+  std::vector<LoglikelihoodRequest> choices;  // all choices of all samples, in order
+  std::vector<GenerationRequest> prompts;     // one a sample
+};
+
+std::vector<LoglikelihoodRequest> encode_choices(const EncodeText& encode,
+                                                 const EvalTaskResult& result, int max_length) {
+  const Task& task = result.task;
+  std::vector<std::vector<LoglikelihoodRequest>> encoded(result.samples.size());
+  for_each_in_parallel(encoded.size(), [&](std::size_t i) {
+    const EvalSample& sample = result.samples[i];
+    const Document& document = task.documents[sample.document];
+    std::vector<std::string> continuations;
+    for (const std::string& choice : document.choices) {
+      continuations.push_back(task.target_delimiter + choice);
+    }
+    encoded[i] = encode_pairs(encode, sample.context, continuations, max_length, document.where);
+  });
+  std::vector<LoglikelihoodRequest> requests;
+  for (auto& pairs : encoded) std::move(pairs.begin(), pairs.end(), std::back_inserter(requests));
+  return requests;
+}
+
+std::vector<GenerationRequest> encode_prompts(const EncodeText& encode,
+                                              const EvalTaskResult& result, int max_length) {
+  const Task& task = result.task;
+  std::vector<GenerationRequest> requests(result.samples.size());
+  for_each_in_parallel(requests.size(), [&](std::size_t i) {
+    requests[i] = encode_prompt(encode, result.samples[i].context, task.until, task.max_gen_tokens,
+                                max_length);
+  });
+  return requests;
+}
+
+TaskRequests encode_task(const EncodeText& encode, const EvalTaskResult& result, int max_length) {
+  TaskRequests requests;
+  if (result.task.kind == Task::Kind::multiple_choice)
+    requests.choices = encode_choices(encode, result, max_length);
+  else
+    requests.prompts = encode_prompts(encode, result, max_length);
+  return requests;
+}
+
+void run_multiple_choice(LanguageModel& model, const std::vector<LoglikelihoodRequest>& requests,
+                         EvalTaskResult& result, const EvalProgress& progress) {
+  const Task& task = result.task;
+  const std::vector<Loglikelihood> answers = model.loglikelihoods(requests, progress);
+  check_count(answers.size(), requests.size());
+
+  std::size_t at = 0;
+  std::vector<double> sums;
+  for (EvalSample& sample : result.samples) {
+    const Document& document = task.documents[sample.document];
+    sums.clear();
+    for (std::size_t i = 0; i < document.choices.size(); ++i, ++at) {
+      sample.loglikelihoods.push_back(answers[at]);
+      sums.push_back(answers[at].sum);
+    }
+    sample.scores = {
+        predicted_choice(sums) == document.gold ? 1.0 : 0.0,
+        predicted_choice_normalized(sums, document.choices) == document.gold ? 1.0 : 0.0};
+  }
+}
+
+void run_generation(LanguageModel& model, const std::vector<GenerationRequest>& requests,
+                    EvalTaskResult& result, const EvalProgress& progress) {
+  const Task& task = result.task;
+  const std::vector<std::string> texts = model.generate(requests, progress);
+  check_count(texts.size(), requests.size());
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    EvalSample& sample = result.samples[i];
+    sample.generated = cut_at_stop_strings(texts[i], task.until);
+    sample.answer = python_strip(sample.generated);
+    const Document& document = task.documents[sample.document];
+    sample.scores = {exact_match(sample.answer, document.answers) ? 1.0 : 0.0};
+  }
+}
+
+void aggregate(EvalTaskResult& result) {
+  std::vector<double> values(result.samples.size());
+  for (std::size_t m = 0; m < result.task.metrics.size(); ++m) {
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = result.samples[i].scores[m];
+    result.metrics.push_back({result.task.metrics[m], mean(values), standard_error(values)});
+  }
+}
+
+}  // namespace
+
+std::vector<EvalTaskResult> evaluate(LanguageModel& model, const EncodeText& encode,
+                                     const EvalOptions& options, const EvalTaskProgress& progress) {
+  std::vector<EvalTaskResult> results;
+  results.reserve(options.tasks.size());
+  for (const EvalTaskChoice& choice : options.tasks) {
+    EvalTaskResult& result = results.emplace_back();
+    result.task = load_task(choice.name, options.data_root, choice.num_fewshot > 0);
+    result.num_fewshot = choice.num_fewshot;
+    if (options.max_gen_tokens) result.task.max_gen_tokens = *options.max_gen_tokens;
+    std::vector<std::string> contexts =
+        build_contexts(result.task, choice.num_fewshot, document_count(result.task, options.limit),
+                       options.fewshot_seed);
+    result.samples.resize(contexts.size());
+    for (std::size_t i = 0; i < contexts.size(); ++i) {
+      result.samples[i].document = i;
+      result.samples[i].context = std::move(contexts[i]);
+    }
+  }
+  // Every item of every task is read before the first is scored: what is wrong with one shows at
+  // once, not after an hour of another task.
+  std::vector<TaskRequests> requests;
+  for (EvalTaskResult& result : results) {
+    const Stopwatch watch(result.seconds);
+    requests.push_back(encode_task(encode, result, model.max_length()));
+  }
+  for (std::size_t t = 0; t < results.size(); ++t) {
+    EvalTaskResult& result = results[t];
+    const Stopwatch watch(result.seconds);
+    const EvalProgress task_progress = [&](std::size_t done, std::size_t total) {
+      if (progress) progress(result.task.name, done, total);
+    };
+    if (result.task.kind == Task::Kind::multiple_choice)
+      run_multiple_choice(model, requests[t].choices, result, task_progress);
+    else
+      run_generation(model, requests[t].prompts, result, task_progress);
+    aggregate(result);
+  }
+  return results;
+}
+
+}  // namespace memengine

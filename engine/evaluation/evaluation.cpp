@@ -1,0 +1,194 @@
+// Sizes the model for the tasks, runs them, and records what came out.
+#include "engine/evaluation/evaluation.h"
+
+#include <algorithm>
+#include <chrono>
+#include <deque>
+
+#include "engine/evaluation/eval_model.h"
+#include "engine/inference/inference_model.h"
+#include "io/checkpoints/checkpoint.h"
+#include "io/files/file.h"
+#include "io/files/metrics.h"
+#include "kernels/runtime/error.h"
+
+namespace memengine {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Texts that decode at once: enough to fill a pass, few enough for their caches.
+constexpr std::int64_t most_sequences = 256;
+
+double seconds_since_1970() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+void check_task_names(const HarnessConfig& harness) {
+  if (harness.tasks.empty()) {
+    fail_input("harness.tasks is empty: name tasks to evaluate, for instance [hellaswag, piqa]");
+  }
+  const std::vector<std::string>& known = evaluation_task_names();
+  for (const EvalTask& task : harness.tasks) {
+    if (std::find(known.begin(), known.end(), task.task) == known.end()) {
+      fail_input("harness.tasks: no task '{}'; there are {}", task.task, fmt::join(known, ", "));
+    }
+  }
+}
+
+// Runs of neighbouring tasks with the same limit are evaluated together.
+std::vector<EvalOptions> task_groups(const EvalConfig& config) {
+  std::vector<EvalOptions> groups;
+  for (const EvalTask& task : config.harness.tasks) {
+    const double limit = task.limit.value_or(config.harness.limit.value_or(0));
+    if (groups.empty() || groups.back().limit != limit) {
+      EvalOptions options;
+      options.data_root = *config.data_dir;
+      options.limit = limit;
+      options.fewshot_seed = static_cast<std::uint64_t>(config.harness.fewshot_random_seed);
+      // The harness's tasks stop after 256 tokens of their own; the config can only stop earlier.
+      options.max_gen_tokens =
+          static_cast<int>(std::min<std::int64_t>(config.generator.max_gen_len, 256));
+      groups.push_back(options);
+    }
+    const std::int64_t shots = task.num_fewshot.value_or(config.harness.num_fewshot.value_or(0));
+    groups.back().tasks.push_back({task.task, static_cast<int>(shots)});
+  }
+  return groups;
+}
+
+InferenceSize inference_size(const EvalConfig& config, const ModelConfig& model,
+                             std::int64_t max_length, Device device) {
+  InferenceSize size;
+  size.bf16 = config.generator.dtype == EvalDtype::bf16;
+  size.fp64 = config.generator.dtype == EvalDtype::fp32 && device == Device::cpu;
+  size.sums_in_double = config.generator.dtype == EvalDtype::fp32 && device == Device::cuda;
+  size.tokens = std::max(config.generator.max_tokens, max_length);
+  size.ask_for_rows = [max_length, now = config.generator.max_tokens](std::int64_t rows) {
+    std::string text = fmt::format("generator.max_tokens={} (now {})", rows, now);
+    if (rows < max_length) text += fmt::format(" and max_length={} (now {})", rows, max_length);
+    return text;
+  };
+  const bool generates = std::any_of(config.harness.tasks.begin(), config.harness.tasks.end(),
+                                     [](const EvalTask& task) { return task.task == "nq_open"; });
+  if (generates) {
+    size.cache_length = max_length;
+    size.cache_sequences = fitting_sequences(model, max_length, size.bf16, device,
+                                             std::min(most_sequences, size.tokens));
+  }
+  return size;
+}
+
+std::int64_t parameter_count(const Transformer& transformer) {
+  std::int64_t count = transformer.parameters().parameter_count();
+  for (const MemoryBank& bank : transformer.banks()) {
+    for (const ValueTable& table : bank.tables()) {
+      count += table.rows().rows * table.rows().v_dim();
+    }
+  }
+  return count;
+}
+
+std::int64_t longest_text(const EvalConfig& config, const ModelConfig& model) {
+  std::int64_t length = config.max_length.value_or(model.max_seqlen);
+  if (config.generator.max_prompt_len) {
+    length = std::min(length, *config.generator.max_prompt_len + config.generator.max_gen_len);
+  }
+  return length;
+}
+
+}  // namespace
+
+void check_evaluation(const EvalConfig& config) {
+  check_task_names(config.harness);
+  if (!config.data_dir) {
+    fail_input(
+        "data_dir is missing; give the folder with the evaluation sets, for instance "
+        "data_dir=data/eval");
+  }
+}
+
+MemoryPlan evaluation_plan(const EvalConfig& config, const ModelConfig& model, Device device) {
+  const std::int64_t max_length = longest_text(config, model);
+  return InferenceModel::plan(model, inference_size(config, model, max_length, device), device);
+}
+
+Evaluation run_evaluation(const EvalConfig& config, const ModelSource& source, Device device,
+                          const EvalTaskProgress& progress) {
+  const double start = seconds_since_1970();
+  check_evaluation(config);
+  const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(source);
+  const std::int64_t max_length = longest_text(config, source.model);
+  const InferenceSize size = inference_size(config, source.model, max_length, device);
+  Runtime runtime(device);
+  InferenceModel model(source.model, size, runtime);
+  model.load(source);
+  EvalModel language_model(model, *tokenizer, max_length);
+  SamplingOptions sampling;
+  sampling.temperature = config.generator.temperature;
+  sampling.top_p = config.generator.top_p;
+  sampling.top_k = config.generator.top_k;
+  language_model.set_sampling(sampling);
+  const bool bos = source.add_bos && tokenizer->bos_id() >= 0;
+  const EncodeText encode = [&](std::string_view text) {
+    return tokenizer->encode(text, bos, false);
+  };
+
+  Evaluation evaluation;
+  for (const EvalOptions& options : task_groups(config)) {
+    std::vector<EvalTaskResult> results = evaluate(language_model, encode, options, progress);
+    std::move(results.begin(), results.end(), std::back_inserter(evaluation.results));
+  }
+  EvalRunDescription& run = evaluation.run;
+  run.model_name = source.folder.string();
+  run.model_arguments = fmt::format("ckpt_dir={}", source.folder.string());
+  run.device = device == Device::cuda ? "cuda" : "cpu";
+  run.dtype = size.fp64 ? "fp64" : size.bf16 && device == Device::cuda ? "bf16" : "fp32";
+  run.max_length = static_cast<int>(max_length);
+  run.parameters = parameter_count(model.transformer());
+  run.limit = config.harness.limit.value_or(0);
+  run.fewshot_seed = static_cast<std::uint64_t>(config.harness.fewshot_random_seed);
+  run.start_time = start;
+  run.total_seconds = seconds_since_1970() - start;
+  return evaluation;
+}
+
+void append_eval_metrics(const fs::path& folder, const Evaluation& evaluation, std::int64_t step) {
+  std::deque<std::string> names;  // keys are views
+  std::vector<Metric> metrics = {{"global_step", step},
+                                 {"created_at", evaluation.run.start_time},
+                                 {"seconds", evaluation.run.total_seconds}};
+  for (const EvalTaskResult& result : evaluation.results) {
+    for (const EvalMetric& metric : result.metrics) {
+      names.push_back(result.task.name + "/" + metric.name);
+      metrics.emplace_back(names.back(), metric.value);
+      if (!metric.standard_error) continue;
+      names.push_back(names.back() + "_stderr");
+      metrics.emplace_back(names.back(), *metric.standard_error);
+    }
+  }
+  FileSystem::real().make_folder(folder);
+  MetricsFile(folder / "metrics.eval.jsonl", std::max<std::int64_t>(step - 1, 0)).write(metrics);
+}
+
+void write_evaluation(const EvalConfig& config, const Evaluation& evaluation, std::int64_t step) {
+  if (config.dump_dir.empty()) {
+    fail_input("dump_dir is missing; give the folder for results.json, for instance dump_dir=eval");
+  }
+  write_eval_files(config.dump_dir, evaluation.results, evaluation.run, config.harness.log_samples);
+  if (config.metric_log_dir) append_eval_metrics(*config.metric_log_dir, evaluation, step);
+}
+
+Evaluation evaluate_during_training(const RunConfig& config, const fs::path& checkpoint,
+                                    Device device, const EvalTaskProgress& progress) {
+  if (!config.eval) fail_internal("evaluation during training without an `eval` section");
+  const ModelSource source = find_model(checkpoint);
+  Evaluation evaluation = run_evaluation(*config.eval, source, device, progress);
+  EvalConfig files = *config.eval;
+  files.dump_dir = (fs::path(config.dump_dir) / "evals" / checkpoint_name(source.step)).string();
+  if (!files.metric_log_dir) files.metric_log_dir = config.dump_dir;
+  write_evaluation(files, evaluation, source.step);
+  return evaluation;
+}
+
+}  // namespace memengine

@@ -1,0 +1,51 @@
+// An evaluation from config to results: load the model, run the tasks, write the files.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "engine/config/config.h"
+#include "engine/config/memory_plan.h"
+#include "engine/evaluation/evaluate.h"
+#include "engine/evaluation/report.h"
+#include "engine/model_files/model_source.h"
+#include "kernels/runtime/context.h"
+
+namespace memengine {
+
+struct Evaluation {
+  std::vector<EvalTaskResult> results;
+  EvalRunDescription run;
+};
+
+// Input error, without a look at the model: no tasks, an unknown task, no data_dir.
+void check_evaluation(const EvalConfig& config);
+
+// The memory that an evaluation of such a model takes; nothing is allocated.
+MemoryPlan evaluation_plan(const EvalConfig& config, const ModelConfig& model, Device device);
+
+// Evaluates `source` on the tasks of `config`, all other keys as in EvalConfig. Passes have
+// generator.max_tokens rows, or as many as one text of the model's longest needs. Input errors: no
+// tasks, no data_dir, whatever model, tokenizer and tasks refuse, a plan that does not fit.
+Evaluation run_evaluation(const EvalConfig& config, const ModelSource& source, Device device,
+                          const EvalTaskProgress& progress = {});
+
+// Writes results.json and the samples into config.dump_dir, and, when config.metric_log_dir is
+// given, appends to metrics.eval.jsonl there.
+void write_evaluation(const EvalConfig& config, const Evaluation& evaluation, std::int64_t step);
+
+// Appends one line {global_step, "<task>/<metric>", "<task>/<metric>_stderr", ...} to
+// <folder>/metrics.eval.jsonl; lines of this and later steps, left by a run that was killed, go.
+void append_eval_metrics(const std::filesystem::path& folder, const Evaluation& evaluation,
+                         std::int64_t step);
+
+// Evaluation while training: runs config.eval on a checkpoint that the run has just saved, beside
+// the model in training, writes <dump_dir>/evals/<step> and appends to
+// <dump_dir>/metrics.eval.jsonl.
+Evaluation evaluate_during_training(const RunConfig& config,
+                                    const std::filesystem::path& checkpoint, Device device,
+                                    const EvalTaskProgress& progress = {});
+
+}  // namespace memengine

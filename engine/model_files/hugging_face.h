@@ -1,0 +1,31 @@
+// Hugging Face's form of Llama models: config.json and model.safetensors, in and out.
+//
+// Three things differ from the reference's form: the names; the order of the rows of wq and wk; and
+// what a missing output matrix means (tied to the embedding). Rotary pairs are (i, i + head_dim/2)
+// there and (2i, 2i + 1) here, so the rows of each head are dealt into the other order.
+// Supported: the Llama and Mistral architectures without biases and without rope scaling; one file
+// or several with an index; F32, F16 and BF16 weights. Everything else is one clear input error.
+#pragma once
+
+#include <filesystem>
+
+#include "engine/model_files/model_source.h"
+#include "kernels/runtime/context.h"
+#include "model/transformer.h"
+
+namespace memengine {
+
+// Reads config.json, and which tokenizer stands beside it.
+ModelSource find_hugging_face(const std::filesystem::path& folder);
+
+// Reads the weights of a model of the folder's config. Input errors name file and tensor: missing,
+// of another shape or dtype, or without a place in the model.
+void load_hugging_face(const Context& context, const std::filesystem::path& folder,
+                       Transformer& transformer);
+
+// Writes config.json and model.safetensors (F32) into a folder, which is made. `source` says what
+// the weights are of. Input error for a model with memory layers: that form has no place for them.
+void write_hugging_face(const Context& context, const std::filesystem::path& folder,
+                        const Transformer& transformer, const Tokenizer* tokenizer);
+
+}  // namespace memengine

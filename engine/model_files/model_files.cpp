@@ -1,0 +1,225 @@
+// Lists a model's tensors for files.
+//
+// Each tensor of a checkpoint is described once, by a FileTensor that can both read and write a
+// range of its bytes; saving and loading walk the same list, so what is saved is what is loaded.
+#include "engine/model_files/model_files.h"
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <iterator>
+#include <memory>
+
+#include "engine/model_files/table_columns.h"
+#include "io/files/parallel.h"
+#include "kernels/runtime/runtime.h"
+
+namespace memengine {
+namespace {
+
+std::vector<std::int64_t> shape_of(const Tensor& tensor) {
+  std::vector<std::int64_t> shape;
+  for (int axis = 0; axis < tensor.rank(); ++axis) shape.push_back(tensor.dim(axis));
+  return shape;
+}
+
+// FP32 numbers of a file into a model in double, which lies in host memory. Such a model is not
+// saved.
+FileTensor widened(const std::string& name, const Tensor& tensor) {
+  FileTensor file;
+  file.source = {name, FileDtype::f32, shape_of(tensor), {}};
+  file.write = [tensor](std::uint64_t offset, std::span<const std::byte> bytes) {
+    std::vector<float> numbers(bytes.size() / sizeof(float));
+    std::memcpy(numbers.data(), bytes.data(), bytes.size());
+    std::copy(numbers.begin(), numbers.end(), tensor.as<double>() + offset / sizeof(float));
+  };
+  return file;
+}
+
+// A tensor that lies in memory as it lies in the file.
+FileTensor plain(const Context& context, const std::string& name, const Tensor& tensor) {
+  auto* base = static_cast<std::byte*>(tensor.data());
+  FileTensor file;
+  file.source = {name, file_dtype(tensor.dtype()), shape_of(tensor),
+                 [&context, base](std::uint64_t offset, std::span<std::byte> bytes) {
+                   copy_bytes(context, bytes.data(), base + offset,
+                              static_cast<std::int64_t>(bytes.size()));
+                 }};
+  file.write = [&context, base](std::uint64_t offset, std::span<const std::byte> bytes) {
+    copy_bytes(context, base + offset, bytes.data(), static_cast<std::int64_t>(bytes.size()));
+  };
+  return file;
+}
+
+// Part of the flat moment block that belongs to a named slice of the flat values.
+Tensor moment_of(const Tensor& moments, const Tensor& values, const Tensor& slice) {
+  const std::int64_t first =
+      (static_cast<std::byte*>(slice.data()) - static_cast<std::byte*>(values.data())) /
+      element_bytes(values.dtype());
+  Tensor part = moments.rows(first, slice.size());
+  return slice.rank() == 2 ? part.reshape({slice.dim(0), slice.dim(1)}) : part;
+}
+
+constexpr TablePart table_parts[] = {TablePart::weights, TablePart::first_moment,
+                                     TablePart::second_moment, TablePart::last_step};
+
+struct ModelTensors {
+  std::vector<FileTensor> model, optimizer;  // all but the tables
+  std::vector<const ValueTable*> tables;
+};
+
+ModelTensors list_tensors(const Context& context, const Transformer& transformer,
+                          const Optimizer* optimizer) {
+  ModelTensors list;
+  const Tensor values = transformer.parameters().values();
+  for (const NamedTensor& named : transformer.parameters().named()) {
+    list.model.push_back(transformer.size().dtype == DType::f64
+                             ? widened(named.name, named.value)
+                             : plain(context, named.name, named.value));
+    const auto* begin = static_cast<std::byte*>(values.data());
+    const auto* data = static_cast<std::byte*>(named.value.data());
+    const bool trained = data >= begin && data < begin + values.bytes();
+    if (optimizer == nullptr || !trained) continue;
+    list.optimizer.push_back(plain(context, named.name + ".first_moment",
+                                   moment_of(optimizer->first_moment(), values, named.value)));
+    list.optimizer.push_back(plain(context, named.name + ".second_moment",
+                                   moment_of(optimizer->second_moment(), values, named.value)));
+  }
+  for (const MemoryBank& bank : transformer.banks()) {
+    for (const ValueTable& table : bank.tables()) {
+      list.tables.push_back(&table);
+      if (optimizer == nullptr) continue;
+      list.optimizer.push_back(
+          plain(context, table.name() + ".rows_ever_used", table.rows_ever_used()));
+    }
+  }
+  if (optimizer == nullptr) return list;
+  list.optimizer.push_back(plain(context, "optimizer.step", optimizer->steps_done()));
+  // The guard's memory: what it was told to look at may change, and older checkpoints have none.
+  const GuardTensors& guard = optimizer->guard();
+  for (const auto& [name, tensor] :
+       {std::pair("guard.state", guard.state), std::pair("guard.window", guard.window)}) {
+    if (tensor.empty()) continue;
+    list.optimizer.push_back(plain(context, name, tensor));
+    list.optimizer.back().optional = true;
+  }
+  return list;
+}
+
+// The tensors that `reader`, a Checkpoint or a WeightReader, is to fill; `where` is its name.
+template <typename Reader>
+std::vector<TensorSink> sinks_of(const Reader& reader, const std::string& where,
+                                 std::vector<FileTensor> tensors) {
+  std::vector<TensorSink> sinks;
+  for (FileTensor& tensor : tensors) {
+    const TensorInfo* found = reader.find(tensor.source.name);
+    const bool fits = found != nullptr && found->shape == tensor.source.shape &&
+                      found->dtype == tensor.source.dtype;
+    if (tensor.optional && !fits) continue;
+    if (found == nullptr) {
+      fail_input("{}: no tensor '{}': the weights are of another model", where, tensor.source.name);
+    }
+    if (!fits) {
+      fail_input("{}: tensor '{}' is {} [{}], the config makes it {} [{}]", where,
+                 tensor.source.name, file_dtype_name(found->dtype), fmt::join(found->shape, ", "),
+                 file_dtype_name(tensor.source.dtype), fmt::join(tensor.source.shape, ", "));
+    }
+    sinks.push_back({tensor.source.name, std::move(tensor.write), tensor.concurrent});
+  }
+  return sinks;
+}
+
+CheckpointFile file_of(const std::string& name, const std::vector<FileTensor>& tensors) {
+  CheckpointFile file{name, {}};
+  for (const FileTensor& tensor : tensors) file.tensors.push_back(tensor.source);
+  return file;
+}
+
+}  // namespace
+
+std::vector<CheckpointFile> model_files(const Context& context, const Transformer& transformer,
+                                        const Optimizer* optimizer) {
+  ModelTensors list = list_tensors(context, transformer, optimizer);
+  for (const ValueTable* table : list.tables) {
+    for (const TablePart part : table_parts) {
+      const bool weights = part == TablePart::weights;
+      if (!weights && optimizer == nullptr) continue;
+      (weights ? list.model : list.optimizer).push_back(table_tensor(context, *table, part));
+    }
+  }
+  std::vector<CheckpointFile> files = {file_of("model.safetensors", list.model)};
+  if (optimizer != nullptr) files.push_back(file_of("optimizer.safetensors", list.optimizer));
+  return files;
+}
+
+std::optional<IncrementFiles> increment_files(const Context& context,
+                                              const Transformer& transformer,
+                                              const Optimizer& optimizer,
+                                              const CheckpointBase& base, double most_share) {
+  const ModelTensors list = list_tensors(context, transformer, &optimizer);
+  IncrementFiles result;
+  result.increment.base = base;
+  CheckpointFile rows{"rows.safetensors", {}};
+  double whole_bytes = 0;
+  double increment_bytes = 0;
+  for (const ValueTable* table : list.tables) {
+    const auto touched = std::make_shared<const std::vector<std::int32_t>>(
+        rows_updated_after(context, *table, base.step));
+    const auto row_bytes = static_cast<double>(table_row_bytes(*table));
+    whole_bytes += row_bytes * static_cast<double>(table->rows().rows);
+    increment_bytes += (row_bytes + 4) * static_cast<double>(touched->size());
+    const std::string list_name = table->name() + ".rows";
+    rows.tensors.push_back(
+        {list_name,
+         FileDtype::i32,
+         {static_cast<std::int64_t>(touched->size())},
+         [touched](std::uint64_t offset, std::span<std::byte> bytes) {
+           std::memcpy(bytes.data(), reinterpret_cast<const std::byte*>(touched->data()) + offset,
+                       bytes.size());
+         }});
+    for (const TablePart part : table_parts) {
+      rows.tensors.push_back(table_rows_tensor(context, *table, part, touched));
+      result.increment.patches[rows.tensors.back().name] = list_name;
+    }
+  }
+  if (list.tables.empty() || increment_bytes > most_share * whole_bytes) return std::nullopt;
+  result.files = {file_of("model.safetensors", list.model),
+                  file_of("optimizer.safetensors", list.optimizer), std::move(rows)};
+  return result;
+}
+
+void load_model_files(const Context& context, const Checkpoint& checkpoint,
+                      Transformer& transformer, const Optimizer* optimizer) {
+  ModelTensors list = list_tensors(context, transformer, optimizer);
+  std::vector<FileTensor> all = std::move(list.model);
+  std::move(list.optimizer.begin(), list.optimizer.end(), std::back_inserter(all));
+  for (const ValueTable* table : list.tables) {
+    for (const TablePart part : table_parts) {
+      if (part != TablePart::weights && optimizer == nullptr) continue;
+      all.push_back(table_tensor(context, *table, part));
+    }
+  }
+  const std::string where = checkpoint.folder().string();
+  checkpoint.load(sinks_of(checkpoint, where, std::move(all)), file_threads());
+  transformer.parameters().refresh_compute(context);
+}
+
+void load_weights(const Context& context, const WeightReader& reader, Transformer& transformer) {
+  ModelTensors list = list_tensors(context, transformer, nullptr);
+  for (const ValueTable* table : list.tables) {
+    list.model.push_back(table_tensor(context, *table, TablePart::weights));
+  }
+  constexpr std::uint64_t block_bytes = 16 << 20;
+  std::vector<std::byte> block;
+  for (const TensorSink& sink : sinks_of(reader, reader.where, std::move(list.model))) {
+    const std::uint64_t bytes = reader.find(sink.name)->bytes;
+    for (std::uint64_t offset = 0; offset < bytes; offset += block_bytes) {
+      block.resize(std::min(block_bytes, bytes - offset));
+      reader.read(sink.name, offset, block);
+      sink.write(offset, block);
+    }
+  }
+  transformer.parameters().refresh_compute(context);
+}
+
+}  // namespace memengine

@@ -1,0 +1,48 @@
+// Between a model's memory and files: which tensors a checkpoint holds, and how they stream.
+//
+// model.safetensors has the weights under the reference's names, in FP32, value tables included;
+// optimizer.safetensors has both moments of every weight, the step of each row's last update, how
+// many rows were ever used, and the number of updates done.
+// Value tables are put together and taken apart on the way (table_columns.h). An increment has
+// rows.safetensors beside these, with the rows of each table that were updated since its base, and
+// leaves the tables out of the other two.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "engine/model_files/weight_reader.h"
+#include "io/checkpoints/checkpoint.h"
+#include "kernels/runtime/context.h"
+#include "model/transformer.h"
+#include "optim/optimizer.h"
+
+namespace memengine {
+
+// model.safetensors, and optimizer.safetensors when `optimizer` is given. The tensors refer to the
+// model, which must not change until they are written.
+std::vector<CheckpointFile> model_files(const Context& context, const Transformer& transformer,
+                                        const Optimizer* optimizer);
+
+struct IncrementFiles {
+  std::vector<CheckpointFile> files;
+  Increment increment;
+};
+
+// What to write instead of everything, after a full checkpoint `base` of this same run: the table
+// rows updated since. None when they would take more than `most_share` of the whole tables. Only
+// for optimizers that leave rows which are not picked as they are.
+std::optional<IncrementFiles> increment_files(const Context& context,
+                                              const Transformer& transformer,
+                                              const Optimizer& optimizer,
+                                              const CheckpointBase& base, double most_share);
+
+// Reads everything back, verified once, on several threads. Input error when a tensor is missing or
+// has another shape.
+void load_model_files(const Context& context, const Checkpoint& checkpoint,
+                      Transformer& transformer, const Optimizer* optimizer);
+
+// The weights alone, for inference.
+void load_weights(const Context& context, const WeightReader& reader, Transformer& transformer);
+
+}  // namespace memengine

@@ -1,0 +1,108 @@
+// Recognises a model's folder by the files in it.
+#include "engine/model_files/model_source.h"
+
+#include "engine/model_files/hugging_face.h"
+#include "engine/run/run_data.h"
+#include "engine/run/run_state.h"
+#include "io/checkpoints/checkpoint.h"
+#include "io/files/file.h"
+#include "kernels/runtime/error.h"
+
+namespace memengine {
+namespace {
+
+namespace fs = std::filesystem;
+
+ModelSource from_run(const std::string& yaml, const fs::path& folder, const char* file) {
+  ModelSource source;
+  source.folder = folder;
+  source.run = parse_run_config(yaml, (folder / file).string());
+  source.model = source.run->model;
+  source.tokenizer = source.run->data.tokenizer;
+  source.add_bos = source.run->data.add_bos;
+  if (source.model.vocab_size < 1) {
+    fail_input("{}: model.vocab_size is not set", (folder / file).string());
+  }
+  return source;
+}
+
+ModelSource from_checkpoint(const fs::path& folder) {
+  const Checkpoint checkpoint(folder);
+  ModelSource source = from_run(checkpoint.get<std::string>("run", "config"), folder, "state.json");
+  source.kind = ModelSource::Kind::checkpoint;
+  source.step = checkpoint.step();
+  return source;
+}
+
+// The newest checkpoint in a folder of checkpoints, or in the `checkpoints` of a run.
+fs::path newest_in(const fs::path& path) {
+  for (const fs::path& root : {path, path / "checkpoints"}) {
+    const std::vector<std::int64_t> steps = checkpoint_steps(root);
+    if (!steps.empty()) return root / checkpoint_name(steps.back());
+  }
+  fail_input(
+      "{}: no model there: name a checkpoint, a run's folder, an exported model or a Hugging Face "
+      "folder (config.json and .safetensors)",
+      path.string());
+}
+
+}  // namespace
+
+TokenizerConfig tokenizer_of_file(const std::string& path) {
+  if (path == "bytes") return {TokenizerKind::bytes, std::nullopt};
+  const InputFile file(path);
+  std::byte first{};
+  if (file.size() > 0) file.read(0, {&first, 1});
+  return {first == std::byte{'\n'} ? TokenizerKind::sp : TokenizerKind::tiktoken, path};
+}
+
+ModelSource find_model(const fs::path& path, const std::string& tokenizer) {
+  std::error_code ignored;
+  if (!fs::is_directory(path, ignored)) fail_input("{}: no such folder", path.string());
+  ModelSource source;
+  if (fs::exists(path / "state.json")) {
+    source = from_checkpoint(path);
+  } else if (fs::exists(path / "config.json")) {
+    source = find_hugging_face(path);
+  } else if (fs::exists(path / "config.yaml") && fs::exists(path / "model.safetensors")) {
+    source = from_run(read_text_file(path / "config.yaml", 1 << 20), path, "config.yaml");
+    source.kind = ModelSource::Kind::exported;
+    // An exported model carries its tokenizer with it.
+    if (fs::exists(path / "tokenizer.model")) {
+      source.tokenizer->path = (path / "tokenizer.model").string();
+    }
+  } else {
+    source = from_checkpoint(newest_in(path));
+  }
+  if (!tokenizer.empty()) {
+    source.tokenizer = tokenizer_of_file(tokenizer);
+    source.tokenizer_is_replaced = true;
+  }
+  return source;
+}
+
+std::unique_ptr<Tokenizer> open_tokenizer(const ModelSource& source) {
+  if (!source.tokenizer) {
+    fail_input(
+        "{}: no tokenizer.model there: give the tokenizer's file (--tokenizer or tokenizer=)",
+        source.folder.string());
+  }
+  const std::optional<std::string>& file = source.tokenizer->path;
+  if (file && !fs::exists(*file) && !source.tokenizer_is_replaced) {
+    fail_input(
+        "{}: its tokenizer {} is not there: run from the folder where it was trained, or give the "
+        "tokenizer's file (--tokenizer or tokenizer=)",
+        source.folder.string(), *file);
+  }
+  std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(*source.tokenizer);
+  const std::int64_t filled_up = (tokenizer->vocab_size() + 127) / 128 * 128;
+  if (tokenizer->vocab_size() > source.model.vocab_size ||
+      (source.tokenizer_is_replaced && source.model.vocab_size > filled_up)) {
+    fail_input("{}: the model has {} tokens, its tokenizer {} has {}: give the right tokenizer",
+               source.folder.string(), source.model.vocab_size,
+               source.tokenizer->path.value_or("bytes"), tokenizer->vocab_size());
+  }
+  return tokenizer;
+}
+
+}  // namespace memengine

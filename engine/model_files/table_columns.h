@@ -1,0 +1,49 @@
+// Value tables as plain tensors: their halves and records, put together and taken apart.
+//
+// In memory a row lies in two places, its upper halves in `hi` and all else in its record
+// (kernels/table/value_rows.h). Files have four tensors of it: weights f32 [rows, v_dim], both
+// moments [rows, v_dim], and the step of the last update i32 [rows]. A table in host memory is read
+// and written in place, by several threads; of one in GPU memory windows of rows are copied.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/checkpoints/checkpoint.h"
+#include "kernels/runtime/context.h"
+#include "model/memory/value_table.h"
+
+namespace memengine {
+
+// A tensor of a model and its place in a file: how to read pieces of it, and how to write them.
+struct FileTensor {
+  CheckpointTensor source;
+  std::function<void(std::uint64_t, std::span<const std::byte>)> write;
+  bool concurrent = true;  // as in TensorSink
+  bool optional = false;   // a checkpoint may lack it or hold it in another shape
+};
+
+enum class TablePart { weights, first_moment, second_moment, last_step };
+
+// The suffix of the part's name in files; the weights have the table's own name.
+std::string table_part_suffix(TablePart part);
+
+// A part of the whole table.
+FileTensor table_tensor(const Context& context, const ValueTable& table, TablePart part);
+
+// Rows, ascending, whose last update came after `step`.
+std::vector<std::int32_t> rows_updated_after(const Context& context, const ValueTable& table,
+                                             std::int64_t step);
+
+// The same part of some rows [K, ...] only, for writing. Shares the list.
+CheckpointTensor table_rows_tensor(const Context& context, const ValueTable& table, TablePart part,
+                                   std::shared_ptr<const std::vector<std::int32_t>> rows);
+
+// Bytes of one row in files, all parts.
+std::int64_t table_row_bytes(const ValueTable& table);
+
+}  // namespace memengine

@@ -1,0 +1,109 @@
+// Lets value rows decay on their way out of a checkpoint.
+#include "engine/model_files/weight_reader.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "io/checkpoints/checkpoint.h"
+#include "kernels/runtime/error.h"
+#include "optim/schedule.h"
+
+namespace memengine {
+namespace {
+
+// What is left of each row of a table since its last update.
+struct RowDecay {
+  std::vector<float> keep;
+  std::int64_t columns = 0;
+};
+
+bool rows_decay(const RunConfig& run) {
+  const ProductKeyConfig& args = run.model.productkey_args;
+  return args.is_enabled && args.value_weight_decay > 0 &&
+         args.value_optimizer == ValueOptimizer::sparse_adam;
+}
+
+RowDecay read_decay(const Checkpoint& checkpoint, const TensorInfo& weights,
+                    const TensorInfo& last_step, const std::vector<double>& log_decay) {
+  const auto rows = static_cast<std::size_t>(weights.shape.empty() ? 0 : weights.shape[0]);
+  if (last_step.dtype != FileDtype::i32 || last_step.bytes != rows * 4) {
+    fail_input("{}: tensor '{}' does not fit '{}'", checkpoint.folder().string(), last_step.name,
+               weights.name);
+  }
+  std::vector<std::int32_t> steps(rows);
+  checkpoint.read(last_step.name, 0, std::as_writable_bytes(std::span(steps)));
+  const auto now = static_cast<std::size_t>(checkpoint.step());
+  RowDecay decay{std::vector<float>(rows), weights.shape.size() > 1 ? weights.shape[1] : 1};
+  for (std::size_t row = 0; row < rows; ++row) {
+    const auto last = static_cast<std::size_t>(steps[row]);
+    if (steps[row] < 0 || last > now) {
+      fail_input("{}: tensor '{}' has step {} after the checkpoint's {}",
+                 checkpoint.folder().string(), last_step.name, steps[row], now);
+    }
+    decay.keep[row] = static_cast<float>(std::exp(log_decay[now] - log_decay[last]));
+  }
+  return decay;
+}
+
+std::map<std::string, RowDecay, std::less<>> table_decays(const Checkpoint& checkpoint,
+                                                          const RunConfig& run) {
+  std::map<std::string, RowDecay, std::less<>> decays;
+  if (!rows_decay(run)) return decays;
+  const ProductKeyConfig& args = run.model.productkey_args;
+  const std::vector<double> log_decay =
+      make_schedule(run.optim, args.value_fixed_lr.value_or(run.optim.lr), args.value_weight_decay,
+                    std::max(run.steps, checkpoint.step()))
+          .value_log_decay;
+  constexpr std::string_view suffix = ".last_step";
+  for (const CheckpointSummary::File& file : checkpoint.summary().files) {
+    for (const TensorInfo& tensor : file.tensors) {
+      if (!tensor.name.ends_with(suffix)) continue;
+      const std::string table = tensor.name.substr(0, tensor.name.size() - suffix.size());
+      if (const TensorInfo* weights = checkpoint.find(table)) {
+        const TensorInfo* last_step = checkpoint.find(tensor.name);  // whole, in an increment too
+        decays.emplace(table, read_decay(checkpoint, *weights, *last_step, log_decay));
+      }
+    }
+  }
+  return decays;
+}
+
+WeightReader checkpoint_weights(const ModelSource& source) {
+  auto checkpoint = std::make_shared<Checkpoint>(source.folder);
+  auto decays = std::make_shared<std::map<std::string, RowDecay, std::less<>>>(
+      table_decays(*checkpoint, *source.run));
+  WeightReader reader;
+  reader.where = source.folder.string();
+  reader.find = [checkpoint](std::string_view name) { return checkpoint->find(name); };
+  reader.read = [checkpoint, decays](std::string_view name, std::uint64_t offset,
+                                     std::span<std::byte> bytes) {
+    checkpoint->read(name, offset, bytes);
+    const auto decay = decays->find(name);
+    if (decay == decays->end()) return;
+    for (std::size_t at = 0; at + 4 <= bytes.size(); at += 4) {
+      const std::uint64_t element = (offset + at) / 4;
+      float weight = 0;
+      std::memcpy(&weight, bytes.data() + at, 4);
+      weight *= decay->second.keep[element / static_cast<std::uint64_t>(decay->second.columns)];
+      std::memcpy(bytes.data() + at, &weight, 4);
+    }
+  };
+  return reader;
+}
+
+}  // namespace
+
+WeightReader open_weights(const ModelSource& source) {
+  if (source.kind == ModelSource::Kind::checkpoint) return checkpoint_weights(source);
+  auto file = std::make_shared<SafetensorsReader>(source.folder / "model.safetensors");
+  return {source.folder.string(), [file](std::string_view name) { return file->find(name); },
+          [file](std::string_view name, std::uint64_t offset, std::span<std::byte> bytes) {
+            file->read(name, offset, bytes);
+          }};
+}
+
+}  // namespace memengine

@@ -1,0 +1,32 @@
+// What a run reads: its tokenizer and its token shards, found from the config.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "engine/config/config.h"
+#include "io/shards/loader.h"
+#include "io/tokenizers/tokenizer.h"
+
+namespace memengine {
+
+std::unique_ptr<Tokenizer> open_tokenizer(const TokenizerConfig& config);
+
+struct RunData {
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::vector<LoaderSource> sources;
+
+  // Loads the tokenizer, finds the sources and fills in config.model.vocab_size where it is -1.
+  // Input errors: no data, a vocabulary smaller than the tokenizer's.
+  static RunData open(RunConfig& config);
+
+  // Training batches; `from` continues a stored position.
+  std::unique_ptr<TokenLoader> training_loader(const RunConfig& config,
+                                               const HostAllocator& allocator,
+                                               const LoaderPosition* from) const;
+  // Held-out batches of the same shape; null when the sources have none.
+  std::unique_ptr<ValidationReader> validation_reader(const RunConfig& config) const;
+};
+
+}  // namespace memengine

@@ -1,0 +1,236 @@
+// One run, top to bottom: open, resume, step, report, validate, save. Its checkpoints are in
+// trainer_checkpoints.cpp.
+#include "engine/training/trainer.h"
+
+#include <filesystem>
+
+#include "engine/clock.h"
+#include "engine/evaluation/evaluation.h"
+#include "engine/training/training_step.h"
+#include "engine/training/usage.h"
+#include "kernels/reduce.h"
+
+namespace memengine {
+namespace {
+
+template <typename T>
+T read_scalar(Runtime& runtime, const Tensor& scalar) {
+  T value{};
+  copy_bytes(runtime.context(), &value, scalar.data(), sizeof(T));
+  runtime.synchronize();
+  return value;
+}
+
+}  // namespace
+
+Trainer::Trainer(const RunConfig& config, std::vector<TrainingListener*> listeners,
+                 FileSystem& files)
+    : files_(files),
+      config_(config),
+      listeners_(std::move(listeners)),
+      data_(RunData::open(config_)),
+      runtime_(choose_device(config_.device)),
+      model_(config_, runtime_),
+      batches_(runtime_.context().device, config_.grad_acc_steps, config_.data.batch_size,
+               config_.data.seq_len, config_.model.document_mask,
+               config_.model.sliding_window.value_or(0)),
+      bad_numbers_(config_.guard, runtime_.context().device) {
+  model_.watch(batches_.loss());
+  if (config_.eval) check_evaluation(*config_.eval);
+  std::error_code refused;
+  std::filesystem::create_directories(config_.dump_dir, refused);
+  if (refused) {
+    fail_input("dump_dir: cannot make the folder '{}' ({}): choose another dump_dir",
+               config_.dump_dir, refused.message());
+  }
+  lock_checkpoints();
+  batches_.initialize(runtime_.context());
+  resume();
+  check_disk();
+  bad_numbers_.start(runtime_, model_.optimizer().guard(), step_);
+  first_sequence_ = loader_->position().sequences;
+  if (config_.validation.every > 0) {
+    validation_ = data_.validation_reader(config_);
+    if (validation_ == nullptr) {
+      fail_input(
+          "validation.every is {}, but the data has no held-out shards (val_*.bin): prepare "
+          "them with --validation, or set validation.every=0",
+          config_.validation.every);
+    }
+  }
+
+  RunStart start;
+  start.device = describe_device(runtime_.context().device);
+  start.parameters = model_.transformer().parameters().parameter_count();
+  for (const MemoryBank& bank : model_.transformer().banks()) {
+    for (const ValueTable& table : bank.tables()) {
+      start.value_parameters += table.rows().rows * table.rows().v_dim();
+    }
+  }
+  start.flops_per_token = model_.transformer().training_flops_per_token();
+  start.training_tokens = loader_->total_tokens();
+  start.resumed_step = step_ > 0 ? step_ : -1;
+  start.plan = model_.memory_plan();
+  tell([&](TrainingListener& listener) { listener.started(config_, start); });
+  for (const std::string& notice : config_.notices) {
+    tell([&](TrainingListener& listener) { listener.noticed(notice); });
+  }
+  if (!model_.gather_notice().empty()) {
+    tell([&](TrainingListener& listener) { listener.noticed(model_.gather_notice()); });
+  }
+  const bool host_table = !model_.memory_plan().host.empty();
+  if (host_table && !runtime_.context().on_cuda()) {
+    tell([](TrainingListener& listener) {
+      listener.noticed("zero_copy: there is no GPU here; the value table is in ordinary memory");
+    });
+  }
+}
+
+Trainer::~Trainer() = default;
+
+// --- The step ------------------------------------------------------------------------------------
+
+void Trainer::train_step() {
+  const Context& context = runtime_.context();
+  const std::int64_t micro_batches = config_.grad_acc_steps;
+  const std::int64_t tokens = config_.data.batch_size * config_.data.seq_len;
+  const double gradient_scale = 1.0 / static_cast<double>(tokens * micro_batches);
+
+  // The host runs ahead of the device, but by two steps at most: the loader gives buffers that the
+  // device may still be copying from to nobody for so long.
+  StreamMarker& uploaded = uploaded_[static_cast<std::size_t>(step_ % 2)];
+  uploaded.wait();
+  // Behind that upload the device has done all but the last two updates.
+  watch_numbers(context.on_cuda() ? step_ - 2 : step_);
+  for (std::int64_t micro = 0; micro < micro_batches; ++micro) {
+    const Batch batch = loader_->next();
+    data_seconds_ += batch.wait_seconds;
+    batches_.upload(context, batch, micro);
+  }
+  uploaded.record(context);
+  step_graph_.run(context, config_.cuda_graph,
+                  [&] { compute_step(context, model_, batches_, micro_batches, gradient_scale); });
+
+  ++step_;
+  bad_numbers_.follow(context, model_.optimizer().guard(), step_, first_sequence_);
+  first_sequence_ += config_.data.batch_size * micro_batches;
+  ++steps_since_;
+  total_tokens_ += tokens * micro_batches;
+}
+
+void Trainer::watch_numbers(std::int64_t step) {
+  for (const std::string& news : bad_numbers_.look(step)) {
+    tell([&](TrainingListener& listener) { listener.noticed(news); });
+  }
+  if (!bad_numbers_.must_stop()) return;
+  runtime_.synchronize();
+  const GuardState& state = bad_numbers_.state();
+  const std::string message = fmt::format(
+      "stopped at step {}: {} updates in a row were skipped because of numbers that are not finite "
+      "({}), from update {} on, whose batch begins at sequence {} of the data; the first tensor "
+      "that "
+      "is not finite is {}; {}; lower optim.lr or optim.clip, or raise guard.max_bad_steps",
+      step_, state.bad_in_a_row, figures_text(state), state.first_bad_step,
+      bad_numbers_.first_bad_sequence(), first_bad_tensor(runtime_, model_.transformer()),
+      saved_step_ >= 0 ? fmt::format("the checkpoint of step {} is as it was", saved_step_)
+                       : "nothing was saved yet");
+  tell([&](TrainingListener& listener) { listener.failed(message); });
+  throw DivergedError(message);
+}
+
+std::int64_t Trainer::run(const std::function<bool()>& stop) {
+  clock_ = now_seconds();
+  bool stopped = stop();
+  while (step_ < config_.steps && !stopped) {
+    train_step();
+    stopped = stop();
+    const bool last = step_ == config_.steps || stopped;
+    const auto due = [&](std::int64_t every) { return every > 0 && step_ % every == 0; };
+    if (due(config_.logging.freq) || last) report();
+    if (last) watch_numbers(step_);
+    if (validation_ != nullptr && (due(config_.validation.every) || step_ == config_.steps)) {
+      const ValidationReport validation = validate();
+      tell([&](TrainingListener& listener) { listener.validated(validation); });
+      clock_ += validation.seconds;
+    }
+    const bool evaluation_due =
+        config_.eval && (due(config_.checkpoint.eval.every) || step_ == config_.steps);
+    const bool saves = config_.checkpoint.dump.every > 0;
+    if (due(config_.checkpoint.dump.every) || evaluation_due || (last && saves)) save(last);
+    if (evaluation_due && saved_step_ == step_) evaluate();
+  }
+  return step_;
+}
+
+// --- Reports -------------------------------------------------------------------------------------
+
+void Trainer::report() {
+  StepReport report;
+  const Optimizer& optimizer = model_.optimizer();
+  report.step = step_;
+  report.steps = config_.steps;
+  report.loss = read_scalar<double>(runtime_, batches_.loss());
+  report.dense_gradient_norm = read_scalar<double>(runtime_, optimizer.dense_norm());
+  if (!model_.transformer().banks().empty()) {
+    report.value_gradient_norm = read_scalar<double>(runtime_, optimizer.value_norm());
+  }
+  report.learning_rate = optimizer.entry(step_).learning_rate;
+  report.value_learning_rate = optimizer.entry(step_).value_learning_rate;
+  report.total_tokens = total_tokens_;
+  report.banks = step_usage(runtime_, model_.transformer());
+  watch_numbers(step_);  // everything above has waited for the device
+  report.skipped_updates = bad_numbers_.state().bad_updates + bad_numbers_.state().skipped_spikes;
+  report.spikes = bad_numbers_.state().spikes;
+
+  const double now = now_seconds();
+  const double steps = static_cast<double>(std::max<std::int64_t>(steps_since_, 1));
+  report.seconds_per_step = (now - clock_) / steps;
+  report.data_seconds_per_step = data_seconds_ / steps;
+  report.tokens_per_second =
+      static_cast<double>(config_.tokens_per_step()) / report.seconds_per_step;
+  report.flops_per_second = report.tokens_per_second *
+                            static_cast<double>(model_.transformer().training_flops_per_token());
+  seconds_per_step_ = seconds_per_step_ == 0
+                          ? report.seconds_per_step
+                          : 0.8 * seconds_per_step_ + 0.2 * report.seconds_per_step;
+  report.seconds_left = seconds_per_step_ * static_cast<double>(config_.steps - step_);
+  clock_ = now;
+  steps_since_ = 0;
+  data_seconds_ = 0;
+  tell([&](TrainingListener& listener) { listener.stepped(report); });
+}
+
+ValidationReport Trainer::validate() {
+  if (validation_ == nullptr)
+    fail_input("validation.every is 0: there is no held-out data to read");
+  const double begin = now_seconds();
+  const Context& context = runtime_.context();
+  Transformer& transformer = model_.transformer();
+  ValidationReport report;
+  report.step = step_;
+  UsageCounter usage(runtime_, transformer);
+  double total = 0;
+  validation_->rewind();
+  Batch batch;
+  for (std::int64_t count = 0;
+       (config_.validation.batches == 0 || count < config_.validation.batches) &&
+       validation_->next(batch);
+       ++count) {
+    batches_.upload(context, batch, 0);
+    batches_.derive(context, 0);
+    const TokenBatch uploaded = batches_.batch(0);
+    const std::int64_t tokens = uploaded.tokens.size();
+    const Tensor log_probabilities = batches_.log_probabilities().rows(0, tokens);
+    transformer.score(context, uploaded, log_probabilities, batches_.best().rows(0, tokens));
+    sum(context, batches_.loss(), log_probabilities, -1.0);
+    total += read_scalar<double>(runtime_, batches_.loss());
+    report.tokens += tokens;
+    if (batch.batch_size == config_.data.batch_size) usage.count();
+  }
+  report.loss = total / static_cast<double>(std::max<std::int64_t>(report.tokens, 1));
+  report.banks = usage.result();
+  report.seconds = now_seconds() - begin;
+  return report;
+}
+
+}  // namespace memengine

@@ -1,0 +1,99 @@
+// The training loop.
+//
+// A step: zero the gradients; for each micro-batch forward and backward; merge the row gradients;
+// one update. Between steps the loop reports, validates, saves and looks whether it should stop.
+// Figures are read back from the device only when they are reported.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "engine/run/run_data.h"
+#include "engine/training/bad_numbers.h"
+#include "engine/training/batch_buffers.h"
+#include "engine/training/training_listener.h"
+#include "engine/training/training_model.h"
+#include "io/checkpoints/checkpoint.h"
+#include "kernels/runtime/runtime.h"
+#include "kernels/runtime/step_graph.h"
+
+namespace memengine {
+
+class Trainer {
+ public:
+  // Opens data and model, and resumes from the newest whole checkpoint when there is
+  // one. Listeners outlive the trainer. Checkpoints are written through `files`.
+  Trainer(const RunConfig& config, std::vector<TrainingListener*> listeners,
+          FileSystem& files = FileSystem::real());
+  ~Trainer();
+
+  // Trains until config.steps or until `stop` says so, which is asked before the first step and
+  // after every one; saves at the configured intervals and at the end, or not at all when
+  // checkpoint.dump.every is 0 (but for evaluations). Returns the number of updates done. Throws
+  // DivergedError after guard.max_bad_steps updates in a row that had to be skipped.
+  std::int64_t run(const std::function<bool()>& stop);
+
+  // Mean loss over held-out data with running statistics; nothing is trained. Only when
+  // validation.every is above 0, which opens the held-out data.
+  ValidationReport validate();
+
+  const RunConfig& config() const { return config_; }
+  std::int64_t step() const { return step_; }
+
+ private:
+  // One run at a time in dump_dir and in the folder of its checkpoints.
+  void lock_checkpoints();
+  void resume();
+  void resume_from(const Checkpoint& checkpoint);
+  void initialise_weights();
+  // Whether the checkpoints to come have room: input error when not even one has, else a notice.
+  void check_disk();
+  HostAllocator host_allocator();
+  void train_step();
+  // Looks at the guard of all updates up to `step`, tells what is news, and stops when it must.
+  void watch_numbers(std::int64_t step);
+  void report();
+  void save(bool last);
+  void write_checkpoint(bool last);
+  // Runs config.eval on the newest checkpoint.
+  void evaluate();
+  template <typename Tell>
+  void tell(Tell&& tell) {
+    for (TrainingListener* listener : listeners_) tell(*listener);
+  }
+  void notice(const std::string& message) {
+    tell([&](TrainingListener& listener) { listener.noticed(message); });
+  }
+
+  FileSystem& files_;
+  RunConfig config_;
+  std::vector<TrainingListener*> listeners_;
+  RunData data_;
+  Runtime runtime_;
+  TrainingModel model_;
+  BatchBuffers batches_;
+  std::unique_ptr<FolderLock> lock_, checkpoint_lock_;
+  std::unique_ptr<TokenLoader> loader_;
+  std::unique_ptr<ValidationReader> validation_;
+  StepGraph step_graph_;
+  StreamMarker uploaded_[2];
+  BadNumbers bad_numbers_;
+  std::int64_t first_sequence_ = 0;  // of the next batch, in the data's stream
+
+  std::int64_t step_ = 0;
+  std::int64_t saved_step_ = -1;
+  std::optional<CheckpointBase> base_;  // the full checkpoint that increments add to
+  std::set<std::int64_t> damaged_;      // checkpoints that were passed over
+  std::int64_t total_tokens_ = 0;
+  // Since the last report.
+  std::int64_t steps_since_ = 0;
+  double data_seconds_ = 0;
+  double clock_ = 0;
+  double seconds_per_step_ = 0;  // smoothed, for the time left
+};
+
+}  // namespace memengine

@@ -1,0 +1,230 @@
+// The trainer's checkpoints: resuming, saving, and what stands around them.
+//
+// A save is a barrier: the device finishes its step, then the host streams parameters, moments and
+// tables to the disk while training waits, so that a checkpoint is one consistent moment. What that
+// costs is what the disk takes for the bytes; between full checkpoints only the table rows updated
+// since are written, which each row's own last step tells.
+#include <algorithm>
+#include <filesystem>
+
+#include "engine/clock.h"
+#include "engine/evaluation/evaluation.h"
+#include "engine/model_files/hugging_face.h"
+#include "engine/model_files/model_files.h"
+#include "engine/model_files/model_source.h"
+#include "engine/run/run_state.h"
+#include "engine/training/trainer.h"
+#include "io/files/parallel.h"
+
+namespace memengine {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::int64_t folder_bytes(const fs::path& folder) {
+  std::int64_t bytes = 0;
+  std::error_code error;
+  for (fs::recursive_directory_iterator at(folder, error), end; !error && at != end;
+       at.increment(error)) {
+    std::error_code unknown;
+    const std::uintmax_t size = at->file_size(unknown);
+    if (!unknown) bytes += static_cast<std::int64_t>(size);
+  }
+  return bytes;
+}
+
+}  // namespace
+
+void Trainer::lock_checkpoints() {
+  lock_ = std::make_unique<FolderLock>(config_.dump_dir);
+  if (!config_.checkpoint.path) return;
+  // Another folder, which runs with other dump_dirs may name too.
+  files_.make_folder(*config_.checkpoint.path);
+  std::error_code ignored;
+  if (fs::equivalent(config_.dump_dir, *config_.checkpoint.path, ignored)) return;
+  checkpoint_lock_ = std::make_unique<FolderLock>(*config_.checkpoint.path);
+}
+
+void Trainer::check_disk() {
+  const SaveEvery& dump = config_.checkpoint.dump;
+  if (dump.every <= 0 || step_ >= config_.steps) return;
+  const std::string root = config_.checkpoint_path();
+  const std::int64_t one = model_.memory_plan().checkpoint_bytes + (1 << 20);
+  const std::int64_t saves = (config_.steps - step_ + dump.every - 1) / dump.every;
+  // Old ones go only after the new one is there, and a base stays as long as it is needed.
+  const bool increments =
+      config_.checkpoint.increment_share > 0 && !model_.transformer().banks().empty();
+  const auto present = static_cast<std::int64_t>(checkpoint_steps(root).size());
+  std::int64_t most = present + saves;
+  if (dump.keep > 0) most = std::min(most, dump.keep + (increments ? 2 : 1));
+  const std::int64_t wanted = std::max(most * one - folder_bytes(root), one);
+  const auto free =
+      static_cast<std::int64_t>(std::min<std::uint64_t>(files_.free_bytes(root), INT64_MAX));
+  if (free < one) {
+    fail_input(
+        "a checkpoint takes {}, and the disk of {} has {} free: free some space, set "
+        "checkpoint.path to another disk, lower the model's size, or set checkpoint.dump.every=0 "
+        "to "
+        "save nothing",
+        bytes_text(one), root, bytes_text(free));
+  }
+  if (free < wanted) {
+    notice(
+        fmt::format("the disk of {} has {} free; {} checkpoints of {} each will want {} more at "
+                    "the most: lower "
+                    "checkpoint.dump.keep (it is {}) or set checkpoint.path to another disk",
+                    root, bytes_text(free), most, bytes_text(one), bytes_text(wanted), dump.keep));
+  }
+}
+
+// --- Resuming ------------------------------------------------------------------------------------
+
+void Trainer::resume() {
+  const fs::path root = config_.checkpoint_path();
+  recover_checkpoints(files_, root);
+  std::vector<std::int64_t> steps = checkpoint_steps(root);
+  std::string newest_damage;
+  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+    try {
+      // Read once: blocks are verified on their way into the model, and a damaged one only means
+      // that the next older checkpoint is read over what is there already.
+      resume_from(Checkpoint(root / checkpoint_name(*step)));
+      return;
+    } catch (const DamagedCheckpoint& damage) {
+      if (!config_.checkpoint.skip_damaged) {
+        fail_input("{}; checkpoint.skip_damaged=true goes on from the one before", damage.what());
+      }
+      damaged_.insert(*step);
+      if (newest_damage.empty()) newest_damage = damage.what();
+      notice(fmt::format("passing over the checkpoint of step {}: {}", *step, damage.what()));
+    }
+  }
+  if (!newest_damage.empty()) {
+    fail_input(
+        "no checkpoint in {} is whole (newest: {}): move the folder away to start afresh, or "
+        "choose another dump_dir",
+        root.string(), newest_damage);
+  }
+  initialise_weights();
+  loader_ = data_.training_loader(config_, host_allocator(), nullptr);
+}
+
+void Trainer::resume_from(const Checkpoint& checkpoint) {
+  const RunState state = read_run_state(checkpoint);
+  const std::vector<std::string> notices =
+      check_resumable(config_, data_.tokenizer->hash(), state, checkpoint.folder().string());
+  load_model_files(runtime_.context(), checkpoint, model_.transformer(), &model_.optimizer());
+  step_ = saved_step_ = state.step;
+  total_tokens_ = state.total_tokens;
+  base_ = checkpoint.base();
+  loader_ = data_.training_loader(config_, host_allocator(), &state.position);
+  for (const std::string& message : notices) notice(message);
+  const LoaderPosition now = loader_->position();
+  for (std::size_t i = 0; i < now.sources.size(); ++i) {
+    const std::string& before = state.position.sources[i].shards;
+    if (!before.empty() && before != now.sources[i].shards) {
+      notice(fmt::format("resumed by force: the shards of source {} have other contents",
+                         now.sources[i].name));
+    }
+  }
+}
+
+// Batches the GPU copies from must be page-locked, or every copy would make the host wait.
+HostAllocator Trainer::host_allocator() {
+  if (!runtime_.context().on_cuda()) return {};
+  return {[](std::size_t bytes) { return allocate_pinned(bytes); },
+          [](void* address) { free_pinned(address); }};
+}
+
+void Trainer::initialise_weights() {
+  model_.initialize();
+  if (!config_.checkpoint.init_ckpt_path) return;
+  const ModelSource source = find_model(*config_.checkpoint.init_ckpt_path);
+  if (source.kind == ModelSource::Kind::hugging_face) {
+    load_hugging_face(runtime_.context(), source.folder, model_.transformer());
+  } else {
+    load_weights(runtime_.context(), open_weights(source), model_.transformer());
+  }
+}
+
+// --- Saving --------------------------------------------------------------------------------------
+
+// A save that fails in the middle of a run leaves the checkpoints before it as they were, and the
+// next interval tries again; only the last one's failure ends the run.
+void Trainer::save(bool last) {
+  try {
+    write_checkpoint(last);
+  } catch (const DivergedError&) {
+    throw;
+  } catch (const Error& error) {
+    if (last) throw;
+    notice(
+        fmt::format("not saved, training goes on and the next save tries again: {}", error.what()));
+  }
+}
+
+void Trainer::write_checkpoint(bool last) {
+  if (saved_step_ == step_) return;
+  const double begin = now_seconds();
+  model_.store_rows();
+  runtime_.synchronize();
+  watch_numbers(step_);
+  // A run that produces nothing but bad numbers must not push the good checkpoints out.
+  const std::int64_t bad = bad_numbers_.state().bad_in_a_row;
+  if (bad > 0 && !last) {
+    notice(fmt::format("not saved: the last {} updates were skipped; the checkpoints before stay",
+                       bad));
+    return;
+  }
+  SaveOptions options;
+  options.keep = bad > 0 ? -1 : config_.checkpoint.dump.keep;
+  options.threads = file_threads();
+  options.damaged = damaged_;
+  std::vector<CheckpointFile> contents;
+  const bool rows_stay =
+      config_.model.productkey_args.value_optimizer == ValueOptimizer::sparse_adam;
+  if (base_ && rows_stay && config_.checkpoint.increment_share > 0 && step_ < config_.steps) {
+    auto increment = increment_files(runtime_.context(), model_.transformer(), model_.optimizer(),
+                                     *base_, config_.checkpoint.increment_share);
+    if (increment) {
+      options.increment = std::move(increment->increment);
+      contents = std::move(increment->files);
+    }
+  }
+  if (!options.increment) {
+    contents = model_files(runtime_.context(), model_.transformer(), &model_.optimizer());
+  }
+  const RunState state{step_, total_tokens_, loader_->position(), {}, data_.tokenizer->hash()};
+  std::string trouble;
+  const SavedCheckpoint saved = save_checkpoint(files_, config_.checkpoint_path(), step_, contents,
+                                                run_state(config_, state), options, &trouble);
+  if (!options.increment) base_ = CheckpointBase{step_, saved.checksum};
+  saved_step_ = step_;
+  damaged_.erase(step_);
+  const SaveReport report{step_, saved.path.string(), now_seconds() - begin,
+                          static_cast<std::int64_t>(saved.bytes),
+                          options.increment ? options.increment->base.step : -1};
+  clock_ += report.seconds;
+  tell([&](TrainingListener& listener) { listener.saved(report); });
+  if (!trouble.empty()) notice("old checkpoints were not removed: " + trouble);
+}
+
+// Evaluation reads the checkpoint like anybody would, beside the model in training. Like a save,
+// one that fails in the middle of a run does not end it.
+void Trainer::evaluate() {
+  const double begin = now_seconds();
+  const fs::path checkpoint = fs::path(config_.checkpoint_path()) / checkpoint_name(step_);
+  try {
+    const Evaluation evaluation =
+        evaluate_during_training(config_, checkpoint, runtime_.context().device);
+    tell([&](TrainingListener& listener) {
+      listener.evaluated(step_, eval_table(evaluation.results));
+    });
+  } catch (const Error& error) {
+    if (step_ == config_.steps) throw;
+    notice(fmt::format("not evaluated, training goes on: {}", error.what()));
+  }
+  clock_ += now_seconds() - begin;
+}
+
+}  // namespace memengine

@@ -1,0 +1,88 @@
+// What training tells whoever watches: the terminal, the log, the metrics file.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/config/config.h"
+#include "engine/config/memory_plan.h"
+
+namespace memengine {
+
+// How one bank of memory was used in a step.
+struct BankUsage {
+  std::string name;              // of the table, as in checkpoints
+  std::int64_t unique_rows = 0;  // distinct rows picked in the step
+  std::int64_t picks = 0;
+  std::int64_t rows = 0;            // of the table
+  std::int64_t rows_ever_used = 0;  // since the start of the run
+  double divergence = 0;            // KL of the step's picks to uniform use, nats
+
+  double unique_share() const {
+    return static_cast<double>(unique_rows) / static_cast<double>(picks);
+  }
+};
+
+struct StepReport {
+  std::int64_t step = 0;  // updates done
+  std::int64_t steps = 0;
+  double loss = 0;  // nats a token
+  double dense_gradient_norm = 0;
+  double value_gradient_norm = 0;
+  double learning_rate = 0;
+  double value_learning_rate = 0;
+  std::int64_t total_tokens = 0;
+  double tokens_per_second = 0;  // since the last report
+  double flops_per_second = 0;
+  double seconds_per_step = 0;
+  double data_seconds_per_step = 0;  // of that, waiting for data
+  double seconds_left = 0;
+  std::int64_t skipped_updates = 0;  // bad numbers and skipped spikes, since the start of the run
+  std::int64_t spikes = 0;
+  std::vector<BankUsage> banks;
+};
+
+struct ValidationReport {
+  std::int64_t step = 0;
+  double loss = 0;
+  std::int64_t tokens = 0;
+  double seconds = 0;
+  // Over all full batches of the held-out set; empty without memory layers.
+  std::vector<BankUsage> banks;
+};
+
+struct SaveReport {
+  std::int64_t step = 0;
+  std::string path;
+  double seconds = 0;  // that training waited
+  std::int64_t bytes = 0;
+  std::int64_t base_step = -1;  // of an increment: the full checkpoint that it adds to
+};
+
+struct RunStart {
+  std::string device;
+  std::int64_t parameters = 0;  // dense
+  std::int64_t value_parameters = 0;
+  std::int64_t flops_per_token = 0;
+  std::int64_t training_tokens = 0;  // in the data
+  std::int64_t resumed_step = -1;    // -1: from the beginning
+  MemoryPlan plan;
+};
+
+class TrainingListener {
+ public:
+  virtual ~TrainingListener() = default;
+  virtual void started(const RunConfig& /*config*/, const RunStart& /*start*/) {}
+  virtual void stepped(const StepReport& /*report*/) {}
+  virtual void validated(const ValidationReport& /*report*/) {}
+  virtual void saved(const SaveReport& /*report*/) {}
+  // A table of evaluation results, several lines.
+  virtual void evaluated(std::int64_t /*step*/, const std::string& /*table*/) {}
+  // One line: why training ends before it should. The error that says so comes next.
+  virtual void failed(const std::string& /*message*/) {}
+  // One line that the user should see once.
+  virtual void noticed(const std::string& /*message*/) {}
+};
+
+}  // namespace memengine

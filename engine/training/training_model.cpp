@@ -1,0 +1,243 @@
+// The same construction twice: on planning arenas to count, on real ones to run.
+#include "engine/training/training_model.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/training/batch_buffers.h"
+#include "engine/training/plan_advice.h"
+#include "engine/training/usage.h"
+#include "kernels/reduce.h"
+#include "kernels/runtime/runtime_cuda.h"
+
+namespace memengine {
+
+ModelSize training_size(const RunConfig& config, Device device) {
+  ModelSize size;
+  size.tokens = config.data.batch_size * config.data.seq_len;
+  size.length = config.data.seq_len;
+  size.micro_batches = config.grad_acc_steps;
+  size.training = true;
+  const bool bf16 = config.distributed.model_dtype == ModelDtype::bf16 && device == Device::cuda;
+  size.dtype = bf16 ? DType::bf16 : DType::f32;
+  const ProductKeyConfig& memory = config.model.productkey_args;
+  if (memory.zero_copy && memory.value_optimizer == ValueOptimizer::sparse_adam) {
+    size.staging_bytes =
+        static_cast<std::int64_t>(memory.staging_gib.value_or(0) * (std::int64_t{1} << 30));
+  }
+  return size;
+}
+
+namespace {
+
+constexpr std::int64_t least_staging_bytes = std::int64_t{640} << 20;
+
+// Of the model's passes, and of the sums over all gradients and all losses.
+std::int64_t step_scratch_bytes(const Transformer& transformer, Device device) {
+  return std::max({transformer.scratch_bytes(device),
+                   reduce_scratch_bytes(device, transformer.parameters().values().size()),
+                   reduce_scratch_bytes(device, transformer.size().tokens)});
+}
+
+// Of the rows' update, on the side stream.
+std::int64_t side_scratch_bytes(const Transformer& transformer, Device device) {
+  std::int64_t bytes = 0;
+  for (const MemoryBank& bank : transformer.banks()) {
+    bytes = std::max(bytes, bank.scratch_bytes(device));
+    for (const ValueTable& table : bank.tables()) {
+      bytes = std::max(bytes, reduce_scratch_bytes(device, table.row_gradients().size()));
+    }
+  }
+  return bytes;
+}
+
+}  // namespace
+
+// Everything that is built from arenas.
+struct TrainingModel::Parts {
+  std::unique_ptr<Transformer> transformer;
+  std::unique_ptr<Optimizer> optimizer;
+
+  Parts(const RunConfig& config, const ModelSize& size, ModelMemory& memory) {
+    transformer = std::make_unique<Transformer>(config.model, size, memory);
+    const ProductKeyConfig& args = config.model.productkey_args;
+    OptimizerSettings settings;
+    settings.config = config.optim;
+    settings.guard = config.guard;
+    settings.value_learning_rate = args.value_fixed_lr.value_or(config.optim.lr);
+    settings.value_weight_decay = args.value_weight_decay;
+    settings.dense_rows = args.value_optimizer == ValueOptimizer::dense_adamw;
+    settings.total_steps = config.steps;
+    settings.seed = static_cast<std::uint64_t>(config.seed);
+    for (const MemoryBank& bank : transformer->banks()) {
+      settings.tables += static_cast<std::int64_t>(bank.tables().size());
+    }
+    const Tensor values = transformer->parameters().values();
+    optimizer = std::make_unique<Optimizer>(settings, values.size(), values.dtype(), memory.device);
+  }
+};
+
+namespace {
+
+// Weights and both moments in FP32, and the tables with the step of each row's last update.
+std::int64_t checkpoint_bytes(const Transformer& transformer) {
+  std::int64_t bytes = 3 * transformer.parameters().values().bytes();
+  for (const MemoryBank& bank : transformer.banks()) {
+    for (const ValueTable& table : bank.tables()) {
+      const ValueRows& rows = table.rows();
+      bytes += rows.rows * (rows.v_dim() * (4 + 2 * element_bytes(rows.layout.moments)) + 4);
+    }
+  }
+  return bytes;
+}
+
+// In the first place: auto may decide against it.
+bool may_gather_by_host(const ProductKeyConfig& memory) {
+  return memory.zero_copy && memory.gather_path != GatherPath::gpu &&
+         memory.mem_value_dtype == ValueDtype::bf16 && memory.value_weight_decay == 0;
+}
+
+}  // namespace
+
+// Unless the config says how much, rows stay in a quarter of the memory that the model takes
+// without them, or in what a step of a small model updates: enough on text, and a small part of the
+// whole.
+ModelSize TrainingModel::staged_size(const RunConfig& config, Device device) {
+  ModelSize size = training_size(config, device);
+  const ProductKeyConfig& memory = config.model.productkey_args;
+  if (device == Device::cuda && memory.zero_copy && !memory.staging_gib &&
+      memory.value_optimizer == ValueOptimizer::sparse_adam) {
+    size.staging_bytes =
+        std::max(least_staging_bytes, plan(config, size, device).device_bytes() / 4);
+  }
+  return size;
+}
+
+MemoryPlan TrainingModel::plan(const RunConfig& config, Device device) {
+  return plan(config, staged_size(config, device), device);
+}
+
+MemoryPlan TrainingModel::plan(const RunConfig& config, const ModelSize& size, Device device) {
+  check_device(config.model, device);
+  ModelMemory memory;
+  const Parts parts(config, size, memory);
+  MemoryPlan plan;
+  plan.device = memory.device.bytes_by_purpose();
+  for (const auto& [purpose, bytes] : memory.temporary.bytes_by_purpose()) {
+    plan.device[purpose] += bytes;
+  }
+  plan.device["scratch"] += step_scratch_bytes(*parts.transformer, device) +
+                            side_scratch_bytes(*parts.transformer, device);
+  if (device == Device::cuda) plan.device["scratch"] += cuda::gemm_workspace_bytes;
+  plan.device["batches"] = BatchBuffers::planned_bytes(
+      config.grad_acc_steps, config.data.batch_size, config.data.seq_len,
+      config.model.document_mask, config.model.sliding_window.value_or(0));
+  const std::int64_t counts = UsageCounter::planned_bytes(*parts.transformer);
+  if (config.validation.every > 0 && counts > 0) plan.device["use of rows"] = counts;
+  plan.host = memory.host.bytes_by_purpose();
+  for (const MemoryBank& bank : parts.transformer->banks()) {
+    if (device == Device::cuda && may_gather_by_host(config.model.productkey_args)) {
+      plan.host["gather buffers"] +=
+          HostGather::planned_bytes(bank.lookup_capacity(), bank.values().rows().v_dim());
+    }
+  }
+  plan.checkpoint_bytes = checkpoint_bytes(*parts.transformer);
+  return plan;
+}
+
+TrainingModel::TrainingModel(const RunConfig& config, Runtime& runtime)
+    : runtime_(runtime), seed_(static_cast<std::uint64_t>(config.seed)) {
+  const Device device = runtime.context().device;
+  const ModelSize size = staged_size(config, device);
+  plan_ = plan(config, size, device);
+  if (const auto shortage = plan_shortage(plan_, device)) {
+    fail_input("{}: {}", *shortage, keys_that_fit(config, device));
+  }
+
+  ModelMemory planned;
+  const Parts counted(config, size, planned);
+  memory_.device = Arena(device, planned.device.planned_bytes());
+  memory_.temporary = Arena(device, planned.temporary.planned_bytes());
+  if (planned.host.planned_bytes() > 0) {
+    memory_.host =
+        Arena(HostBlock(planned.host.planned_bytes(), device == Device::cuda, "the value table"));
+  }
+  Parts parts(config, size, memory_);
+  transformer_ = std::move(parts.transformer);
+  optimizer_ = std::move(parts.optimizer);
+  runtime.reserve_scratch(step_scratch_bytes(*transformer_, device),
+                          side_scratch_bytes(*transformer_, device));
+  runtime.context().allow_tf32 = config.distributed.matmul_allow_tf32;
+
+  for (MemoryBank& bank : transformer_->banks()) {
+    bank.set_decay(optimizer_->row_decay());
+    bank.empty_staging(runtime.context());
+    for (const ValueTable& table : bank.tables()) {
+      row_gradients_.push_back({table.rows(), table.staged(), bank.step_rows(),
+                                table.row_gradients(), table.rows_ever_used()});
+    }
+  }
+  optimizer_->initialize(runtime.context());
+  if (device == Device::cuda && may_gather_by_host(config.model.productkey_args)) {
+    choose_gather_path(config.model.productkey_args.gather_path);
+  }
+}
+
+void TrainingModel::initialize() {
+  transformer_->initialize(runtime_.context(), seed_);
+}
+
+// --- A step's updates ----------------------------------------------------------------------------
+//
+// Rows of a host table are on their way while the GPU computes
+// (kernels/table/staged_rows/staged_rows.h):
+//
+//     main | layers to the last lookup | ... head, backward pass        | the rest  | update
+//     side |                           | who goes and comes | gradients | and norms | of rows
+//     link |                           | rows go and come, in a few of the blocks |
+//
+// The main stream waits for the others at the end, so that a step can be recorded as one graph;
+// what is updated there stays there, where the next step's lookups find it.
+
+void TrainingModel::exchange_rows(const MemoryBank& bank) {
+  wait_for(runtime_.side(), runtime_.context());
+  bank.merge_picks(runtime_.side());
+  bank.plan_exchange(runtime_.side());
+  wait_for(runtime_.link(), runtime_.side());
+  bank.exchange_rows(runtime_.link(), ExchangePace::beside_others);
+}
+
+void TrainingModel::reduce_rows() {
+  wait_for(runtime_.side(), runtime_.context());
+  for (const MemoryBank& bank : transformer_->banks()) bank.reduce_gradients(runtime_.side());
+  optimizer_->measure_rows(runtime_.side(), row_gradients_);
+}
+
+void TrainingModel::finish_step() {
+  const Context& context = runtime_.context();
+  const Context& side = runtime_.side();
+  const Context& link = runtime_.link();
+  const ParameterStore& parameters = transformer_->parameters();
+  const DenseParameters dense{parameters.values(), parameters.compute(), parameters.gradients()};
+  wait_for(side, context);  // both take part in a graph without memory layers too
+  wait_for(link, context);
+  context.communicator->all_reduce_sum(context, parameters.gradients());
+  optimizer_->measure_dense(context, dense);
+  wait_for(context, side);
+  optimizer_->guard_step(context);
+  for (const MemoryBank& bank : transformer_->banks()) {
+    bank.exchange_rows(context, ExchangePace::alone);
+  }
+  wait_for(context, link);
+  wait_for(side, context);
+  optimizer_->update_rows(side, row_gradients_);
+  optimizer_->update_dense(context, dense);
+  wait_for(context, side);
+  optimizer_->count_step(context);
+}
+
+void TrainingModel::store_rows() {
+  for (const MemoryBank& bank : transformer_->banks()) bank.store_rows(runtime_.context());
+}
+
+}  // namespace memengine

@@ -1,0 +1,29 @@
+// One step, top to bottom.
+#include "engine/training/training_step.h"
+
+#include "kernels/reduce.h"
+#include "kernels/runtime/runtime.h"
+
+namespace memengine {
+
+void compute_step(const Context& context, TrainingModel& model, const BatchBuffers& batches,
+                  std::int64_t micro_batches, double gradient_scale) {
+  Transformer& transformer = model.transformer();
+  fill_zero(context, transformer.parameters().gradients());
+  for (std::int64_t micro = 0; micro < micro_batches; ++micro) {
+    batches.derive(context, micro);
+    const TokenBatch batch = batches.batch(micro);
+    PassHooks hooks;
+    if (micro + 1 == micro_batches) {
+      hooks.picked = [&](const MemoryBank& bank) { model.exchange_rows(bank); };
+      hooks.rows_done = [&] { model.reduce_rows(); };
+    }
+    transformer.forward(context, batch, micro, gradient_scale, hooks);
+    sum(context, batches.loss_parts().rows(micro, 1), transformer.losses(), gradient_scale);
+    transformer.backward(context, batch, micro, hooks);
+  }
+  sum(context, batches.loss(), batches.loss_parts(), 1.0);
+  model.finish_step();
+}
+
+}  // namespace memengine

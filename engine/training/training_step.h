@@ -1,0 +1,19 @@
+// The device's part of a training step: what is the same sequence of launches every time.
+//
+// The trainer and the benchmark replay it as a graph (kernels/runtime/step_graph.h).
+#pragma once
+
+#include <cstdint>
+
+#include "engine/training/batch_buffers.h"
+#include "engine/training/training_model.h"
+
+namespace memengine {
+
+// Zeroes the gradients, runs forward and backward of `micro_batches` uploaded batches, and updates
+// the model. batches.loss() = the sum of all losses times `gradient_scale`, which is one over the
+// targets of the step.
+void compute_step(const Context& context, TrainingModel& model, const BatchBuffers& batches,
+                  std::int64_t micro_batches, double gradient_scale);
+
+}  // namespace memengine

@@ -1,0 +1,94 @@
+// Reads the banks' usage figures back from the device.
+#include "engine/training/usage.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace memengine {
+namespace {
+
+template <typename T>
+T read_back(const Context& context, const Tensor& scalar) {
+  T value{};
+  copy_bytes(context, &value, scalar.data(), sizeof(T));
+  return value;
+}
+
+BankUsage describe(const MemoryBank& bank) {
+  BankUsage usage;
+  usage.name = bank.values().name();
+  usage.rows = bank.values().rows().rows;
+  return usage;
+}
+
+std::int64_t readers(const MemoryBank& bank, const Transformer& transformer) {
+  return bank.slots() / transformer.size().micro_batches;
+}
+
+}  // namespace
+
+std::vector<BankUsage> step_usage(Runtime& runtime, Transformer& transformer) {
+  std::vector<BankUsage> result;
+  for (const MemoryBank& bank : transformer.banks()) {
+    const Context& context = runtime.context();
+    bank.measure_usage(context);
+    BankUsage usage = describe(bank);
+    usage.picks = bank.step_picks();
+    const auto count = read_back<std::int32_t>(context, bank.step_rows().count);
+    const auto ever = read_back<std::int32_t>(context, bank.values().rows_ever_used());
+    usage.divergence = read_back<double>(context, bank.usage_divergence());
+    runtime.synchronize();
+    usage.unique_rows = count;
+    usage.rows_ever_used = ever;
+    result.push_back(usage);
+  }
+  return result;
+}
+
+UsageCounter::UsageCounter(Runtime& runtime, Transformer& transformer)
+    : runtime_(runtime), transformer_(transformer) {
+  for (const MemoryBank& bank : transformer.banks()) {
+    const std::int64_t rows = bank.values().rows().rows;
+    arenas_.emplace_back(runtime.context().device, rows * 4);
+    histograms_.push_back(arenas_.back().allocate("usage", DType::i32, {rows}));
+  }
+}
+
+std::int64_t UsageCounter::planned_bytes(const Transformer& transformer) {
+  std::int64_t bytes = 0;
+  for (const MemoryBank& bank : transformer.banks()) bytes += bank.values().rows().rows * 4;
+  return bytes;
+}
+
+void UsageCounter::count() {
+  for (std::size_t i = 0; i < histograms_.size(); ++i) {
+    const MemoryBank& bank = transformer_.banks()[i];
+    bank.count_usage(runtime_.context(), histograms_[i], readers(bank, transformer_));
+  }
+}
+
+std::vector<BankUsage> UsageCounter::result() {
+  std::vector<BankUsage> result;
+  for (std::size_t i = 0; i < histograms_.size(); ++i) {
+    BankUsage usage = describe(transformer_.banks()[i]);
+    std::vector<std::int32_t> histogram(static_cast<std::size_t>(usage.rows));
+    copy_bytes(runtime_.context(), histogram.data(), histograms_[i].data(), histograms_[i].bytes());
+    runtime_.synchronize();
+    double log_sum = 0;  // sum of c log c
+    for (const std::int32_t count : histogram) {
+      if (count == 0) continue;
+      usage.picks += count;
+      ++usage.unique_rows;
+      log_sum += count * std::log(static_cast<double>(count));
+    }
+    // sum p log(p R) with p = c / P.
+    const auto picks = static_cast<double>(std::max<std::int64_t>(usage.picks, 1));
+    usage.divergence =
+        log_sum / picks - std::log(picks) + std::log(static_cast<double>(usage.rows));
+    usage.rows_ever_used = usage.unique_rows;
+    result.push_back(usage);
+  }
+  return result;
+}
+
+}  // namespace memengine

@@ -1,0 +1,221 @@
+// See checkpoint.h: the order of operations that makes a save atomic, and what a killed one leaves.
+//
+// Names in a root: `0000001000` complete; `.saving-...` being written; `.replaced-...` an older one
+// of the same step, set aside until its replacement has its name; `.removing-...` being removed.
+#include "io/checkpoints/checkpoint.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "io/checkpoints/checkpoint_state.h"
+#include "kernels/runtime/error.h"
+
+namespace memengine {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string size_text(std::uint64_t bytes) {
+  const auto size = static_cast<double>(bytes);
+  if (bytes >= 1u << 30) return fmt::format("{:.2f} GiB", size / (1 << 30));
+  if (bytes >= 1u << 20) return fmt::format("{:.1f} MiB", size / (1 << 20));
+  return fmt::format("{:.1f} KiB", size / (1 << 10));
+}
+
+constexpr std::string_view saving = ".saving-";
+constexpr std::string_view replaced = ".replaced-";
+constexpr std::string_view removing = ".removing-";
+
+bool is_step_name(std::string_view name) {
+  return name.size() == 10 &&
+         std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+std::vector<std::string> entries(const fs::path& root) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator at(root, error), end; !error && at != end; at.increment(error)) {
+    names.push_back(at->path().filename().string());
+  }
+  if (error && error != std::errc::no_such_file_or_directory) {
+    fail_input("{}: cannot list the folder: {}", root.string(), error.message());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+// Gives the folder a name that no reader takes for a checkpoint before taking it apart.
+void remove_checkpoint(FileSystem& files, const fs::path& root, const std::string& name) {
+  const fs::path doomed = root / (std::string(removing) + name);
+  files.rename(root / name, doomed);
+  files.remove_all(doomed);
+}
+
+void check_room(FileSystem& files, const fs::path& root, const fs::path& target,
+                std::span<const CheckpointFile> contents) {
+  std::uint64_t needed = 1 << 20;  // state.json and the file system's own
+  for (const CheckpointFile& file : contents) needed += safetensors_bytes(file.tensors, {});
+  const std::uint64_t available = files.free_bytes(root);
+  if (needed > available) {
+    fail_input(
+        "{}: the checkpoint needs {} and the disk has {} free; free some space, lower "
+        "checkpoint.dump.keep or set checkpoint.path",
+        target.string(), size_text(needed), size_text(available));
+  }
+}
+
+// Returns the text of state.json.
+std::string write_contents(FileSystem& files, const fs::path& folder, std::int64_t step,
+                           std::span<const CheckpointFile> contents, const CheckpointState& state,
+                           const SaveOptions& options) {
+  StateFile record;
+  record.step = step;
+  record.sections = state;
+  record.increment = options.increment;
+  for (const CheckpointFile& file : contents) {
+    BlockChecksums& sums = record.files[file.name];
+    if (sums.block_bytes != 0) fail_internal("checkpoint file {} is written twice", file.name);
+    sums.bytes = safetensors_bytes(file.tensors, {});
+    sums.block_bytes = options.block_bytes;
+    sums.blocks.resize((sums.bytes + options.block_bytes - 1) / options.block_bytes);
+    SafetensorsWriting writing;
+    writing.block_bytes = options.block_bytes;
+    writing.threads = options.threads;
+    writing.on_block = [&sums](std::size_t number, std::span<const std::byte> block) {
+      sums.blocks[number] = block_checksum(block);
+    };
+    write_safetensors(files, folder / file.name, file.tensors, {}, writing);
+  }
+  const std::string written = write_state(record);
+  OutputFile text(files, folder / "state.json");
+  text.append(written);
+  text.finish();
+  files.sync_folder(folder);
+  return written;
+}
+
+// Removes what is older than the newest `keep` whole checkpoints. `saved`, just written, is one of
+// them, should there be later ones that a resumed run has fallen behind; a base stays with its
+// increments.
+void remove_old(FileSystem& files, const fs::path& root, std::int64_t saved,
+                const SaveOptions& options) {
+  std::set<std::int64_t> kept = {saved};
+  if (options.increment) kept.insert(options.increment->base.step);
+  std::int64_t whole = 1;
+  std::vector<std::int64_t> doomed;  // newest first: an increment goes before its base
+  std::vector<std::int64_t> steps = checkpoint_steps(root);
+  std::reverse(steps.begin(), steps.end());
+  for (const std::int64_t step : steps) {
+    if (step == saved) continue;
+    if (whole >= options.keep) {
+      doomed.push_back(step);
+      continue;
+    }
+    kept.insert(step);  // damaged ones too, for whoever wants to look at them
+    if (options.damaged.contains(step)) continue;
+    try {
+      kept.insert(Checkpoint(root / checkpoint_name(step)).base().step);
+      ++whole;
+    } catch (const Error&) {
+    }
+  }
+  for (const std::int64_t step : doomed) {
+    if (!kept.contains(step)) remove_checkpoint(files, root, checkpoint_name(step));
+  }
+  files.sync_folder(root);
+}
+
+}  // namespace
+
+std::string checkpoint_name(std::int64_t step) {
+  if (step < 0 || step > 9'999'999'999)
+    fail_input("step {} cannot name a checkpoint (0 to 9999999999)", step);
+  return fmt::format("{:010}", step);
+}
+
+std::vector<std::int64_t> checkpoint_steps(const fs::path& root) {
+  std::vector<std::int64_t> steps;
+  for (const std::string& name : entries(root)) {
+    if (is_step_name(name)) steps.push_back(std::stoll(name));
+  }
+  return steps;
+}
+
+void recover_checkpoints(FileSystem& files, const fs::path& root) {
+  bool changed = false;
+  for (const std::string& name : entries(root)) {
+    const bool half = name.starts_with(saving) || name.starts_with(removing);
+    const bool aside = name.starts_with(replaced);
+    if (!half && !aside) continue;
+    const std::string step = aside ? name.substr(replaced.size()) : "";
+    if (aside && is_step_name(step) && !fs::exists(root / step)) {
+      files.rename(root / name, root / step);
+    } else {
+      files.remove_all(root / name);
+    }
+    changed = true;
+  }
+  if (changed) files.sync_folder(root);
+}
+
+SavedCheckpoint save_checkpoint(FileSystem& files, const fs::path& root, std::int64_t step,
+                                std::span<const CheckpointFile> contents,
+                                const CheckpointState& state, const SaveOptions& options,
+                                std::string* trouble) {
+  const std::string name = checkpoint_name(step);
+  const fs::path target = root / name;
+  const fs::path temporary = root / (std::string(saving) + name);
+  const fs::path aside = root / (std::string(replaced) + name);
+  files.make_folder(root);
+  recover_checkpoints(files, root);
+  check_room(files, root, target, contents);
+  SavedCheckpoint saved{target, {}, 0};
+  bool named = false;
+  try {
+    files.make_folder(temporary);
+    const std::string text = write_contents(files, temporary, step, contents, state, options);
+    saved.checksum = state_checksum(text);
+    saved.bytes = text.size();
+    for (const CheckpointFile& file : contents) saved.bytes += safetensors_bytes(file.tensors, {});
+    if (fs::exists(target)) files.rename(target, aside);
+    files.rename(temporary, target);
+    named = true;
+    files.sync_folder(root);
+  } catch (...) {
+    // Best effort: what cannot be undone now is undone by the next recover_checkpoints. A complete
+    // checkpoint that has its name is left, although the disk may not know of it yet.
+    std::error_code ignored;
+    if (!named) fs::remove_all(temporary, ignored);
+    if (!fs::exists(target, ignored) && fs::exists(aside, ignored)) {
+      fs::rename(aside, target, ignored);
+    }
+    throw;
+  }
+  try {
+    if (fs::exists(aside)) files.remove_all(aside);
+    if (options.keep > 0) remove_old(files, root, step, options);
+  } catch (const Error& error) {
+    if (trouble == nullptr) throw;
+    *trouble = error.what();
+  }
+  return saved;
+}
+
+NewestCheckpoint newest_checkpoint(const fs::path& root) {
+  NewestCheckpoint result;
+  const std::vector<std::int64_t> steps = checkpoint_steps(root);
+  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+    try {
+      Checkpoint candidate(root / checkpoint_name(*step));
+      candidate.verify();
+      result.checkpoint.emplace(std::move(candidate));
+      break;
+    } catch (const Error& error) {
+      result.skipped.push_back(error.what());
+    }
+  }
+  return result;
+}
+
+}  // namespace memengine

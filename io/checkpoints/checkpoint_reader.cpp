@@ -1,0 +1,310 @@
+// See checkpoint.h: reading a checkpoint back, every block against its checksum. What patches do to
+// the tensors of a base is in checkpoint_patch.h.
+#include <algorithm>
+#include <cstring>
+
+#include "io/checkpoints/checkpoint.h"
+#include "io/checkpoints/checkpoint_patch.h"
+#include "io/checkpoints/checkpoint_state.h"
+#include "io/checkpoints/verified_file.h"
+#include "io/files/parallel.h"
+#include "io/text/one_line.h"
+
+namespace memengine {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uint64_t max_state_bytes = 256u << 20;
+
+// A sink's place in a file.
+struct Target {
+  std::uint64_t begin, end;
+  const std::function<void(std::uint64_t, std::span<const std::byte>)>* write;
+};
+
+// Hands every block of a file that some target overlaps to those targets.
+void load_file(const VerifiedFile& file, std::vector<Target> targets, std::size_t threads) {
+  std::erase_if(targets, [](const Target& target) { return target.begin == target.end; });
+  std::sort(targets.begin(), targets.end(),
+            [](const Target& a, const Target& b) { return a.begin < b.begin; });
+  std::vector<std::size_t> blocks;  // those with a target
+  for (const Target& target : targets) {
+    for (std::size_t block = file.block_of(target.begin); block <= file.block_of(target.end - 1);
+         ++block) {
+      if (blocks.empty() || blocks.back() < block) blocks.push_back(block);
+    }
+  }
+  parallel_for(blocks.size(), threads, [&] {
+    return [&, buffer = std::vector<std::byte>()](std::size_t i) mutable {
+      buffer.resize(file.block_size(blocks[i]));
+      file.read_block(blocks[i], buffer);
+      const std::uint64_t begin = file.block_begin(blocks[i]);
+      const std::uint64_t end = begin + buffer.size();
+      auto target = std::upper_bound(targets.begin(), targets.end(), begin,
+                                     [](std::uint64_t at, const Target& t) { return at < t.end; });
+      for (; target != targets.end() && target->begin < end; ++target) {
+        const std::uint64_t from = std::max(begin, target->begin);
+        const std::uint64_t to = std::min(end, target->end);
+        (*target->write)(from - target->begin, std::span(buffer).subspan(from - begin, to - from));
+      }
+    };
+  });
+}
+
+// Turns every error about a checkpoint's files into one that says so.
+template <typename Work>
+void as_damage(Work&& work) {
+  try {
+    work();
+  } catch (const DamagedCheckpoint&) {
+    throw;
+  } catch (const Error& error) {
+    throw DamagedCheckpoint(error.what());
+  }
+}
+
+}  // namespace
+
+struct Checkpoint::Impl {
+  struct Part {
+    std::string name;
+    VerifiedFile file;
+    SafetensorsHeader header;
+  };
+
+  fs::path folder;
+  StateFile state;
+  std::string checksum;
+  std::vector<Part> parts;
+  std::map<std::string, std::pair<std::size_t, std::size_t>, std::less<>> index;  // part, tensor
+  std::unique_ptr<Checkpoint> base;
+  std::map<std::string, RowPatch, std::less<>> patches;
+
+  void open();
+  void open_patches();
+  // One of our own tensors, in a patch too.
+  const TensorInfo* own(std::string_view tensor) const;
+  void read_own(std::string_view tensor, std::uint64_t offset, std::span<std::byte> bytes);
+};
+
+Checkpoint::Checkpoint(const fs::path& folder) : impl_(std::make_unique<Impl>()) {
+  impl_->folder = folder;
+  as_damage([&] { impl_->open(); });
+}
+
+void Checkpoint::Impl::open() {
+  const fs::path state_path = folder / "state.json";
+  std::error_code error;
+  if (!fs::exists(state_path, error)) {
+    fail_input("{}: is not a checkpoint folder (no state.json)", folder.string());
+  }
+  const std::string text = read_text_file(state_path, max_state_bytes);
+  state = read_state(state_path.string(), text);
+  checksum = state_checksum(text);
+  const std::string folder_name = folder.filename().string();
+  if (folder_name.size() == 10 &&
+      folder_name.find_first_not_of("0123456789") == std::string::npos &&
+      folder_name != checkpoint_name(state.step)) {
+    fail_input("{}: holds step {}, not the step of its name; rename it back", folder.string(),
+               state.step);
+  }
+  for (auto& [name, sums] : state.files) {
+    VerifiedFile file(folder / name, sums);
+    SafetensorsHeader header = read_safetensors_header(
+        (folder / name).string(), file.size(),
+        [&file](std::uint64_t offset, std::span<std::byte> bytes) { file.read(offset, bytes); });
+    const std::size_t part = parts.size();
+    for (std::size_t i = 0; i < header.tensors.size(); ++i) {
+      index.emplace(header.tensors[i].name, std::pair(part, i));
+    }
+    parts.push_back({name, std::move(file), std::move(header)});
+  }
+  if (state.increment) open_patches();
+}
+
+void Checkpoint::Impl::open_patches() {
+  const CheckpointBase& wanted = state.increment->base;
+  const fs::path path = (folder / "..").lexically_normal() / checkpoint_name(wanted.step);
+  try {
+    base = std::make_unique<Checkpoint>(path);
+  } catch (const Error& error) {
+    fail_input("{}: needs the full checkpoint of step {}: {}", folder.string(), wanted.step,
+               error.what());
+  }
+  if (base->checksum() != wanted.checksum || base->impl_->base) {
+    fail_input("{}: the checkpoint of step {} is not the one that it adds to", folder.string(),
+               wanted.step);
+  }
+  std::map<std::string, std::shared_ptr<const std::vector<std::int32_t>>> lists;
+  for (const auto& [tensor, rows_name] : state.increment->patches) {
+    const TensorInfo* whole = base->find(tensor);
+    const TensorInfo* part = own(tensor);
+    const TensorInfo* rows = own(rows_name);
+    if (whole == nullptr || part == nullptr || rows == nullptr) {
+      fail_input("{}: has no rows for tensor '{}'", folder.string(), one_line(tensor));
+    }
+    auto& list = lists[rows_name];
+    if (list == nullptr) {
+      if (rows->dtype != FileDtype::i32 || rows->shape.size() != 1) {
+        fail_input("{}: tensor '{}' is no list of rows", folder.string(), one_line(rows_name));
+      }
+      auto numbers = std::make_shared<std::vector<std::int32_t>>(rows->bytes / 4);
+      read_own(rows_name, 0, std::as_writable_bytes(std::span(*numbers)));
+      list = std::move(numbers);
+    }
+    patches.emplace(tensor, RowPatch(folder.string(), *whole, *part, list));
+  }
+}
+
+const TensorInfo* Checkpoint::Impl::own(std::string_view tensor) const {
+  const auto found = index.find(tensor);
+  if (found == index.end()) return nullptr;
+  return &parts[found->second.first].header.tensors[found->second.second];
+}
+
+void Checkpoint::Impl::read_own(std::string_view tensor, std::uint64_t offset,
+                                std::span<std::byte> bytes) {
+  const TensorInfo* info = own(tensor);
+  Part& part = parts[index.find(tensor)->second.first];
+  part.file.read(part.header.data_start + info->offset + offset, bytes);
+}
+
+Checkpoint::~Checkpoint() = default;
+Checkpoint::Checkpoint(Checkpoint&&) noexcept = default;
+
+std::int64_t Checkpoint::step() const {
+  return impl_->state.step;
+}
+const fs::path& Checkpoint::folder() const {
+  return impl_->folder;
+}
+const CheckpointState& Checkpoint::state() const {
+  return impl_->state.sections;
+}
+const std::string& Checkpoint::checksum() const {
+  return impl_->checksum;
+}
+CheckpointBase Checkpoint::base() const {
+  return impl_->base ? impl_->state.increment->base : CheckpointBase{step(), checksum()};
+}
+
+const StateSection& Checkpoint::section(const std::string& name) const {
+  const auto found = impl_->state.sections.find(name);
+  if (found == impl_->state.sections.end()) {
+    fail_input("{}: its state has no section '{}'; it was written by another version",
+               impl_->folder.string(), name);
+  }
+  return found->second;
+}
+
+const StateValue* Checkpoint::value(const std::string& section_name, const std::string& key) const {
+  const StateSection& values = section(section_name);
+  const auto found = values.find(key);
+  return found == values.end() ? nullptr : &found->second;
+}
+
+void Checkpoint::fail_state(const std::string& section_name, const std::string& key) const {
+  fail_input("{}: its state has no {}.{} of the expected type; it was written by another version",
+             impl_->folder.string(), section_name, key);
+}
+
+const TensorInfo* Checkpoint::find(std::string_view tensor) const {
+  // Of a base only what is patched counts: everything else is our own.
+  if (impl_->patches.contains(tensor)) return impl_->base->find(tensor);
+  return impl_->own(tensor);
+}
+
+void Checkpoint::read(std::string_view tensor, std::uint64_t offset,
+                      std::span<std::byte> bytes) const {
+  const TensorInfo* info = find(tensor);
+  if (!info) {
+    fail_input("{}: holds no tensor '{}'; it was saved from another configuration",
+               impl_->folder.string(), one_line(tensor));
+  }
+  if (offset > info->bytes || bytes.size() > info->bytes - offset) {
+    fail_input(
+        "{}: tensor '{}' has {} bytes where {} + {} are asked for; it was saved from another "
+        "configuration",
+        impl_->folder.string(), one_line(tensor), info->bytes, offset, bytes.size());
+  }
+  const auto patch = impl_->patches.find(tensor);
+  if (patch == impl_->patches.end()) return impl_->read_own(tensor, offset, bytes);
+  impl_->base->read(tensor, offset, bytes);
+  patch->second.apply(offset, bytes, [&](std::uint64_t at, std::span<std::byte> piece) {
+    impl_->read_own(tensor, at, piece);
+  });
+}
+
+void Checkpoint::load(std::span<const TensorSink> sinks, std::size_t threads) const {
+  using Write = std::function<void(std::uint64_t, std::span<const std::byte>)>;
+  std::vector<Write> patching;  // pieces of a patch go to the rows they replace
+  patching.reserve(sinks.size());
+  // Own tensors, the base's tensors, then the patches over them; by part.
+  std::vector<std::vector<Target>> own(impl_->parts.size()), patches(impl_->parts.size());
+  std::vector<TensorSink> of_base;
+  for (const TensorSink& sink : sinks) {
+    if (!find(sink.name)) read(sink.name, 0, {});  // says that it is missing
+    if (!sink.concurrent) continue;
+    const auto [part, tensor] = impl_->index.find(sink.name)->second;
+    const SafetensorsHeader& header = impl_->parts[part].header;
+    const std::uint64_t begin = header.data_start + header.tensors[tensor].offset;
+    const std::uint64_t end = begin + header.tensors[tensor].bytes;
+    const auto patch = impl_->patches.find(sink.name);
+    if (patch == impl_->patches.end()) {
+      own[part].push_back({begin, end, &sink.write});
+      continue;
+    }
+    of_base.push_back(sink);
+    patching.push_back(
+        [&sink, rows = &patch->second](std::uint64_t offset, std::span<const std::byte> bytes) {
+          rows->scatter(offset, bytes, sink.write);
+        });
+    patches[part].push_back({begin, end, &patching.back()});
+  }
+  if (!of_base.empty()) impl_->base->load(of_base, threads);
+  for (const auto& list : {&own, &patches}) {
+    for (std::size_t part = 0; part < list->size(); ++part) {
+      load_file(impl_->parts[part].file, std::move((*list)[part]), threads);
+    }
+  }
+  constexpr std::uint64_t chunk = 16 << 20;
+  std::vector<std::byte> buffer;
+  for (const TensorSink& sink : sinks) {
+    if (sink.concurrent) continue;
+    const std::uint64_t bytes = find(sink.name)->bytes;
+    for (std::uint64_t offset = 0; offset < bytes; offset += chunk) {
+      buffer.resize(std::min(chunk, bytes - offset));
+      read(sink.name, offset, buffer);
+      sink.write(offset, buffer);
+    }
+  }
+}
+
+CheckpointSummary Checkpoint::summary() const {
+  CheckpointSummary summary;
+  summary.step = step();
+  for (const Impl::Part& part : impl_->parts) {
+    summary.files.push_back({part.name, part.file.size(), part.header.tensors});
+    summary.bytes += part.file.size();
+  }
+  if (impl_->base) {
+    summary.base_step = impl_->base->step();
+    summary.base_bytes = impl_->base->summary().bytes;
+  }
+  return summary;
+}
+
+void Checkpoint::verify() const {
+  for (const Impl::Part& part : impl_->parts) {
+    parallel_for(part.file.blocks(), file_threads(), [&] {
+      return [&, block = std::vector<std::byte>()](std::size_t i) mutable {
+        block.resize(part.file.block_size(i));
+        part.file.read_block(i, block);
+      };
+    });
+  }
+  if (impl_->base) impl_->base->verify();
+}
+
+}  // namespace memengine

@@ -1,0 +1,107 @@
+// See safetensors.h: a set of tensors over one file or several.
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "io/checkpoints/safetensors.h"
+#include "io/text/one_line.h"
+#include "kernels/runtime/error.h"
+
+namespace memengine {
+
+namespace fs = std::filesystem;
+
+struct SafetensorsReader::Part {
+  explicit Part(const fs::path& path) : file(path) {
+    header = read_safetensors_header(
+        path.string(), file.size(),
+        [this](std::uint64_t offset, std::span<std::byte> bytes) { file.read(offset, bytes); });
+  }
+
+  InputFile file;
+  SafetensorsHeader header;
+};
+
+SafetensorsReader::SafetensorsReader(const fs::path& path) {
+  fs::path target = path;
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) {
+    target = path / "model.safetensors.index.json";
+    if (!fs::exists(target, ignored)) target = path / "model.safetensors";
+    if (!fs::exists(target, ignored)) {
+      fail_input("{}: holds neither model.safetensors nor model.safetensors.index.json",
+                 path.string());
+    }
+  }
+  if (target.extension() == ".json") {
+    open_index(target);
+  } else {
+    parts_.emplace_back(target);
+    metadata_ = parts_[0].header.metadata;
+  }
+  std::vector<std::pair<const TensorInfo*, std::size_t>> order;
+  for (std::size_t part = 0; part < parts_.size(); ++part) {
+    for (const TensorInfo& tensor : parts_[part].header.tensors) order.emplace_back(&tensor, part);
+  }
+  std::sort(order.begin(), order.end(),
+            [](const auto& a, const auto& b) { return a.first->name < b.first->name; });
+  for (const auto& [tensor, part] : order) {
+    if (!tensors_.empty() && tensors_.back().name == tensor->name) {
+      fail_input("{}: tensor '{}' stands in two files", path.string(), one_line(tensor->name));
+    }
+    tensors_.push_back(*tensor);
+    part_of_.push_back(part);
+  }
+}
+
+SafetensorsReader::~SafetensorsReader() = default;
+SafetensorsReader::SafetensorsReader(SafetensorsReader&&) noexcept = default;
+
+void SafetensorsReader::open_index(const fs::path& path) {
+  const std::string text = read_text_file(path, 32u << 20);
+  const auto index = nlohmann::json::parse(text, nullptr, false);
+  const auto map = index.is_object() ? index.find("weight_map") : index.end();
+  if (!index.is_object() || map == index.end() || !map->is_object()) {
+    fail_input("{}: is not an index of safetensors files (no weight_map)", path.string());
+  }
+  std::map<std::string, std::vector<std::string>> names_of_file;
+  for (const auto& [name, file] : map->items()) {
+    if (!file.is_string()) fail_input("{}: '{}' names no file", path.string(), one_line(name));
+    names_of_file[file.get<std::string>()].push_back(name);
+  }
+  for (const auto& [file, names] : names_of_file) {
+    if (file.empty() || fs::path(file).filename() != file || file == "..") {
+      fail_input("{}: '{}' is not a file name beside the index", path.string(), one_line(file));
+    }
+    const Part& part = parts_.emplace_back(path.parent_path() / file);
+    std::set<std::string_view> present;
+    for (const TensorInfo& tensor : part.header.tensors) present.insert(tensor.name);
+    for (const std::string& name : names) {
+      if (!present.contains(name)) {
+        fail_input("{}: tensor '{}' is not in {} as the index says", path.string(), one_line(name),
+                   one_line(file));
+      }
+    }
+  }
+}
+
+const TensorInfo* SafetensorsReader::find(std::string_view name) const {
+  const auto at = std::lower_bound(
+      tensors_.begin(), tensors_.end(), name,
+      [](const TensorInfo& tensor, std::string_view n) { return tensor.name < n; });
+  return at != tensors_.end() && at->name == name ? &*at : nullptr;
+}
+
+void SafetensorsReader::read(std::string_view name, std::uint64_t offset,
+                             std::span<std::byte> bytes) const {
+  const TensorInfo* tensor = find(name);
+  if (!tensor) fail_input("there is no tensor '{}' in this checkpoint", one_line(name));
+  if (offset > tensor->bytes || bytes.size() > tensor->bytes - offset) {
+    fail_input("tensor '{}' has {} bytes; {} + {} are asked for", one_line(name), tensor->bytes,
+               offset, bytes.size());
+  }
+  const Part& part = parts_[part_of_[static_cast<std::size_t>(tensor - tensors_.data())]];
+  part.file.read(part.header.data_start + tensor->offset + offset, bytes);
+}
+
+}  // namespace memengine

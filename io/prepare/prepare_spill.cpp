@@ -1,0 +1,181 @@
+// A record is key (8 bytes), length in bytes (8), token bytes. Keys are unique, so sorting by key
+// gives one order only, whatever the order in which threads appended.
+#include "io/prepare/prepare_spill.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <mutex>
+#include <string>
+
+#include "kernels/runtime/error.h"
+
+namespace memengine {
+namespace {
+
+constexpr std::size_t buffer_bytes = 64 << 10;
+constexpr int split_bits = 4;  // a file that is too large is split in 16
+
+struct RecordHead {
+  std::uint64_t key = 0, bytes = 0;
+};
+
+std::filesystem::path spill_path(const std::filesystem::path& folder, std::size_t i) {
+  return folder / fmt::format("{:03}.spill", i);
+}
+
+}  // namespace
+
+struct SpillFiles::File {
+  std::filesystem::path path;
+  int descriptor = -1;
+  std::int64_t length = 0;
+  std::vector<std::uint8_t> buffer;
+  std::mutex mutex;
+
+  void flush() {
+    write(buffer);
+    buffer.clear();
+  }
+
+  void write(std::span<const std::uint8_t> bytes) {
+    const std::uint8_t* from = bytes.data();
+    for (std::size_t left = bytes.size(); left > 0;) {
+      const ssize_t written = ::write(descriptor, from, left);
+      if (written < 0 && errno == EINTR) continue;
+      if (written <= 0) fail_input("cannot write {}: {}", path.string(), std::strerror(errno));
+      from += written;
+      left -= static_cast<std::size_t>(written);
+    }
+    length += static_cast<std::int64_t>(bytes.size());
+  }
+  ~File() {
+    if (descriptor >= 0) ::close(descriptor);
+  }
+};
+
+SpillFiles::SpillFiles(const std::filesystem::path& folder, int skip, int bits,
+                       const std::vector<std::int64_t>* lengths)
+    : skip_(skip), bits_(bits) {
+  std::filesystem::create_directories(folder);
+  for (std::size_t i = 0; i < std::size_t{1} << bits; ++i) {
+    auto file = std::make_unique<File>();
+    file->path = spill_path(folder, i);
+    file->descriptor = ::open(file->path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    file->length = lengths ? (*lengths)[i] : 0;
+    if (file->descriptor < 0 || ::ftruncate(file->descriptor, file->length) != 0 ||
+        ::lseek(file->descriptor, 0, SEEK_END) < 0) {
+      fail_input("cannot write {}: {}", file->path.string(), std::strerror(errno));
+    }
+    files_.push_back(std::move(file));
+  }
+}
+
+SpillFiles::~SpillFiles() = default;
+
+void SpillFiles::append(std::uint64_t key, std::span<const std::uint8_t> tokens) {
+  File& file = *files_[bits_ == 0 ? 0 : (key << skip_) >> (64 - bits_)];
+  const RecordHead head = {key, tokens.size()};
+  const auto* head_bytes = reinterpret_cast<const std::uint8_t*>(&head);
+  const std::lock_guard lock(file.mutex);
+  file.buffer.insert(file.buffer.end(), head_bytes, head_bytes + sizeof head);
+  if (tokens.size() >= buffer_bytes) {  // no buffer grows with the largest document
+    file.flush();
+    file.write(tokens);
+    return;
+  }
+  file.buffer.insert(file.buffer.end(), tokens.begin(), tokens.end());
+  if (file.buffer.size() >= buffer_bytes) file.flush();
+}
+
+std::vector<std::int64_t> SpillFiles::flush() {
+  std::vector<std::int64_t> lengths;
+  for (const auto& file : files_) {
+    const std::lock_guard lock(file->mutex);
+    file->flush();
+    if (::fdatasync(file->descriptor) != 0) {
+      fail_input("cannot write {}: {}", file->path.string(), std::strerror(errno));
+    }
+    lengths.push_back(file->length);
+  }
+  return lengths;
+}
+
+namespace {
+
+// Reads record after record; `each` gets key and tokens.
+void read_records(const std::filesystem::path& path,
+                  const std::function<void(std::uint64_t, std::span<const std::uint8_t>)>& each) {
+  std::ifstream file(path, std::ios::binary);
+  std::vector<std::uint8_t> tokens;
+  RecordHead head;
+  while (file.read(reinterpret_cast<char*>(&head), sizeof head)) {
+    tokens.resize(head.bytes);
+    if (!file.read(reinterpret_cast<char*>(tokens.data()),
+                   static_cast<std::streamsize>(head.bytes))) {
+      break;
+    }
+    each(head.key, tokens);
+  }
+  if (!file.eof() || file.gcount() != 0) fail_internal("cannot read {} back", path.string());
+}
+
+// Sorts one file in memory: an index of (key, place) is sorted, the tokens stay where they are.
+void drain_sorted(const std::filesystem::path& path, std::int64_t length,
+                  const std::function<void(std::span<const std::uint8_t>)>& each) {
+  struct Place {
+    std::uint64_t key, first, bytes;
+  };
+  std::vector<std::uint8_t> content(static_cast<std::size_t>(length));
+  std::ifstream file(path, std::ios::binary);
+  if (!file.read(reinterpret_cast<char*>(content.data()), length)) {
+    fail_internal("cannot read {} back", path.string());
+  }
+  std::vector<Place> places;
+  for (std::size_t at = 0; at < content.size();) {
+    RecordHead head;
+    if (content.size() - at < sizeof head) fail_internal("{} is cut short", path.string());
+    std::memcpy(&head, content.data() + at, sizeof head);
+    at += sizeof head;
+    if (content.size() - at < head.bytes) fail_internal("{} is cut short", path.string());
+    places.push_back({head.key, at, head.bytes});
+    at += head.bytes;
+  }
+  std::sort(places.begin(), places.end(),
+            [](const Place& a, const Place& b) { return a.key < b.key; });
+  for (const Place& place : places) each({content.data() + place.first, place.bytes});
+}
+
+}  // namespace
+
+bool drain_spill(const std::filesystem::path& folder, int skip, int bits, std::int64_t memory_bytes,
+                 const std::function<void(std::span<const std::uint8_t>)>& each,
+                 const std::function<bool()>& stop) {
+  for (std::size_t i = 0; i < std::size_t{1} << bits; ++i) {
+    if (stop && stop()) return false;
+    const auto path = spill_path(folder, i);
+    const auto length = static_cast<std::int64_t>(std::filesystem::file_size(path));
+    const int next_skip = skip + bits;
+    if (length <= memory_bytes || next_skip + split_bits >= 64) {
+      drain_sorted(path, length, each);
+      continue;
+    }
+    const auto below = folder / fmt::format("{:03}.split", i);
+    {
+      SpillFiles split(below, next_skip, split_bits);
+      read_records(path, [&](std::uint64_t key, std::span<const std::uint8_t> tokens) {
+        split.append(key, tokens);
+      });
+      split.flush();
+    }
+    if (!drain_spill(below, next_skip, split_bits, memory_bytes, each, stop)) return false;
+    std::filesystem::remove_all(below);
+  }
+  return true;
+}
+
+}  // namespace memengine

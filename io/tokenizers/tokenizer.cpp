@@ -1,0 +1,92 @@
+// The parts all tokenizers share, the byte tokenizer, and the factory.
+#include "io/tokenizers/tokenizer.h"
+
+#include <xxhash.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+
+#include "io/text/utf8.h"
+#include "io/tokenizers/sentencepiece/sentencepiece.h"
+#include "io/tokenizers/tiktoken/tiktoken.h"
+#include "kernels/runtime/error.h"
+
+namespace memengine {
+namespace {
+
+// Every byte is its own token: the vocabulary that fits any text and any language.
+class BytesTokenizer final : public Tokenizer {
+ public:
+  BytesTokenizer() : Tokenizer("bytes", tokenizer_file_hash("bytes")) {}
+
+  void encode_append(std::string_view text, std::vector<std::int32_t>& ids) const override {
+    const std::size_t first = ids.size();
+    ids.resize(first + text.size());
+    for (std::size_t i = 0; i < text.size(); ++i) {
+      ids[first + i] = static_cast<unsigned char>(text[i]);
+    }
+  }
+
+  std::string decode(std::span<const std::int32_t> ids) const override {
+    std::string bytes;
+    for (const std::int32_t id : ids) bytes += token_bytes(id);
+    return replace_invalid_utf8(bytes);
+  }
+
+  std::string token_bytes(std::int32_t id) const override {
+    if (id < 0 || id >= vocab_size()) {
+      fail_input("token id {} is outside the byte tokenizer's vocabulary of {}", id, vocab_size());
+    }
+    return id < 256 ? std::string(1, static_cast<char>(id)) : std::string();
+  }
+
+  std::int32_t vocab_size() const override { return 258; }
+  std::int32_t bos_id() const override { return 256; }
+  std::int32_t eos_id() const override { return 257; }
+};
+
+}  // namespace
+
+std::vector<std::int32_t> Tokenizer::encode(std::string_view text, bool bos, bool eos) const {
+  if (bos && bos_id() < 0)
+    fail_input("the {} tokenizer has no BOS token; set add_bos to false", name_);
+  if (eos && eos_id() < 0)
+    fail_input("the {} tokenizer has no EOS token; set add_eos to false", name_);
+  std::vector<std::int32_t> ids;
+  ids.reserve(text.size() / 3 + 2);
+  if (bos) ids.push_back(bos_id());
+  encode_append(text, ids);
+  if (eos) ids.push_back(eos_id());
+  return ids;
+}
+
+std::unique_ptr<Tokenizer> load_tokenizer(const std::string& name,
+                                          const std::filesystem::path& path) {
+  if (name == "bytes") return std::make_unique<BytesTokenizer>();
+  if (name == "sp") return load_sentencepiece(path);
+  if (name == "tiktoken") return load_tiktoken(path);
+  fail_input("unknown tokenizer '{}': it must be sp, tiktoken or bytes", name);
+}
+
+std::string read_tokenizer_file(const std::filesystem::path& path) {
+  if (path.empty()) fail_input("this tokenizer needs a model file: set data.tokenizer.path");
+  if (std::filesystem::is_directory(path)) {
+    fail_input("tokenizer model {} is a folder; name the file itself", path.string());
+  }
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  if (!file) fail_input("cannot open tokenizer model {}: {}", path.string(), std::strerror(errno));
+  const std::streamoff size = file.tellg();
+  std::string bytes(static_cast<std::size_t>(size > 0 ? size : 0), '\0');
+  file.seekg(0);
+  file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  if (!file) fail_input("cannot read tokenizer model {}", path.string());
+  if (bytes.empty()) fail_input("tokenizer model {} is empty", path.string());
+  return bytes;
+}
+
+std::string tokenizer_file_hash(std::string_view bytes) {
+  return fmt::format("{:016x}", XXH3_64bits(bytes.data(), bytes.size()));
+}
+
+}  // namespace memengine

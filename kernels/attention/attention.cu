@@ -1,0 +1,108 @@
+// Attention on CUDA: checks, and the way to the kernels in attention/.
+//
+//     attention/forward.cuh, backward.cuh   one algorithm for FP32 and BF16, on tensor cores
+//     attention/tiles.cuh, tensor_core.cuh  what they are built of
+//     attention/delta.cu                    rowsum(dout * out), before the backward pass
+//     attention/hopper/                     BF16 heads of 64 on Hopper: wgmma, the copy engine
+//     attention/in_double.cu                FP32 to the last digit, for evaluation
+//     attention/cached.cu                   decoding
+#include "kernels/attention/attention.h"
+
+#include "kernels/attention/hopper/hopper.h"
+#include "kernels/attention/problem.cuh"
+#include "kernels/device_math.cuh"
+
+namespace memengine::cuda {
+namespace {
+
+AttentionProblem make_problem(Tensor qkv, Tensor first_visible, const AttentionShape& shape) {
+  shape.check();
+  const std::int64_t batch = qkv.dim(0), length = qkv.dim(1);
+  const std::int64_t width = (shape.heads + 2 * shape.kv_heads) * shape.head_dim;
+  constexpr std::int64_t limit = 1 << 21;  // the grid's y dimension, in tiles of 64 tokens and more
+  if (length > limit || width > limit) {
+    fail_internal("attention on CUDA takes at most {} tokens a sequence, not {}", limit, length);
+  }
+  return {.batch = static_cast<int>(batch),
+          .length = static_cast<int>(length),
+          .heads = static_cast<int>(shape.heads),
+          .kv_heads = static_cast<int>(shape.kv_heads),
+          .head_dim = static_cast<int>(shape.head_dim),
+          .first_visible = first_visible.empty() ? nullptr : first_visible.as<const std::int32_t>(),
+          .hidden = nullptr,
+          .scale = 1.0F / std::sqrt(static_cast<float>(shape.head_dim))};
+}
+
+__global__ void visible_range_kernel(std::int32_t* first_visible,
+                                     const std::int32_t* document_start, std::int64_t size,
+                                     std::int64_t length, std::int64_t window) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (i >= size) return;
+  const std::int64_t in_window = window > 0 ? i % length - window + 1 : 0;
+  const std::int64_t start = document_start == nullptr ? 0 : document_start[i];
+  first_visible[i] = static_cast<std::int32_t>(max(max(start, in_window), std::int64_t{0}));
+}
+
+}  // namespace
+
+void visible_range(const Context& context, Tensor first_visible, Tensor document_start,
+                   std::int64_t window) {
+  constexpr int threads = 256;
+  if (first_visible.size() == 0) return;
+  visible_range_kernel<<<grid_size(ceil_divide(first_visible.size(), threads)), threads, 0,
+                         context.stream>>>(
+      first_visible.as<std::int32_t>(),
+      document_start.empty() ? nullptr : document_start.as<const std::int32_t>(),
+      first_visible.size(), first_visible.dim(1), window);
+  MEMENGINE_LAUNCH_CHECK("visible_range");
+}
+
+void attention_forward(const Context& context, Tensor out, Tensor log_sum_exp, Tensor qkv,
+                       Tensor first_visible, const AttentionShape& shape, Tensor hidden) {
+  if (out.size() == 0) return;
+  AttentionProblem problem = make_problem(qkv, first_visible, shape);
+  if (!hidden.empty()) problem.hidden = hidden.as<const std::int32_t>();
+  if (hopper::can_run(qkv.dtype(), shape.head_dim)) {
+    hopper::attention_forward(context.stream, out.as<bfloat16>(), log_sum_exp.as<float>(),
+                              qkv.as<const bfloat16>(), problem);
+    return;
+  }
+  if (context.sums_in_double && qkv.dtype() == DType::f32) {
+    attention_forward_in_double(context.stream, out.as<float>(), log_sum_exp.as<float>(),
+                                qkv.as<const float>(), problem);
+    return;
+  }
+  dispatch_storage("attention_forward", qkv.dtype(), [&]<typename T>() {
+    attention_forward(context.stream, out.as<T>(), log_sum_exp.as<float>(), qkv.as<const T>(),
+                      problem);
+  });
+}
+
+std::int64_t attention_scratch_bytes(DType dtype, std::int64_t batch, std::int64_t length,
+                                     const AttentionShape& shape) {
+  if (hopper::can_run(dtype, shape.head_dim))
+    return scratch_part<unsigned char>(hopper::backward_scratch_bytes(batch, length, shape.heads));
+  return scratch_part<float>(batch * shape.heads * length);  // delta
+}
+
+void attention_backward(const Context& context, Tensor dqkv, Tensor dout, Tensor qkv, Tensor out,
+                        Tensor log_sum_exp, Tensor first_visible, const AttentionShape& shape) {
+  if (out.size() == 0) return;
+  const AttentionProblem problem = make_problem(qkv, first_visible, shape);
+  if (hopper::can_run(qkv.dtype(), shape.head_dim)) {
+    auto* scratch = Scratch(context).take<unsigned char>(
+        hopper::backward_scratch_bytes(problem.batch, problem.length, problem.heads));
+    hopper::attention_backward(context.stream, dqkv.as<bfloat16>(), dout.as<const bfloat16>(),
+                               qkv.as<const bfloat16>(), out.as<const bfloat16>(),
+                               log_sum_exp.as<const float>(), scratch, problem);
+    return;
+  }
+  float* delta = Scratch(context).take<float>(log_sum_exp.size());
+  dispatch_storage("attention_backward", qkv.dtype(), [&]<typename T>() {
+    attention_delta(context.stream, delta, dout.as<const T>(), out.as<const T>(), problem);
+    attention_backward(context.stream, dqkv.as<T>(), dout.as<const T>(), qkv.as<const T>(),
+                       log_sum_exp.as<const float>(), delta, problem);
+  });
+}
+
+}  // namespace memengine::cuda

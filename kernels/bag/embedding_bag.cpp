@@ -1,0 +1,123 @@
+// CPU reference of the embedding bag.
+//
+// Forward and the gradient of the weights are independent a token. The gradient of the rows walks
+// the picks sorted by row, cut into segments of equal length whatever the rows are, so that a row
+// picked by every token keeps all threads as busy as a million rows picked once. A row that spans
+// segments is begun by the segment in which it begins; each later segment leaves what it adds to it
+// in its own partial sum, and these are added at the end in the order of the segments.
+#include "kernels/bag/embedding_bag.h"
+
+#include <algorithm>
+
+#include "kernels/cpu_rows.h"
+#include "kernels/dispatch.h"
+
+namespace memengine {
+namespace {
+
+constexpr std::int64_t segment_picks = 512;
+
+template <typename T>
+void forward(T* out, const T* rows, const std::int32_t* inverse, const T* weights,
+             std::int64_t tokens, std::int64_t picks_per_token, std::int64_t v_dim) {
+#pragma omp parallel for schedule(static)
+  for (std::int64_t n = 0; n < tokens; ++n) {
+    T* bag = out + n * v_dim;
+    std::fill_n(bag, v_dim, T{0});
+    for (std::int64_t k = 0; k < picks_per_token; ++k) {
+      const std::int64_t pick = n * picks_per_token + k;
+      add_scaled(bag, weights[pick], rows + inverse[pick] * v_dim, v_dim);
+    }
+  }
+}
+
+template <typename T>
+void backward_weights(T* dweights, const T* dout, const T* rows, const std::int32_t* inverse,
+                      std::int64_t tokens, std::int64_t picks_per_token, std::int64_t v_dim) {
+#pragma omp parallel for schedule(static)
+  for (std::int64_t n = 0; n < tokens; ++n) {
+    const T* dbag = dout + n * v_dim;
+    for (std::int64_t k = 0; k < picks_per_token; ++k) {
+      const std::int64_t pick = n * picks_per_token + k;
+      dweights[pick] = dot(dbag, rows + inverse[pick] * v_dim, v_dim);
+    }
+  }
+}
+
+template <typename T>
+void backward_rows(const Context& context, T* row_gradients, const T* coefficients,
+                   const T* vectors, std::int64_t picks_per_token, std::int64_t v_dim,
+                   const UniqueRows& unique) {
+  const std::int32_t* order = unique.order.as<std::int32_t>();
+  const std::int32_t* offsets = unique.offsets.as<std::int32_t>();
+  const std::int64_t count = *unique.count.as<std::int32_t>();
+  const std::int64_t picks = offsets[count];
+  const std::int64_t segments = (picks + segment_picks - 1) / segment_picks;
+  Scratch scratch(context);
+  T* partials = scratch.take<T>(segments * v_dim);
+  // The last row that begins at or before sorted position i.
+  const auto row_at = [&](std::int64_t i) {
+    return std::upper_bound(offsets, offsets + count, static_cast<std::int32_t>(i)) - offsets - 1;
+  };
+
+#pragma omp parallel for schedule(dynamic)
+  for (std::int64_t segment = 0; segment < segments; ++segment) {
+    std::int64_t i = segment * segment_picks;
+    const std::int64_t end = std::min(i + segment_picks, picks);
+    for (std::int64_t u = row_at(i); i < end; ++u) {
+      T* sum = offsets[u] < i ? partials + segment * v_dim : row_gradients + u * v_dim;
+      std::fill_n(sum, v_dim, T{0});
+      for (const std::int64_t row_end = std::min<std::int64_t>(end, offsets[u + 1]); i < row_end;
+           ++i) {
+        const std::int64_t pick = order[i];
+        add_scaled(sum, coefficients[pick], vectors + pick / picks_per_token * v_dim, v_dim);
+      }
+    }
+  }
+  for (std::int64_t segment = 1; segment < segments; ++segment) {
+    const std::int64_t u = row_at(segment * segment_picks);
+    if (offsets[u] < segment * segment_picks) {
+      add_scaled(row_gradients + u * v_dim, T{1}, partials + segment * v_dim, v_dim);
+    }
+  }
+}
+
+}  // namespace
+
+void embedding_bag_forward(const Context& context, Tensor out, Tensor rows, Tensor inverse,
+                           Tensor weights) {
+  MEMENGINE_ON_CUDA(context, cuda::embedding_bag_forward(context, out, rows, inverse, weights));
+  dispatch_floating(out.dtype(), [&]<typename T>() {
+    forward(out.as<T>(), rows.as<T>(), inverse.as<std::int32_t>(), weights.as<T>(), weights.dim(0),
+            weights.dim(1), out.dim(1));
+  });
+}
+
+void embedding_bag_backward_weights(const Context& context, Tensor dweights, Tensor dout,
+                                    Tensor rows, Tensor inverse) {
+  MEMENGINE_ON_CUDA(context,
+                    cuda::embedding_bag_backward_weights(context, dweights, dout, rows, inverse));
+  dispatch_floating(dout.dtype(), [&]<typename T>() {
+    backward_weights(dweights.as<T>(), dout.as<T>(), rows.as<T>(), inverse.as<std::int32_t>(),
+                     dweights.dim(0), dweights.dim(1), dout.dim(1));
+  });
+}
+
+void embedding_bag_backward_rows(const Context& context, Tensor row_gradients, Tensor coefficients,
+                                 Tensor vectors, const UniqueRows& unique) {
+  MEMENGINE_ON_CUDA(context, cuda::embedding_bag_backward_rows(context, row_gradients, coefficients,
+                                                               vectors, unique));
+  dispatch_floating(vectors.dtype(), [&]<typename T>() {
+    backward_rows(context, row_gradients.as<T>(), coefficients.as<T>(), vectors.as<T>(),
+                  coefficients.dim(1), vectors.dim(1), unique);
+  });
+}
+
+std::int64_t embedding_bag_scratch_bytes(Device device, std::int64_t picks, std::int64_t v_dim) {
+  if constexpr (cuda_build) {
+    if (device == Device::cuda) return cuda::embedding_bag_scratch_bytes(picks, v_dim);
+  }
+  return scratch_part<double>((picks + segment_picks - 1) / segment_picks * v_dim);
+}
+
+}  // namespace memengine

@@ -1,0 +1,367 @@
+// Batch normalisation on CUDA. The statistics of a feature are sums over all tokens: slabs of rows
+// are summed in FP32, the slabs in double, and the totals pass through the communicator.
+//
+// One pass over x gives mean and variance together. Plain sums of squares would lose digits where
+// the mean is large, so each slab sums (x - k) and (x - k)^2 around k, its own first row, and the
+// combination in double turns that back into sums of x and x^2, exactly enough:
+//
+//     sum x = sum (x - k) + n k,      sum x^2 = sum (x - k)^2 + 2 k sum (x - k) + n k^2
+//
+// Backward, with xhat = (x - mean) * inverse_std and N the tokens of all ranks:
+//
+//     dweight += sum dout xhat,  dbias += sum dout                     (this rank's tokens)
+//     dx = weight * inverse_std * (dout - sum dout / N - xhat * sum(dout xhat) / N)   (all ranks')
+#include "kernels/norm/batch_norm.h"
+
+#include "kernels/column_sums.cuh"
+#include "kernels/runtime/communicator.h"
+
+namespace memengine::cuda {
+namespace {
+
+constexpr float epsilon = 1e-5F;
+constexpr double momentum = 0.1;
+
+// Sums of (x - k) and (x - k)^2, k = the slab's first row.
+template <typename T, int width>
+__global__ void __launch_bounds__(warp_size* slab_warps)
+    statistics_kernel(float* partials, const T* x, std::int64_t rows, std::int64_t features) {
+  const std::int64_t column = slab_column<width>();
+  float k[width] = {};
+  if (column < features) load(x + slab_first(rows, blockIdx.y, gridDim.y) * features + column, k);
+  sum_slab<2, width>(partials, rows, features, [&](std::int64_t row, float(&sum)[2][width]) {
+    float values[width];
+    load(x + row * features + column, values);
+#pragma unroll
+    for (int i = 0; i < width; ++i) {
+      const float centred = values[i] - k[i];
+      sum[0][i] += centred;
+      sum[1][i] += centred * centred;
+    }
+  });
+}
+
+// Sums of dout and dout * xhat.
+template <typename T, int width>
+__global__ void __launch_bounds__(warp_size* slab_warps)
+    gradient_sums_kernel(float* partials, const T* dout, const T* x, const float* mean,
+                         const float* inverse_std, std::int64_t rows, std::int64_t features) {
+  const std::int64_t column = slab_column<width>();
+  float centre[width] = {};
+  float scale[width] = {};
+  if (column < features) {
+    load(mean + column, centre);
+    load(inverse_std + column, scale);
+  }
+  sum_slab<2, width>(partials, rows, features, [&](std::int64_t row, float(&sum)[2][width]) {
+    float values[width];
+    float gradient[width];
+    load(x + row * features + column, values);
+    load(dout + row * features + column, gradient);
+#pragma unroll
+    for (int i = 0; i < width; ++i) {
+      sum[0][i] += gradient[i];
+      sum[1][i] += gradient[i] * ((values[i] - centre[i]) * scale[i]);
+    }
+  });
+}
+
+constexpr int groups = 16;
+
+// Both sums of a feature over all slabs, for the threads of group 0. Block (32 features, 16
+// groups).
+template <typename Term>
+__device__ __forceinline__ double2 sum_slabs(int slabs, bool inside, Term term) {
+  __shared__ double of_group[2][groups][warp_size];
+  double2 sum = make_double2(0, 0);
+  if (inside) {
+#pragma unroll 4
+    for (int slab = static_cast<int>(threadIdx.y); slab < slabs; slab += groups) {
+      const double2 part = term(slab);
+      sum.x += part.x;
+      sum.y += part.y;
+    }
+  }
+  of_group[0][threadIdx.y][threadIdx.x] = sum.x;
+  of_group[1][threadIdx.y][threadIdx.x] = sum.y;
+  __syncthreads();
+  sum = make_double2(0, 0);
+  if (threadIdx.y == 0) {
+#pragma unroll
+    for (int group = 0; group < groups; ++group) {
+      sum.x += of_group[0][group][threadIdx.x];
+      sum.y += of_group[1][group][threadIdx.x];
+    }
+  }
+  return sum;
+}
+
+// sums [2, features] = sums of x and of x^2.
+template <typename T>
+__global__ void __launch_bounds__(warp_size* groups)
+    combine_statistics_kernel(double* sums, const float* partials, const T* x, int slabs,
+                              std::int64_t rows, std::int64_t features) {
+  const std::int64_t f = std::int64_t{blockIdx.x} * warp_size + threadIdx.x;
+  const bool inside = f < features;
+  const double2 sum = sum_slabs(slabs, inside, [&](int slab) {
+    const std::int64_t first = slab_first(rows, slab, slabs);
+    const auto count = static_cast<double>(slab_first(rows, slab + 1, slabs) - first);
+    const double k = load<1>(x + first * features + f)[0];
+    const double centred_sum = partials[2 * slab * features + f];
+    const double centred_square_sum = partials[(2 * slab + 1) * features + f];
+    return make_double2(centred_sum + count * k,
+                        centred_square_sum + 2.0 * k * centred_sum + count * k * k);
+  });
+  if (threadIdx.y != 0 || !inside) return;
+  sums[f] = sum.x;
+  sums[features + f] = sum.y;
+}
+
+// sums [2, features] = sums of dout and of dout * xhat, added to the parameters' gradients too.
+__global__ void __launch_bounds__(warp_size* groups)
+    combine_gradients_kernel(double* sums, float* dweight, float* dbias, const float* partials,
+                             int slabs, std::int64_t features) {
+  const std::int64_t f = std::int64_t{blockIdx.x} * warp_size + threadIdx.x;
+  const bool inside = f < features;
+  const double2 sum = sum_slabs(slabs, inside, [&](int slab) {
+    return make_double2(partials[2 * slab * features + f], partials[(2 * slab + 1) * features + f]);
+  });
+  if (threadIdx.y != 0 || !inside) return;
+  sums[f] = sum.x;
+  sums[features + f] = sum.y;
+  dbias[f] += static_cast<float>(sum.x);
+  dweight[f] += static_cast<float>(sum.y);
+}
+
+constexpr int feature_threads = 128;
+
+__global__ void __launch_bounds__(feature_threads)
+    finish_statistics_kernel(float* mean_out, float* inverse_std, float* running_mean,
+                             float* running_variance, const double* sums, double tokens,
+                             std::int64_t features) {
+  const std::int64_t f = std::int64_t{blockIdx.x} * feature_threads + threadIdx.x;
+  if (f >= features) return;
+  const double mean = sums[f] / tokens;
+  const double variance = fmax(sums[features + f] / tokens - mean * mean, 0.0);
+  mean_out[f] = static_cast<float>(mean);
+  inverse_std[f] = static_cast<float>(1.0 / sqrt(variance + epsilon));
+  const double unbiased = tokens > 1 ? tokens / (tokens - 1) : 1.0;
+  running_mean[f] = static_cast<float>((1 - momentum) * running_mean[f] + momentum * mean);
+  running_variance[f] =
+      static_cast<float>((1 - momentum) * running_variance[f] + momentum * variance * unbiased);
+}
+
+constexpr int rows_per_thread = 4;
+constexpr int rows_per_block = rows_per_thread * slab_warps;
+
+// out = (x - mean) * inverse_std * weight + bias; `spread` is inverse_std, or the variance when
+// `of_variance`. Block (row group, tile): a thread keeps its features' four numbers for four rows.
+template <typename T, int width, bool of_variance>
+__global__ void __launch_bounds__(warp_size* slab_warps)
+    normalise_kernel(T* out, const T* x, const float* mean, const float* spread,
+                     const float* weight, const float* bias, std::int64_t rows,
+                     std::int64_t features) {
+  const std::int64_t column = (std::int64_t{blockIdx.y} * warp_size + threadIdx.x) * width;
+  if (column >= features) return;
+  float centre[width];
+  float scale[width];
+  float factor[width];
+  float shift[width];
+  load(mean + column, centre);
+  load(spread + column, scale);
+  load(weight + column, factor);
+  load(bias + column, shift);
+#pragma unroll
+  for (int i = 0; i < width; ++i) {
+    scale[i] = (of_variance ? 1.0F / sqrtf(scale[i] + epsilon) : scale[i]) * factor[i];
+  }
+  const std::int64_t first = std::int64_t{blockIdx.x} * rows_per_block + threadIdx.y;
+  Pack<T, width> values[rows_per_thread];  // all loads before the first store, which might alias
+#pragma unroll
+  for (int r = 0; r < rows_per_thread; ++r) {
+    const std::int64_t row = first + r * slab_warps;
+    if (row < rows) values[r] = load<width>(x + row * features + column);
+  }
+#pragma unroll
+  for (int r = 0; r < rows_per_thread; ++r) {
+    const std::int64_t row = first + r * slab_warps;
+    if (row >= rows) return;
+    float result[width];
+#pragma unroll
+    for (int i = 0; i < width; ++i) result[i] = (values[r][i] - centre[i]) * scale[i] + shift[i];
+    store(out + row * features + column, result);
+  }
+}
+
+// dx may be dout: an element is read and written by the same thread, in this order.
+template <typename T, int width>
+__global__ void __launch_bounds__(warp_size* slab_warps)
+    input_gradient_kernel(T* dx, const T* dout, const T* x, const float* mean,
+                          const float* inverse_std, const float* weight, const double* sums,
+                          double inverse_tokens, std::int64_t rows, std::int64_t features) {
+  const std::int64_t column = (std::int64_t{blockIdx.y} * warp_size + threadIdx.x) * width;
+  if (column >= features) return;
+  float centre[width];
+  float spread[width];
+  float scale[width];
+  float dout_mean[width];
+  float product_mean[width];
+  load(mean + column, centre);
+  load(inverse_std + column, spread);
+  load(weight + column, scale);
+#pragma unroll
+  for (int i = 0; i < width; ++i) {
+    scale[i] *= spread[i];
+    dout_mean[i] = static_cast<float>(sums[column + i] * inverse_tokens);
+    product_mean[i] = static_cast<float>(sums[features + column + i] * inverse_tokens);
+  }
+  const std::int64_t first = std::int64_t{blockIdx.x} * rows_per_block + threadIdx.y;
+  Pack<T, width> values[rows_per_thread];
+  Pack<T, width> gradients[rows_per_thread];
+#pragma unroll
+  for (int r = 0; r < rows_per_thread; ++r) {
+    const std::int64_t row = first + r * slab_warps;
+    if (row >= rows) continue;
+    values[r] = load<width>(x + row * features + column);
+    gradients[r] = load<width>(dout + row * features + column);
+  }
+#pragma unroll
+  for (int r = 0; r < rows_per_thread; ++r) {
+    const std::int64_t row = first + r * slab_warps;
+    if (row >= rows) return;
+    float result[width];
+#pragma unroll
+    for (int i = 0; i < width; ++i) {
+      const float xhat = (values[r][i] - centre[i]) * spread[i];
+      result[i] = scale[i] * (gradients[r][i] - dout_mean[i] - xhat * product_mean[i]);
+    }
+    store(dx + row * features + column, result);
+  }
+}
+
+// Calls body.template operator()<T, width>(tiles), tiles = blocks that a row of features takes.
+template <typename Body>
+void dispatch_columns(const char* op, DType dtype, std::int64_t features,
+                      std::initializer_list<const void*> addresses, Body&& body) {
+  dispatch_storage(op, dtype, [&]<typename T>() {
+    const auto with_width = [&]<int width>() {
+      const auto tiles =
+          static_cast<unsigned>(ceil_divide(features, std::int64_t{warp_size} * width));
+      body.template operator()<T, width>(tiles);
+    };
+    if (in_vectors<T>(features, addresses))
+      with_width.template operator()<vector_width<T>>();
+    else
+      with_width.template operator()<1>();
+  });
+}
+
+struct BatchScratch {
+  double* sums;     // [2, features]
+  float* partials;  // [slabs, 2, features]
+
+  BatchScratch(const Context& context, std::int64_t slabs, std::int64_t features) {
+    Scratch scratch(context);
+    sums = scratch.take<double>(2 * features);
+    partials = scratch.take<float>(2 * slabs * features);
+  }
+};
+
+unsigned row_blocks(std::int64_t rows) {
+  return grid_size(ceil_divide(rows, rows_per_block));
+}
+
+}  // namespace
+
+void batch_norm_forward_train(const Context& context, Tensor out, Tensor mean, Tensor inverse_std,
+                              Tensor running_mean, Tensor running_variance, Tensor x, Tensor weight,
+                              Tensor bias) {
+  const std::int64_t features = weight.size();
+  const std::int64_t rows = x.size() / features;
+  if (rows == 0) fail_internal("batch_norm: a batch of no tokens has no statistics");
+  const auto tokens = static_cast<double>(rows * context.communicator->size());
+  const std::int64_t slabs = slab_count(rows);
+  const BatchScratch scratch(context, slabs, features);
+  dispatch_columns(
+      "batch_norm_forward_train", x.dtype(), features,
+      {out.data(), x.data(), mean.data(), inverse_std.data(), weight.data(), bias.data()},
+      [&]<typename T, int width>(unsigned tiles) {
+        const dim3 block = slab_block();
+        statistics_kernel<T, width><<<slab_grid(rows, features, width), block, 0, context.stream>>>(
+            scratch.partials, x.as<T>(), rows, features);
+        MEMENGINE_LAUNCH_CHECK("batch_norm_forward_train (statistics)");
+        combine_statistics_kernel<<<grid_size(ceil_divide(features, warp_size)),
+                                    dim3(warp_size, groups), 0, context.stream>>>(
+            scratch.sums, scratch.partials, x.as<T>(), static_cast<int>(slabs), rows, features);
+        MEMENGINE_LAUNCH_CHECK("batch_norm_forward_train (combine)");
+        context.communicator->all_reduce_sum(context,
+                                             Tensor(scratch.sums, DType::f64, {2, features}));
+        finish_statistics_kernel<<<grid_size(ceil_divide(features, feature_threads)),
+                                   feature_threads, 0, context.stream>>>(
+            mean.as<float>(), inverse_std.as<float>(), running_mean.as<float>(),
+            running_variance.as<float>(), scratch.sums, tokens, features);
+        MEMENGINE_LAUNCH_CHECK("batch_norm_forward_train (finish)");
+        normalise_kernel<T, width, false>
+            <<<dim3(row_blocks(rows), tiles), block, 0, context.stream>>>(
+                out.as<T>(), x.as<T>(), mean.as<float>(), inverse_std.as<float>(),
+                weight.as<float>(), bias.as<float>(), rows, features);
+      });
+  MEMENGINE_LAUNCH_CHECK("batch_norm_forward_train");
+}
+
+void batch_norm_forward_eval(const Context& context, Tensor out, Tensor x, Tensor running_mean,
+                             Tensor running_variance, Tensor weight, Tensor bias) {
+  const std::int64_t features = weight.size();
+  const std::int64_t rows = x.size() / features;
+  if (rows == 0) return;
+  dispatch_columns("batch_norm_forward_eval", x.dtype(), features,
+                   {out.data(), x.data(), running_mean.data(), running_variance.data(),
+                    weight.data(), bias.data()},
+                   [&]<typename T, int width>(unsigned tiles) {
+                     normalise_kernel<T, width, true>
+                         <<<dim3(row_blocks(rows), tiles), slab_block(), 0, context.stream>>>(
+                             out.as<T>(), x.as<T>(), running_mean.as<float>(),
+                             running_variance.as<float>(), weight.as<float>(), bias.as<float>(),
+                             rows, features);
+                   });
+  MEMENGINE_LAUNCH_CHECK("batch_norm_forward_eval");
+}
+
+void batch_norm_backward(const Context& context, Tensor dx, Tensor dweight, Tensor dbias,
+                         Tensor dout, Tensor x, Tensor mean, Tensor inverse_std, Tensor weight) {
+  const std::int64_t features = weight.size();
+  const std::int64_t rows = x.size() / features;
+  if (rows == 0) fail_internal("batch_norm: a batch of no tokens has no statistics");
+  const auto tokens = static_cast<double>(rows * context.communicator->size());
+  const std::int64_t slabs = slab_count(rows);
+  const BatchScratch scratch(context, slabs, features);
+  dispatch_columns(
+      "batch_norm_backward", x.dtype(), features,
+      {dx.data(), dout.data(), x.data(), mean.data(), inverse_std.data(), weight.data()},
+      [&]<typename T, int width>(unsigned tiles) {
+        const dim3 block = slab_block();
+        gradient_sums_kernel<T, width>
+            <<<slab_grid(rows, features, width), block, 0, context.stream>>>(
+                scratch.partials, dout.as<T>(), x.as<T>(), mean.as<float>(),
+                inverse_std.as<float>(), rows, features);
+        MEMENGINE_LAUNCH_CHECK("batch_norm_backward (sums)");
+        combine_gradients_kernel<<<grid_size(ceil_divide(features, warp_size)),
+                                   dim3(warp_size, groups), 0, context.stream>>>(
+            scratch.sums, dweight.as<float>(), dbias.as<float>(), scratch.partials,
+            static_cast<int>(slabs), features);
+        MEMENGINE_LAUNCH_CHECK("batch_norm_backward (combine)");
+        context.communicator->all_reduce_sum(context,
+                                             Tensor(scratch.sums, DType::f64, {2, features}));
+        input_gradient_kernel<T, width>
+            <<<dim3(row_blocks(rows), tiles), block, 0, context.stream>>>(
+                dx.as<T>(), dout.as<T>(), x.as<T>(), mean.as<float>(), inverse_std.as<float>(),
+                weight.as<float>(), scratch.sums, 1.0 / tokens, rows, features);
+      });
+  MEMENGINE_LAUNCH_CHECK("batch_norm_backward");
+}
+
+std::int64_t batch_norm_scratch_bytes(std::int64_t rows, std::int64_t features) {
+  return scratch_part<double>(2 * features) + scratch_part<float>(2 * slab_count(rows) * features);
+}
+
+}  // namespace memengine::cuda

@@ -1,0 +1,36 @@
+// De-duplication: the sorted list of distinct rows among P picks, and who picked each.
+//
+// Each distinct row crosses the link once and is updated once, so everything between the lookup and
+// the optimizer works on this list. Sorted order is also the order that a link's address
+// translation and the segmented reduction (embedding_bag.h) like. Nothing here goes through the
+// host: the number of distinct rows stays in device memory and later kernels read it there.
+#pragma once
+
+#include "kernels/runtime/context.h"
+
+namespace memengine {
+
+// The result for P picks, all i32, allocated by the caller for `capacity` = min(P, rows) rows:
+//   rows     [capacity]      the distinct rows, ascending; U of them are valid
+//   count    [1]             U
+//   inverse  [P]             picks[p] == rows[inverse[p]]
+//   order    [P]             the picks sorted by row; equal rows in ascending p (a stable sort)
+//   offsets  [capacity + 1]  row u was picked by order[offsets[u] .. offsets[u + 1]); offsets[U] =
+//   P
+struct UniqueRows {
+  Tensor rows, count, inverse, order, offsets;
+  std::int64_t capacity() const { return rows.dim(0); }
+};
+
+// picks [P] i32 in 0 .. table_rows - 1; P < 2^31. Entries past U are left unspecified.
+void deduplicate(const Context& context, const UniqueRows& unique, Tensor picks,
+                 std::int64_t table_rows);
+
+std::int64_t deduplicate_scratch_bytes(Device device, std::int64_t picks, std::int64_t table_rows);
+
+namespace cuda {
+decltype(memengine::deduplicate) deduplicate;
+std::int64_t deduplicate_scratch_bytes(std::int64_t picks, std::int64_t table_rows);
+}  // namespace cuda
+
+}  // namespace memengine

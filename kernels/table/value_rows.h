@@ -1,0 +1,93 @@
+// The storage of a value table, as the kernels see it, and the gather from it.
+//
+// A row's FP32 weights are split in two 16-bit halves (bfloat16.h). The upper halves stand together
+// in `hi`, a BF16 table that is all the forward pass reads and all that crosses the link then. What
+// only the optimizer touches stands together too, in one record a row: the lower halves, both Adam
+// moments and the step of the last update. A record is read and written in one go, because the rate
+// of random accesses, not bandwidth, limits a table in host memory.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/runtime/context.h"
+#include "kernels/table/deduplicate.h"
+
+namespace memengine {
+
+// Where the parts of one row's record stand. Bytes; every part is aligned to its element.
+//   [ lo: v_dim x u16 | m: v_dim x (f32 | bf16) | v: likewise | last_step: u32 | padding to 16 ]
+// A table that is only read keeps `lo` alone.
+struct RecordLayout {
+  std::int64_t v_dim = 0;
+  DType moments = DType::f32;  // f32 or bf16
+  bool updated = true;         // false: no moments, no last step
+
+  static constexpr std::int64_t align(std::int64_t bytes, std::int64_t to) {
+    return (bytes + to - 1) / to * to;
+  }
+  constexpr std::int64_t m_offset() const { return align(2 * v_dim, 16); }
+  constexpr std::int64_t v_offset() const {
+    return m_offset() + align(v_dim * element_bytes(moments), 16);
+  }
+  constexpr std::int64_t step_offset() const {
+    return v_offset() + align(v_dim * element_bytes(moments), 16);
+  }
+  constexpr std::int64_t bytes() const {
+    return updated ? align(step_offset() + 4, 16) : m_offset();
+  }
+};
+
+// A table of `rows` rows; addresses are valid on the context's device (host memory is mapped).
+struct ValueRows {
+  std::uint16_t* hi = nullptr;   // [rows, v_dim] BF16
+  std::byte* records = nullptr;  // [rows, layout.bytes()]
+  std::int64_t rows = 0;
+  RecordLayout layout;
+
+  std::int64_t v_dim() const { return layout.v_dim; }
+};
+
+enum class ValuePrecision : std::uint8_t {
+  bf16,  // the forward pass reads `hi`
+  fp32,  // the forward pass reads hi + lo
+};
+
+// Initial state of rows [first, first + count): weight = deviation * normal(seed, stream, element),
+// element = row * v_dim + column (philox.h); moments 0; last_step 0. In parallel on the host or on
+// the device: the same bits either way.
+void initialize_rows(const Context& context, const ValueRows& table, std::int64_t first,
+                     std::int64_t count, std::uint64_t seed, std::uint64_t stream,
+                     double deviation);
+
+// Lazy weight decay: a row that was last touched at step s and is read at step t > s has decayed by
+// exp(log_decay[t] - log_decay[s]); log_decay [steps + 1] f64 is cumulative and log_decay[0] = 0.
+// `step` [1] i32 is the number of updates done so far. Both empty: no decay.
+struct LazyDecay {
+  Tensor log_decay, step;
+};
+
+// Where some of a list's rows have a newer copy than the table's: row u at `rows` place places[u],
+// if that is not negative. places [capacity] i32. Empty: nowhere.
+struct NewerRows {
+  ValueRows rows;
+  Tensor places;
+};
+
+// out [capacity, v_dim] (f32, f64 or bf16): row u = table row unique.rows[u] for u < count, or its
+// newer copy, in the given precision, decayed to now. Rows past count are left as they are.
+void gather_rows(const Context& context, Tensor out, const ValueRows& table,
+                 const UniqueRows& unique, ValuePrecision precision, const LazyDecay& decay,
+                 const NewerRows& newer = {});
+
+// The same for the rows that have a newer copy; the others are left as they are.
+void gather_newer_rows(const Context& context, Tensor out, const NewerRows& newer,
+                       const UniqueRows& unique, ValuePrecision precision, const LazyDecay& decay);
+
+namespace cuda {
+decltype(memengine::initialize_rows) initialize_rows;
+decltype(memengine::gather_rows) gather_rows;
+decltype(memengine::gather_newer_rows) gather_newer_rows;
+}  // namespace cuda
+
+}  // namespace memengine

@@ -1,0 +1,115 @@
+// Slots of lookups, and the merge of their gradients.
+#include "model/memory/memory_bank.h"
+
+#include <algorithm>
+
+#include "kernels/bag/embedding_bag.h"
+#include "kernels/table/row_usage.h"
+
+namespace memengine {
+namespace {
+
+UniqueRows allocate_unique(Arena& arena, std::int64_t picks, std::int64_t rows) {
+  const std::int64_t capacity = std::min(picks, rows);
+  UniqueRows unique;
+  unique.rows = arena.allocate("memory layers", DType::i32, {capacity});
+  unique.count = arena.allocate("memory layers", DType::i32, {1});
+  unique.inverse = arena.allocate("memory layers", DType::i32, {picks});
+  unique.order = arena.allocate("memory layers", DType::i32, {picks});
+  unique.offsets = arena.allocate("memory layers", DType::i32, {capacity + 1});
+  return unique;
+}
+
+}  // namespace
+
+MemoryBank::MemoryBank(std::int64_t owner, const ModelConfig& config, Placement placement,
+                       const ReadCapacity& capacity, DType compute_dtype, bool training,
+                       Arena& device, Arena& host)
+    : capacity_(capacity) {
+  const std::string prefix = "layers." + std::to_string(owner) + ".feed_forward.";
+  std::vector<std::string> names = {"values.weight"};
+  if (config.productkey_args.peer_variant) names = {"values_u.weight", "values_v.weight"};
+  for (const std::string& name : names) {
+    tables_.emplace_back(prefix + name, config, placement, capacity, compute_dtype, training,
+                         device, host);
+  }
+  const std::int64_t rows = tables_.front().rows().rows;
+  const std::int64_t tokens = capacity.slots * capacity.tokens;
+  picks_ = device.allocate("memory layers", DType::i32, {tokens, capacity.picks});
+  lookup_rows_ = allocate_unique(device, capacity.tokens * capacity.picks, rows);
+  usage_divergence_ = device.allocate("memory layers", DType::f64, {1});
+  if (training) {
+    step_rows_ =
+        capacity.slots == 1 ? lookup_rows_ : allocate_unique(device, tokens * capacity.picks, rows);
+  }
+}
+
+void MemoryBank::initialize(const Context& context, std::uint64_t seed, double deviation) const {
+  for (const ValueTable& table : tables_) table.initialize(context, seed, deviation);
+}
+
+Tensor MemoryBank::picks(std::int64_t slot, std::int64_t tokens) const {
+  return picks_.rows(slot * capacity_.tokens, tokens);
+}
+
+UniqueRows MemoryBank::lookup(Tensor inverse) const {
+  UniqueRows unique = lookup_rows_;
+  unique.inverse = inverse;
+  unique.order = lookup_rows_.order.rows(0, inverse.size());
+  return unique;
+}
+
+void MemoryBank::merge_picks(const Context& context) const {
+  if (step_is_lookup()) return;
+  deduplicate(context, step_rows_, picks_.reshape({picks_.size()}), tables_.front().rows().rows);
+}
+
+void MemoryBank::empty_staging(const Context& context) const {
+  for (const ValueTable& table : tables_) memengine::empty_staging(context, table.staged());
+}
+
+void MemoryBank::plan_exchange(const Context& context) const {
+  for (const ValueTable& table : tables_) {
+    memengine::plan_exchange(context, table.staged(), step_rows_);
+  }
+}
+
+void MemoryBank::exchange_rows(const Context& context, ExchangePace pace) const {
+  for (const ValueTable& table : tables_) {
+    memengine::exchange_rows(context, table.staged(), table.rows(), pace);
+  }
+}
+
+void MemoryBank::reduce_gradients(const Context& context) const {
+  for (const ValueTable& table : tables_) table.reduce_gradients(context, step_rows_);
+}
+
+void MemoryBank::store_rows(const Context& context) const {
+  for (const ValueTable& table : tables_) {
+    memengine::store_rows(context, table.rows(), table.staged());
+  }
+}
+
+void MemoryBank::measure_usage(const Context& context) const {
+  memengine::usage_divergence(context, usage_divergence_, step_rows_, tables_.front().rows().rows);
+}
+
+void MemoryBank::count_usage(const Context& context, Tensor histogram, std::int64_t slots) const {
+  const Tensor picks = picks_.rows(0, slots * capacity_.tokens);
+  UniqueRows unique = step_rows_;
+  unique.inverse = unique.inverse.rows(0, picks.size());
+  unique.order = unique.order.rows(0, picks.size());
+  deduplicate(context, unique, picks.reshape({picks.size()}), tables_.front().rows().rows);
+  memengine::count_usage(context, histogram, unique);
+}
+
+std::int64_t MemoryBank::scratch_bytes(Device device) const {
+  const std::int64_t picks = step_picks();
+  const ValueTable& table = tables_.front();
+  return std::max({deduplicate_scratch_bytes(device, picks, table.rows().rows),
+                   plan_exchange_scratch_bytes(device, table.staged().capacity(),
+                                               std::min(picks, table.rows().rows)),
+                   embedding_bag_scratch_bytes(device, picks, table.rows().v_dim())});
+}
+
+}  // namespace memengine

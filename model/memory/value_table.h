@@ -1,0 +1,90 @@
+// A value table: n^2 rows of v_dim numbers, in GPU memory or in host memory that the GPU maps.
+//
+// The table is one object with a placement; nothing outside this file knows where the rows are.
+// Layers read rows through gather(), and a step's row gradients come out of reduce_gradients(),
+// ready for the sparse optimizer. kernels/table/value_rows.h describes the storage. Rows of a host
+// table that the last step updated are still in a staging area on the device
+// (kernels/table/staged_rows/staged_rows.h).
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "kernels/runtime/memory/arena.h"
+#include "kernels/table/host_gather/host_gather.h"
+#include "kernels/table/staged_rows/staged_rows.h"
+#include "kernels/table/value_rows.h"
+#include "model/model_config.h"
+
+namespace memengine {
+
+enum class Placement : std::uint8_t { device, host };
+
+// What a bank's tables must hold for one step.
+struct ReadCapacity {
+  std::int64_t slots = 1;   // lookups whose gradients merge: layers that read x micro-batches
+  std::int64_t tokens = 0;  // N of one lookup
+  std::int64_t picks = 0;   // K = heads * knn of one token
+  std::int64_t staging_bytes = 0;  // of a host table's rows that stay on the device
+};
+
+class ValueTable {
+ public:
+  // Allocates the rows in `device` or `host` memory by placement; with `training` also the picks'
+  // coefficients and vectors, the row gradients and the staging area, always in `device` memory.
+  ValueTable(const std::string& name, const ModelConfig& config, Placement placement,
+             const ReadCapacity& capacity, DType compute_dtype, bool training, Arena& device,
+             Arena& host);
+
+  // Every row from counter-based random numbers; nothing else is touched.
+  void initialize(const Context& context, std::uint64_t seed, double deviation) const;
+
+  // out [capacity, v_dim] = the distinct rows of `unique`, as the forward pass reads them: the
+  // newest copies, wherever they are.
+  void gather(const Context& context, Tensor out, const UniqueRows& unique,
+              const LazyDecay& decay) const;
+  static std::int64_t gather_scratch_bytes(std::int64_t capacity) {
+    return scratch_part<std::int32_t>(capacity);
+  }
+
+  // From now on gather() goes through `gather`, which outlives the table; null: the device reads
+  // the rows itself. Only where can_gather_by_host(); the rows are the same.
+  void set_gather(HostGather* gather) { host_gather_ = gather; }
+  bool can_gather_by_host(const LazyDecay& decay) const {
+    return placement_ == Placement::host && !reads_records(decay);
+  }
+
+  // row_gradients() = for each distinct row of the step's picks, the sum over its picks p of
+  // coefficient[p] * vector[token of p] (kernels/bag/embedding_bag.h).
+  void reduce_gradients(const Context& context, const UniqueRows& unique) const;
+
+  // Slot s of what the backward pass leaves behind for reduce_gradients().
+  Tensor coefficients(std::int64_t slot, std::int64_t tokens) const;  // [N, K]
+  Tensor vectors(std::int64_t slot, std::int64_t tokens) const;       // [N, v_dim]
+
+  const std::string& name() const { return name_; }
+  const ValueRows& rows() const { return rows_; }
+  Placement placement() const { return placement_; }
+  Tensor row_gradients() const { return row_gradients_; }    // [capacity, v_dim]
+  Tensor rows_ever_used() const { return rows_ever_used_; }  // i32 [1]
+  const StagedRows& staged() const { return staged_; }
+  // The forward pass reads the records too.
+  bool reads_records(const LazyDecay& decay) const {
+    return precision_ == ValuePrecision::fp32 || !decay.log_decay.empty();
+  }
+
+ private:
+  std::string name_;  // as in checkpoints: "layers.2.feed_forward.values.weight"
+  Placement placement_;
+  ValuePrecision precision_;
+  ValueRows rows_;
+  ReadCapacity capacity_;
+  Tensor coefficients_;  // [slots * N, K]
+  Tensor vectors_;       // [slots * N, v_dim]
+  Tensor row_gradients_;
+  Tensor rows_ever_used_;
+  StagedRows staged_;
+  HostGather* host_gather_ = nullptr;
+};
+
+}  // namespace memengine

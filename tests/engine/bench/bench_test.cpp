@@ -1,0 +1,220 @@
+// The benchmark runs on the CPU, counts what it should, and its JSON can be read.
+#include "engine/bench/bench.h"
+
+#include <gtest/gtest.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "engine/bench/ops/workbench.h"
+#include "engine/bench/report.h"
+#include "engine/bench/timing.h"
+#include "io/shards/shard_writer.h"
+
+namespace memengine::bench {
+namespace {
+
+std::string write_temporary(const std::string& name, const std::string& text) {
+  const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / name;
+  std::ofstream(path) << text;
+  return path.string();
+}
+
+constexpr const char* tiny = R"(
+name: tiny
+dump_dir: .
+distributed: {model_dtype: fp32}
+model:
+  dim: 16
+  n_layers: 3
+  n_heads: 2
+  vocab_size: 64
+  productkey_args: {is_enabled: true, layers: "0,2", mem_n_keys: 16, mem_heads: 2, mem_knn: 4,
+                    mem_k_dim: 16, mem_query_norm: layernorm}
+data: {batch_size: 2, seq_len: 19, tokenizer: {name: bytes}}
+)";
+
+// One thread: on a busy machine tiny ops mostly wait for each other's threads.
+class Bench : public testing::Test {
+ protected:
+  void SetUp() override { omp_set_num_threads(1); }
+  void TearDown() override { omp_set_num_threads(threads_); }
+
+ private:
+  int threads_ = omp_get_max_threads();
+};
+
+BenchOptions tiny_options() {
+  BenchOptions options;
+  options.quick = true;
+  options.config = write_temporary("bench_tiny.yaml", tiny);
+  return options;
+}
+
+std::string error_of(const BenchOptions& options) {
+  try {
+    run_bench(options, [](const std::string&) {});
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), Error::Kind::input);
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST_F(Bench, MedianIsTheMiddle) {
+  EXPECT_EQ(median({}), 0);
+  EXPECT_EQ(median({3}), 3);
+  EXPECT_EQ(median({9, 1, 2}), 2);
+  EXPECT_EQ(median({9, 1, 2, 4}), 3);
+}
+
+TEST_F(Bench, PicksAreInRangeAndAsSkewedAsTheySay) {
+  constexpr std::int64_t count = 100000;
+  for (const std::int64_t rows : {std::int64_t{1}, std::int64_t{989}, std::int64_t{1} << 20}) {
+    for (const PickPattern pattern : {PickPattern::uniform, PickPattern::skewed}) {
+      for (const std::int32_t pick : random_picks(pattern, count, rows, 1)) {
+        ASSERT_GE(pick, 0);
+        ASSERT_LT(pick, rows);
+      }
+    }
+  }
+  const auto distinct = [&](PickPattern pattern) {
+    const std::vector<std::int32_t> picks = random_picks(pattern, count, 1 << 20, 2);
+    return static_cast<double>(std::set(picks.begin(), picks.end()).size()) / count;
+  };
+  EXPECT_GT(distinct(PickPattern::uniform), 0.9);
+  EXPECT_GT(distinct(PickPattern::skewed), 0.01);
+  EXPECT_LT(distinct(PickPattern::skewed), 0.12);
+}
+
+TEST_F(Bench, ProfilesAConfigAndWritesJson) {
+  BenchOptions options = tiny_options();
+  options.profiled = {"bench_tiny"};
+  options.json_path = testing::TempDir() + "/bench_tiny.json";
+  std::string text;
+  const Results results = run_bench(options, [&](const std::string& line) { text += line + "\n"; });
+  EXPECT_NE(text.find("the ten costliest ops of bench_tiny"), std::string::npos) << text;
+
+  std::map<std::string, double> calls;
+  for (const OpResult& op : results.ops) {
+    EXPECT_GT(op.seconds, 0) << op.op;
+    EXPECT_GT(op.limit == Limit::matrix ? op.flops : op.bytes, 0) << op.op;
+    calls[op.op] = std::max(calls[op.op], op.calls_per_step);
+  }
+  EXPECT_EQ(calls.at("attention forward"), 3);
+  EXPECT_EQ(calls.at("rms_norm forward, residual"), 6);
+  EXPECT_EQ(calls.at("rms_norm backward"), 7);
+  EXPECT_EQ(calls.at("swiglu forward"), 1);
+  EXPECT_EQ(calls.at("product_key forward"), 2);
+  EXPECT_EQ(calls.at("layer_norm backward"), 2);
+  EXPECT_EQ(calls.at("embedding_bag backward rows"), 1);
+  EXPECT_EQ(calls.at("sparse_adam"), 1);
+
+  ASSERT_EQ(results.steps.size(), 1U);
+  const StepResult& step = results.steps.front();
+  EXPECT_EQ(step.failure, "");
+  EXPECT_EQ(step.tokens, 38);
+  EXPECT_GT(step.seconds, 0);
+  EXPECT_GT(step.loss, 0);
+  EXPECT_EQ(step.picks, 2 * 38 * 8);
+  EXPECT_GT(step.unique_rows, 0);
+
+  std::ifstream file(options.json_path);
+  const nlohmann::json json = nlohmann::json::parse(file);
+  EXPECT_EQ(json.at("ops").size(), results.ops.size());
+  EXPECT_EQ(json.at("steps").at(0).at("tokens").get<int>(), 38);
+  EXPECT_FALSE(json.at("ceilings").empty());
+}
+
+TEST_F(Bench, RowsOfAHostTableComeAndGoOnceAStep) {
+  BenchOptions options = tiny_options();
+  options.ops = true;
+  options.overrides = {"model.productkey_args.zero_copy=true"};
+  std::map<std::string, const OpResult*> ops;
+  const Results results = run_bench(options, [](const std::string&) {});
+  for (const OpResult& op : results.ops) ops.try_emplace(op.op, &op);  // uniform picks come first
+  const OpResult& exchange = *ops.at("exchange_rows alone, with its plan");
+  EXPECT_EQ(exchange.calls_per_step, 0.5);  // a call goes there and back
+  EXPECT_GT(exchange.bytes, 0);
+  EXPECT_EQ(ops.at("sparse_adam")->calls_per_step, 1);
+  EXPECT_EQ(ops.at("sparse_adam in the table")->calls_per_step, 0);
+}
+
+TEST_F(Bench, AStepThatDoesNotFitIsTold) {
+  BenchOptions options = tiny_options();
+  options.steps = true;
+  options.overrides = {"model.productkey_args.mem_n_keys=46000", "model.dim=1024",
+                       "model.n_heads=16"};
+  const Results results = run_bench(options, [](const std::string&) {});
+  ASSERT_EQ(results.steps.size(), 1U);
+  EXPECT_NE(results.steps.front().failure.find("mem_n_keys"), std::string::npos)
+      << results.steps.front().failure;
+  EXPECT_NE(to_json(results).find("failure"), std::string::npos);
+}
+
+TEST_F(Bench, StepsOnShards) {
+  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / "bench_shards";
+  std::filesystem::remove_all(folder);
+  std::filesystem::create_directories(folder);
+  ShardInfo info;
+  info.tokenizer = "bytes";
+  info.vocab_size = 64;
+  ShardWriter writer(folder / "train_000000.bin", info);
+  writer.append(std::vector<std::int32_t>(1000, 7));
+  writer.add_document();
+  writer.finish();
+
+  BenchOptions options = tiny_options();
+  options.steps = true;
+  options.overrides = {"optim.warmup=0", "optim.lr=1e-2", "grad_acc_steps=2"};
+  options.data = folder.string();
+  options.warm_up = 30;
+  options.quick = false;
+  Results results = run_bench(options, [](const std::string&) {});
+  ASSERT_EQ(results.steps.size(), 1U);
+  EXPECT_EQ(results.steps.front().failure, "");
+  EXPECT_LT(results.steps.front().loss, 1) << "one token over and over was not learned";
+
+  options.data = (folder / "nowhere").string();
+  EXPECT_NE(error_of(options).find("--data"), std::string::npos);
+}
+
+TEST_F(Bench, WhatTheGuardCosts) {
+  BenchOptions options = tiny_options();
+  options.steps = options.guards = true;
+  std::string text;
+  const Results results = run_bench(options, [&](const std::string& line) { text += line + "\n"; });
+  const StepResult& step = results.steps.front();
+  EXPECT_EQ(step.failure, "");
+  EXPECT_GT(step.seconds_unguarded, 0);
+  EXPECT_LT(step.seconds_guarded, 2 * step.seconds_unguarded);
+  EXPECT_NE(text.find("ms with the guard"), std::string::npos) << text;
+  EXPECT_NE(to_json(results).find("ms_unguarded"), std::string::npos);
+}
+
+TEST_F(Bench, InputErrors) {
+  BenchOptions options;
+  EXPECT_NE(error_of(options).find("nothing to do"), std::string::npos);
+  options.steps = true;
+  options.cases = {"no_such_case"};
+  EXPECT_NE(error_of(options).find("no case 'no_such_case'"), std::string::npos);
+  options.cases.clear();
+  options.overrides = {"steps=3"};
+  EXPECT_NE(error_of(options).find("--config"), std::string::npos);
+  options = tiny_options();
+  options.steps = true;
+  options.overrides = {"model.no_such_key=1"};
+  EXPECT_NE(error_of(options).find("no_such_key"), std::string::npos);
+  options = tiny_options();
+  options.ops = true;
+  options.json_path = testing::TempDir() + "/no/such/folder/bench.json";
+  EXPECT_NE(error_of(options).find("cannot write"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace memengine::bench

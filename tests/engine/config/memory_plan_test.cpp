@@ -1,0 +1,126 @@
+// What a plan counts, and what a device refuses before anything is planned.
+#include "engine/config/memory_plan.h"
+
+#include <gtest/gtest.h>
+
+#include <sstream>
+
+#include "engine/inference/inference_model.h"
+#include "engine/training/plan_advice.h"
+#include "engine/training/training_model.h"
+#include "kernels/runtime/runtime.h"
+
+namespace memengine {
+namespace {
+
+RunConfig config(std::vector<std::string> overrides = {}) {
+  overrides.insert(overrides.begin(), {"dump_dir=unused", "distributed.model_dtype=fp32"});
+  return parse_run_config(
+      "{name: test, model: {dim: 64, n_layers: 2, n_heads: 2, vocab_size: 100, productkey_args: "
+      "{is_enabled: true, layers: \"1\", mem_n_keys: 256, mem_heads: 2, mem_knn: 8, mem_k_dim: 16, "
+      "zero_copy: true}}, data: {batch_size: 4, seq_len: 32, tokenizer: {name: bytes}}}",
+      "test", overrides);
+}
+
+TEST(MemoryPlan, TrainingKeepsTheOptimizersRecordsAndInferenceTheWeights) {
+  const std::int64_t values = 256 * 256 * 64;
+  const std::int64_t record = 64 * 2 + 2 * 64 * 4 + 16;
+  EXPECT_EQ(TrainingModel::plan(config(), Device::cpu).host_bytes(),
+            2 * values + 256 * 256 * record);
+  EXPECT_EQ(InferenceModel::plan(config().model, {}, Device::cpu).host_bytes(), 4 * values);
+}
+
+TEST(MemoryPlan, CountsBatchesAndTheUseOfRows) {
+  const MemoryPlan without = TrainingModel::plan(config(), Device::cpu);
+  const MemoryPlan with = TrainingModel::plan(config({"validation.every=5"}), Device::cpu);
+  EXPECT_GE(without.device.at("batches"), 4 * 32 * 4 * 4);
+  EXPECT_FALSE(without.device.contains("use of rows"));
+  EXPECT_EQ(with.device.at("use of rows"), 256 * 256 * 4);
+  const MemoryPlan more = TrainingModel::plan(config({"grad_acc_steps=4"}), Device::cpu);
+  EXPECT_GT(more.device.at("batches"), without.device.at("batches"));
+}
+
+TEST(MemoryPlan, RowsOfHostTablesStayInAQuarterOfTheRest) {
+  if (cuda_build && choose_device("auto") != Device::cuda)
+    GTEST_SKIP() << "a build with CUDA asks the GPU for the scratch of its sorts";
+  const auto staged = [](const MemoryPlan& plan) {
+    return plan.device.contains("staged rows") ? plan.device.at("staged rows") : 0;
+  };
+  EXPECT_EQ(staged(TrainingModel::plan(config(), Device::cpu)), 0);
+  const MemoryPlan gpu = TrainingModel::plan(config({"data.seq_len=512"}), Device::cuda);
+  EXPECT_GT(staged(gpu), 0);
+  EXPECT_LE(staged(gpu), std::int64_t{640} << 20) << "a small model";
+  const MemoryPlan large =
+      TrainingModel::plan(config({"data.seq_len=512", "data.batch_size=256", "model.dim=1024",
+                                  "model.n_heads=16", "model.productkey_args.mem_n_keys=2048"}),
+                          Device::cuda);
+  const std::int64_t quarter = (large.device_bytes() - staged(large)) / 4;
+  EXPECT_GT(quarter, std::int64_t{640} << 20);
+  EXPECT_LE(staged(large), quarter);
+  EXPECT_GT(staged(large), quarter * 9 / 10);
+  const MemoryPlan none = TrainingModel::plan(
+      config({"data.seq_len=512", "model.productkey_args.staging_gib=0"}), Device::cuda);
+  EXPECT_EQ(staged(none), 0);
+  EXPECT_LE(none.device_bytes(), gpu.device_bytes() - staged(gpu)) << "an exchange needs scratch";
+}
+
+// Values from "key=value (now ...)".
+std::vector<std::string> overrides_in(const std::string& advice) {
+  std::vector<std::string> overrides;
+  std::istringstream words(advice);
+  for (std::string word; words >> word;) {
+    if (word.find('=') != std::string::npos) overrides.push_back(word);
+  }
+  return overrides;
+}
+
+TEST(MemoryPlan, AdviceIsKeptToTheLetter) {
+  const std::vector<std::string> table = {"model.productkey_args.mem_n_keys=20000"};
+  const RunConfig large = config(table);
+  ASSERT_TRUE(plan_shortage(TrainingModel::plan(large, Device::cpu), Device::cpu));
+  const std::vector<std::string> alone = overrides_in(keys_that_fit(large, Device::cpu));
+  ASSERT_EQ(alone.size(), 1U) << keys_that_fit(large, Device::cpu);
+  EXPECT_FALSE(plan_shortage(TrainingModel::plan(config(alone), Device::cpu), Device::cpu));
+
+  // The table and the batch, each too large alone.
+  const RunConfig both = config({table[0], "data.batch_size=400000"});
+  const std::vector<std::string> together = overrides_in(keys_that_fit(both, Device::cpu));
+  ASSERT_EQ(together.size(), 3U) << keys_that_fit(both, Device::cpu);
+  EXPECT_FALSE(plan_shortage(TrainingModel::plan(config(together), Device::cpu), Device::cpu));
+}
+
+TEST(MemoryPlan, InferenceSaysHowManyRowsFit) {
+  Runtime runtime(Device::cpu);
+  InferenceSize size;
+  size.tokens = (std::int64_t{1} << 27) - 1;
+  if (!plan_shortage(InferenceModel::plan(config().model, size, Device::cpu), Device::cpu)) {
+    GTEST_SKIP() << "this machine is too large";
+  }
+  size.ask_for_rows = [](std::int64_t rows) { return fmt::format("rows={}", rows); };
+  try {
+    const InferenceModel model(config().model, size, runtime);
+    ADD_FAILURE() << "was accepted";
+  } catch (const Error& error) {
+    const std::string message = error.what();
+    const std::size_t at = message.find("set rows=");
+    ASSERT_NE(at, std::string::npos) << message;
+    size.tokens = std::stoll(message.substr(at + 9));
+    EXPECT_FALSE(
+        plan_shortage(InferenceModel::plan(config().model, size, Device::cpu), Device::cpu));
+  }
+}
+
+TEST(MemoryPlan, AGpuPicksAtMost128RowsAHead) {
+  const RunConfig wide = config({"model.productkey_args.mem_knn=200"});
+  EXPECT_NO_THROW(TrainingModel::plan(wide, Device::cpu));
+  try {
+    TrainingModel::plan(wide, Device::cuda);
+    ADD_FAILURE() << "was accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), Error::Kind::input);
+    EXPECT_NE(std::string(error.what()).find("mem_knn=200"), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace memengine
