@@ -15,6 +15,8 @@ pkg-config  pkg-config
 -           libopenblas-dev
 -           libpcre2-dev
 -           libsentencepiece-dev
+-           libsimdjson-dev
+-           libssl-dev
 -           libxxhash-dev
 -           libyaml-cpp-dev
 -           libzstd-dev

@@ -1,219 +1,146 @@
-// A recursive-descent checker of RFC 8259 with a bounded depth. Nothing is trusted: each step asks
-// whether there is a next byte.
+// A line that simdjson accepts is done with one pass. Only one that it refuses costs more: it is
+// tried again with what is JSON but not for simdjson replaced, and if that does not help, a full
+// parser finds the words for what is wrong.
 #include "io/text/json_lines.h"
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <simdjson.h>
 
 #include <algorithm>
-#include <cstdint>
+#include <nlohmann/json.hpp>
 
 #include "io/text/utf8.h"
 
 namespace memengine {
 namespace {
 
-constexpr int max_depth = 512;
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
 
-struct Malformed {
-  std::string what;
+// The code of an escape "\uXXXX" at `at`; 0 when there is none.
+unsigned escaped_code(std::string_view line, std::size_t at) {
+  if (line.size() < at + 6 || line.substr(at, 2) != "\\u") return 0;
+  unsigned code = 0;
+  for (const char c : line.substr(at + 2, 4)) {
+    const int digit = is_digit(c)            ? c - '0'
+                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                             : -1;
+    if (digit < 0) return 0;
+    code = code << 4 | static_cast<unsigned>(digit);
+  }
+  return code;
+}
+
+// The line with \ufffd for each surrogate that has no partner, and with shorter numbers: of digits
+// in a row 18 stay, of an exponent's one. What was JSON is, and what was not is not.
+std::string within_simdjson(std::string_view line) {
+  std::string result;
+  result.reserve(line.size());
+  bool in_string = false;
+  std::size_t digits = 0, kept = 0;  // in a row, and how many of such a row stay
+  for (std::size_t i = 0; i < line.size(); ++i) {
+    const char c = line[i];
+    if (in_string && c == '\\') {
+      const unsigned code = escaped_code(line, i), next = escaped_code(line, i + 6);
+      const bool pair = code >= 0xD800 && code < 0xDC00 && next >= 0xDC00 && next < 0xE000;
+      const bool alone = !pair && code >= 0xD800 && code < 0xE000;
+      const std::size_t length = pair ? 12 : code ? 6 : 2;
+      result += alone ? std::string_view("\\ufffd") : line.substr(i, length);
+      i += length - 1;
+      continue;
+    }
+    if (c == '"') in_string = !in_string;
+    if (!in_string && is_digit(c)) {
+      if (++digits > kept) continue;
+    } else {
+      digits = 0;
+      const bool sign = kept == 1 && (c == '+' || c == '-');
+      kept = c == 'e' || c == 'E' || sign ? 1 : 18;
+    }
+    result += c;
+  }
+  return result;
+}
+
+struct FirstProblem : nlohmann::json_sax<nlohmann::json> {
+  std::string words = "not JSON";
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool start_object(std::size_t) override { return true; }
+  bool key(string_t&) override { return true; }
+  bool end_object() override { return true; }
+  bool start_array(std::size_t) override { return true; }
+  bool end_array() override { return true; }
+  // "[...] parse error at line 1, column 9: syntax error while parsing value - ...; last read: ..."
+  bool parse_error(std::size_t byte, const std::string&,
+                   const nlohmann::json::exception& error) override {
+    std::string_view what = error.what();
+    what = what.substr(0, what.find("; last read"));
+    if (const std::size_t colon = what.find(": "); colon != what.npos)
+      what.remove_prefix(colon + 2);
+    words = fmt::format("not JSON: {} at column {}", what, byte);
+    return false;
+  }
 };
 
-class Scanner {
- public:
-  explicit Scanner(std::string_view line) : line_(line) {}
+// What is wrong with a line that is not JSON.
+std::string problem_of(std::string_view line, simdjson::error_code error) {
+  if (error == simdjson::DEPTH_ERROR) return "not JSON: it is nested too deep";
+  FirstProblem problem;
+  nlohmann::json::sax_parse(line, &problem);
+  return problem.words;
+}
 
-  char peek() const { return at_ < line_.size() ? line_[at_] : '\0'; }
-
-  bool take(char c) {
-    if (at_ >= line_.size() || line_[at_] != c) return false;
-    ++at_;
-    return true;
+std::string read_field(simdjson::dom::object object, const std::vector<std::string>& fields,
+                       std::string& text) {
+  std::size_t best = fields.size();
+  simdjson::dom::element found;
+  for (const simdjson::dom::key_value_pair field : object) {
+    const auto which = static_cast<std::size_t>(std::find(fields.begin(), fields.end(), field.key) -
+                                                fields.begin());
+    if (which == fields.size() || which > best) continue;
+    best = which;
+    found = field.value;
   }
-
-  void expect(char c, const char* where) {
-    if (!take(c)) fail(fmt::format("'{}' expected {}", c, where));
+  if (best == fields.size()) {
+    return fmt::format("no field '{}'; name the field that holds the text",
+                       fmt::join(fields, "' or '"));
   }
-
-  void white_space() {
-    while (at_ < line_.size() &&
-           (line_[at_] == ' ' || line_[at_] == '\t' || line_[at_] == '\r' || line_[at_] == '\n')) {
-      ++at_;
-    }
-  }
-
-  bool at_end() const { return at_ == line_.size(); }
-
-  // Reads a string whose opening quote is next; with `into`, overwrites it with the decoded text.
-  void string(std::string* into) {
-    expect('"', "before a string");
-    if (into) into->clear();
-    for (;;) {
-      const std::size_t run = at_;
-      while (at_ < line_.size() && line_[at_] != '"' && line_[at_] != '\\' &&
-             static_cast<unsigned char>(line_[at_]) >= 0x20) {
-        ++at_;
-      }
-      if (into) into->append(line_, run, at_ - run);
-      if (at_ == line_.size()) fail("a string does not end");
-      if (take('"')) return;
-      if (!take('\\')) fail("a control character stands in a string");
-      escape(into);
-    }
-  }
-
-  void value(int depth) {
-    if (depth > max_depth) fail("it is nested too deep");
-    const char first = peek();
-    if (first == '"') {
-      string(nullptr);
-    } else if (first == '{') {
-      ++at_;
-      white_space();
-      if (take('}')) return;
-      do {
-        white_space();
-        string(nullptr);
-        white_space();
-        expect(':', "after a key");
-        white_space();
-        value(depth + 1);
-        white_space();
-      } while (take(','));
-      expect('}', "after an object");
-    } else if (first == '[') {
-      ++at_;
-      white_space();
-      if (take(']')) return;
-      do {
-        white_space();
-        value(depth + 1);
-        white_space();
-      } while (take(','));
-      expect(']', "after a list");
-    } else if (!word("true") && !word("false") && !word("null")) {
-      number();
-    }
-  }
-
-  [[noreturn]] void fail(const std::string& what) const {
-    throw Malformed{fmt::format("not JSON: {} at column {}", what, at_ + 1)};
-  }
-
- private:
-  bool word(std::string_view name) {
-    if (line_.substr(at_, name.size()) != name) return false;
-    at_ += name.size();
-    return true;
-  }
-
-  bool digits() {
-    const std::size_t first = at_;
-    while (peek() >= '0' && peek() <= '9') ++at_;
-    return at_ > first;
-  }
-
-  void number() {
-    take('-');
-    if (!take('0') && !digits()) fail("a value expected");
-    if (take('.') && !digits()) fail("a digit expected");
-    if (take('e') || take('E')) {
-      if (!take('+')) take('-');
-      if (!digits()) fail("a digit expected");
-    }
-  }
-
-  std::uint32_t hex4() {
-    std::uint32_t code = 0;
-    for (int i = 0; i < 4; ++i) {
-      const char c = peek();
-      const int digit = c >= '0' && c <= '9'   ? c - '0'
-                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                               : -1;
-      if (digit < 0) fail("four hexadecimal digits expected after \\u");
-      code = code << 4 | static_cast<std::uint32_t>(digit);
-      ++at_;
-    }
-    return code;
-  }
-
-  void escape(std::string* into) {
-    static constexpr std::string_view names = "\"\\/bfnrt", meanings = "\"\\/\b\f\n\r\t";
-    const char c = peek();
-    if (const std::size_t which = names.find(c); c != '\0' && which != std::string_view::npos) {
-      ++at_;
-      if (into) *into += meanings[which];
-      return;
-    }
-    if (!take('u')) fail("an unknown escape");
-    std::uint32_t code = hex4();
-    if (code >= 0xD800 && code <= 0xDBFF && line_.substr(at_, 2) == "\\u") {
-      const std::size_t second = at_;
-      at_ += 2;
-      const std::uint32_t low = hex4();
-      if (low >= 0xDC00 && low <= 0xDFFF) {
-        code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
-      } else {
-        at_ = second;  // not its partner: read again as a character of its own
-      }
-    }
-    if (into) append_utf8(*into, code);
-  }
-
-  std::string_view line_;
-  std::size_t at_ = 0;
-};
+  std::string_view value;
+  if (found.get(value)) return fmt::format("field '{}' is not a string", fields[best]);
+  text.assign(value);
+  return {};
+}
 
 }  // namespace
 
 std::string read_json_field(std::string_view line, const std::vector<std::string>& fields,
                             std::string& text) {
-  if (const std::size_t bad = find_invalid_utf8(line); bad != std::string_view::npos) {
-    return fmt::format("not UTF-8 (byte {} of the line)", bad + 1);
-  }
-  try {
-    Scanner scanner(line);
-    scanner.white_space();
-    scanner.expect('{', "at the start of a line");
-    std::size_t best = fields.size();
-    bool is_string = false;
-    std::string key;
-    scanner.white_space();
-    if (!scanner.take('}')) {
-      do {
-        scanner.white_space();
-        scanner.string(&key);
-        scanner.white_space();
-        scanner.expect(':', "after a key");
-        scanner.white_space();
-        const auto field =
-            static_cast<std::size_t>(std::find(fields.begin(), fields.end(), key) - fields.begin());
-        if (field < fields.size() && field <= best) {
-          best = field;
-          is_string = scanner.peek() == '"';
-        }
-        if (field < fields.size() && field == best && is_string) {
-          scanner.string(&text);
-        } else {
-          scanner.value(1);
-        }
-        scanner.white_space();
-      } while (scanner.take(','));
-      scanner.expect('}', "after the last field");
+  thread_local simdjson::dom::parser parser;
+  simdjson::dom::element whole;
+  simdjson::error_code error = parser.parse(line.data(), line.size()).get(whole);
+  std::string mended;
+  if (error) {
+    if (const std::size_t bad = find_invalid_utf8(line); bad != line.npos) {
+      return fmt::format("not UTF-8 (byte {} of the line)", bad + 1);
     }
-    scanner.white_space();
-    if (!scanner.at_end()) scanner.fail("something follows the object");
-    if (best == fields.size()) {
-      std::string names;
-      for (const std::string& field : fields)
-        names += (names.empty() ? "'" : " or '") + field + "'";
-      return "no field " + names + "; name the field that holds the text";
-    }
-    if (!is_string) return fmt::format("field '{}' is not a string", fields[best]);
-  } catch (const Malformed& malformed) {
-    return malformed.what;
+    mended = within_simdjson(line);
+    error = parser.parse(mended.data(), mended.size()).get(whole);
   }
-  return {};
+  // Some releases pass over a byte order mark.
+  const std::size_t first = line.find_first_not_of(" \t\r\n");
+  if (first == line.npos || line[first] != '{') {
+    return "not JSON: '{' expected at the start of a line";
+  }
+  if (error) return problem_of(mended, error);
+  return read_field(whole, fields, text);
 }
 
 }  // namespace memengine

@@ -233,6 +233,18 @@ TEST(JsonLines, DecodesStringsExactly) {
             "x");
   EXPECT_EQ(field_of(R"({"text":"1","text":"2"})"), "2");
   EXPECT_EQ(field_of(R"({"text":null})"), "error: field 'text' is not a string");
+  EXPECT_EQ(field_of(R"({"text":"1","text":2})"), "error: field 'text' is not a string");
+  // Numbers need not fit anything.
+  const std::string many(400, '7');
+  EXPECT_EQ(field_of("{\"n\":[1e999,-2.5E-4000,6.6E+610," + many + ",-" + many + "." + many + "e" +
+                     many + "],\"text\":\"1" + many + "\\ud800 1e999\"}"),
+            "1" + many + r + " 1e999");
+  for (const char* number : {"01e999", "1e", "1e+", "-", "1.e999", "1e9e9", "1e99.5", "+1e999"}) {
+    EXPECT_EQ(field_of(fmt::format(R"({{"n":{},"text":"x"}})", number)).find("error: not JSON: "),
+              0u)
+        << number;
+  }
+  EXPECT_EQ(field_of("\xEF\xBB\xBF{\"text\":\"x\"}").find("error: not JSON: "), 0u);
 }
 
 TEST(JsonLines, AgreesWithAFullParserOnMutatedLines) {
@@ -273,8 +285,9 @@ TEST(JsonLines, AgreesWithAFullParserOnMutatedLines) {
     accepted += is_text;
   }
   EXPECT_GT(accepted, 1000);
-  EXPECT_NE(field_of("{\"text\":" + std::string(100000, '[')).find("nested too deep"),
-            std::string::npos);
+  const std::string open(100000, '['), close(100000, ']');
+  EXPECT_NE(field_of("{\"text\":" + open + close + "}").find("nested too deep"), std::string::npos);
+  EXPECT_EQ(field_of("{\"text\":" + open).find("error: not JSON: "), 0U);
 }
 
 }  // namespace
