@@ -9,6 +9,7 @@
 #include "engine/training/plan_advice.h"
 #include "engine/training/training_model.h"
 #include "kernels/runtime/error.h"
+#include "kernels/runtime/gpu_code.h"
 
 namespace memengine {
 namespace {
@@ -112,6 +113,7 @@ void inspect_config(const InspectArguments& arguments) {
   fmt::print("{}: {}\n", arguments.path.string(), config.name);
   for (const std::string& notice : config.notices) fmt::print("note: {}\n", notice);
   print_model(config);
+  print_row("GPU code in this program", describe_gpu_code());
   // A plan asks the GPU for the scratch of its sorts: it can be made only where there is one.
   if (arguments.device == "cuda") choose_device("cuda");
   const bool gpu = choose_device("auto") == Device::cuda;

@@ -2,7 +2,7 @@
 //
 //   0  done      2  the user's input is wrong      3  training diverged      1  anything else
 //   128 + n  stopped by signal n with work left; the same command goes on
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <exception>
 #include <filesystem>
@@ -14,6 +14,7 @@
 #include "engine/training/bad_numbers.h"
 #include "io/config/yaml_values.h"
 #include "kernels/runtime/error.h"
+#include "kernels/runtime/gpu_code.h"
 
 namespace {
 
@@ -40,7 +41,8 @@ int main(int argument_count, char** arguments) {
       "memengine trains and evaluates transformers with product-key memory layers whose value "
       "table lives in host memory.",
       "memengine");
-  program.set_version_flag("--version", "memengine " MEMENGINE_VERSION);
+  program.set_version_flag("--version", fmt::format("memengine {}\nGPU code: {}", MEMENGINE_VERSION,
+                                                    memengine::describe_gpu_code()));
   program.require_subcommand(1);
   program.get_formatter()->column_width(36);
   program.footer(

@@ -10,16 +10,18 @@
 
 #include "kernels/attention/hopper/hopper.h"
 #include "kernels/attention/problem.cuh"
+#include "kernels/attention/tile_plan.h"
 #include "kernels/device_math.cuh"
 
 namespace memengine::cuda {
 namespace {
 
-AttentionProblem make_problem(Tensor qkv, Tensor first_visible, const AttentionShape& shape) {
+AttentionProblem make_problem(const Context& context, Tensor qkv, Tensor first_visible,
+                              const AttentionShape& shape) {
   shape.check();
   const std::int64_t batch = qkv.dim(0), length = qkv.dim(1);
   const std::int64_t width = (shape.heads + 2 * shape.kv_heads) * shape.head_dim;
-  constexpr std::int64_t limit = 1 << 21;  // the grid's y dimension, in tiles of 64 tokens and more
+  constexpr std::int64_t limit = 1 << 20;  // the grid's y dimension, in tiles of 32 tokens and more
   if (length > limit || width > limit) {
     fail_internal("attention on CUDA takes at most {} tokens a sequence, not {}", limit, length);
   }
@@ -30,8 +32,16 @@ AttentionProblem make_problem(Tensor qkv, Tensor first_visible, const AttentionS
           .head_dim = static_cast<int>(shape.head_dim),
           .first_visible = first_visible.empty() ? nullptr : first_visible.as<const std::int32_t>(),
           .hidden = nullptr,
-          .scale = 1.0F / std::sqrt(static_cast<float>(shape.head_dim))};
+          .scale = 1.0F / std::sqrt(static_cast<float>(shape.head_dim)),
+          .block_shared_bytes = context.block_shared_bytes};
 }
+
+#if MEMENGINE_HAS_HOPPER
+// A context that grants a block less shared memory than the GPU has gets the kernels of such GPUs.
+bool takes_hopper_kernel(const Context& context, DType dtype, std::int64_t head_dim) {
+  return context.block_shared_bytes >= large_shared_memory && hopper::can_run(dtype, head_dim);
+}
+#endif
 
 __global__ void visible_range_kernel(std::int32_t* first_visible,
                                      const std::int32_t* document_start, std::int64_t size,
@@ -60,13 +70,15 @@ void visible_range(const Context& context, Tensor first_visible, Tensor document
 void attention_forward(const Context& context, Tensor out, Tensor log_sum_exp, Tensor qkv,
                        Tensor first_visible, const AttentionShape& shape, Tensor hidden) {
   if (out.size() == 0) return;
-  AttentionProblem problem = make_problem(qkv, first_visible, shape);
+  AttentionProblem problem = make_problem(context, qkv, first_visible, shape);
   if (!hidden.empty()) problem.hidden = hidden.as<const std::int32_t>();
-  if (hopper::can_run(qkv.dtype(), shape.head_dim)) {
+#if MEMENGINE_HAS_HOPPER
+  if (takes_hopper_kernel(context, qkv.dtype(), shape.head_dim)) {
     hopper::attention_forward(context.stream, out.as<bfloat16>(), log_sum_exp.as<float>(),
                               qkv.as<const bfloat16>(), problem);
     return;
   }
+#endif
   if (context.sums_in_double && qkv.dtype() == DType::f32) {
     attention_forward_in_double(context.stream, out.as<float>(), log_sum_exp.as<float>(),
                                 qkv.as<const float>(), problem);
@@ -80,16 +92,22 @@ void attention_forward(const Context& context, Tensor out, Tensor log_sum_exp, T
 
 std::int64_t attention_scratch_bytes(DType dtype, std::int64_t batch, std::int64_t length,
                                      const AttentionShape& shape) {
-  if (hopper::can_run(dtype, shape.head_dim))
-    return scratch_part<unsigned char>(hopper::backward_scratch_bytes(batch, length, shape.heads));
-  return scratch_part<float>(batch * shape.heads * length);  // delta
+  std::int64_t bytes = scratch_part<float>(batch * shape.heads * length);  // delta
+#if MEMENGINE_HAS_HOPPER
+  if (hopper::can_run(dtype, shape.head_dim)) {
+    bytes = std::max(bytes, scratch_part<unsigned char>(
+                                hopper::backward_scratch_bytes(batch, length, shape.heads)));
+  }
+#endif
+  return bytes;
 }
 
 void attention_backward(const Context& context, Tensor dqkv, Tensor dout, Tensor qkv, Tensor out,
                         Tensor log_sum_exp, Tensor first_visible, const AttentionShape& shape) {
   if (out.size() == 0) return;
-  const AttentionProblem problem = make_problem(qkv, first_visible, shape);
-  if (hopper::can_run(qkv.dtype(), shape.head_dim)) {
+  const AttentionProblem problem = make_problem(context, qkv, first_visible, shape);
+#if MEMENGINE_HAS_HOPPER
+  if (takes_hopper_kernel(context, qkv.dtype(), shape.head_dim)) {
     auto* scratch = Scratch(context).take<unsigned char>(
         hopper::backward_scratch_bytes(problem.batch, problem.length, problem.heads));
     hopper::attention_backward(context.stream, dqkv.as<bfloat16>(), dout.as<const bfloat16>(),
@@ -97,6 +115,7 @@ void attention_backward(const Context& context, Tensor dqkv, Tensor dout, Tensor
                                log_sum_exp.as<const float>(), scratch, problem);
     return;
   }
+#endif
   float* delta = Scratch(context).take<float>(log_sum_exp.size());
   dispatch_storage("attention_backward", qkv.dtype(), [&]<typename T>() {
     attention_delta(context.stream, delta, dout.as<const T>(), out.as<const T>(), problem);

@@ -23,21 +23,19 @@
 namespace memengine::cuda {
 namespace backward {
 
-constexpr int threads = 128;
-constexpr int warps = threads / 32;
-constexpr int tile = 64;                // rows of a streamed tile
-constexpr int part = 32;                // of which a warp handles this many at a time
-constexpr int part_columns = part / 8;  // 8-wide fragments
-// 16-row fragments a warp owns: as many as the registers for two sums of width D allow.
+// Rows that a warp owns: as many as the registers for two sums of width D allow (tile_plan.h).
 template <typename T, int D>
-constexpr int fragments = narrow<T, D> ? 2 : 1;
+constexpr int owned_per_warp = backward_rows_per_warp(sizeof(T), D);
 template <typename T, int D>
-constexpr int owned_per_warp = 16 * fragments<T, D>;
-template <typename T, int D>
+constexpr int fragments = owned_per_warp<T, D> / 16;  // M
+template <typename T, int D, int warps>
 constexpr int owned_per_block = warps* owned_per_warp<T, D>;
+// Of a streamed tile a warp handles this many rows at a time.
+template <int tile>
+constexpr int part_rows = tile < 32 ? tile : 32;
 
 // A stage of streamed queries: two tiles and what each row needs besides.
-template <typename T, int D>
+template <typename T, int D, int tile>
 struct alignas(16) QueryStage {
   T query[tile * row_pitch<T, D>];
   T dout[tile * row_pitch<T, D>];
@@ -45,11 +43,11 @@ struct alignas(16) QueryStage {
   float delta[tile];
   std::int32_t first_visible[tile];
 };
-template <typename T, int D>
+template <typename T, int D, int warps, int tile>
 struct alignas(16) KeyValueShared {
-  T key[owned_per_block<T, D> * row_pitch<T, D>];
-  T value[owned_per_block<T, D> * row_pitch<T, D>];
-  QueryStage<T, D> stages[2];
+  T key[owned_per_block<T, D, warps> * row_pitch<T, D>];
+  T value[owned_per_block<T, D, warps> * row_pitch<T, D>];
+  QueryStage<T, D, tile> stages[2];
 };
 
 // As mask_scores, keys along the rows; `lowest` has the first visible key of each query.
@@ -74,19 +72,22 @@ __device__ inline void mask_transposed_scores(float (&scores)[M][N][4], const st
     }
 }
 
-template <typename T, int D>
-__global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
+template <typename T, int D, int warps, int tile>
+__global__ void __launch_bounds__(32 * warps, blocks_at_once<T, D>)
     attention_key_value_gradient_kernel(T* dqkv, const T* dout, const T* qkv,
                                         const float* log_sum_exp, const float* delta,
                                         AttentionProblem problem) {
+  constexpr int threads = 32 * warps;
+  constexpr int part = part_rows<tile>;
+  constexpr int part_columns = part / 8;  // 8-wide fragments
+  constexpr int block_owns = owned_per_block<T, D, warps>;
   constexpr int M = fragments<T, D>;
   extern __shared__ __align__(16) unsigned char shared_memory[];
-  auto& shared = *reinterpret_cast<KeyValueShared<T, D>*>(shared_memory);
+  auto& shared = *reinterpret_cast<KeyValueShared<T, D, warps, tile>*>(shared_memory);
 
   const int length = problem.length, head_dim = problem.head_dim, group = problem.group();
   const int b = blockIdx.x / problem.kv_heads, kv_head = blockIdx.x % problem.kv_heads;
-  const int block_key =
-      blockIdx.y * owned_per_block<T, D>;  // the first tiles have the most queries
+  const int block_key = blockIdx.y * block_owns;  // the first tiles have the most queries
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int warp_key = block_key + warp * owned_per_warp<T, D>;
   const int stride = problem.qkv_stride(), out_stride = problem.out_stride();
@@ -95,9 +96,9 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
       problem.qkv_offset(b, problem.heads + problem.kv_heads + kv_head);
 
   const int query_begin = block_key / tile * tile;
-  const int query_end = problem.query_end(b, min(block_key + owned_per_block<T, D>, length));
+  const int query_end = problem.query_end(b, min(block_key + block_owns, length));
 
-  const auto load_stage = [&](QueryStage<T, D>& stage, int head, int first) {
+  const auto load_stage = [&](QueryStage<T, D, tile>& stage, int head, int first) {
     load_rows_async<T, D, tile, threads>(stage.query, qkv + problem.qkv_offset(b, head), stride,
                                          first, length, head_dim);
     load_rows_async<T, D, tile, threads>(stage.dout, dout + problem.out_offset(b, head), out_stride,
@@ -111,10 +112,10 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
       stage.first_visible[i] = problem.first_key(b, first + i);
     }
   };
-  load_rows_async<T, D, owned_per_block<T, D>, threads>(shared.key, qkv + key_offset, stride,
-                                                        block_key, length, head_dim);
-  load_rows_async<T, D, owned_per_block<T, D>, threads>(shared.value, qkv + value_offset, stride,
-                                                        block_key, length, head_dim);
+  load_rows_async<T, D, block_owns, threads>(shared.key, qkv + key_offset, stride, block_key,
+                                             length, head_dim);
+  load_rows_async<T, D, block_owns, threads>(shared.value, qkv + value_offset, stride, block_key,
+                                             length, head_dim);
   load_stage(shared.stages[0], kv_head * group, query_begin);
   commit_copies();
 
@@ -129,7 +130,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
   while (head < head_end) {
     wait_copies<0>();
     __syncthreads();
-    const QueryStage<T, D>& stage = shared.stages[current];
+    const QueryStage<T, D, tile>& stage = shared.stages[current];
     current ^= 1;
     const bool last_tile = tile_query + tile >= query_end;  // of this head
     const int next_head = last_tile ? head + 1 : head;
@@ -185,31 +186,35 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
                    [](int, int) { return 1.0F; });
 }
 
-template <typename T, int D>
+template <typename T, int D, int tile>
 struct alignas(16) KeyStage {
   T key[tile * row_pitch<T, D>];
   T value[tile * row_pitch<T, D>];
 };
-template <typename T, int D>
+template <typename T, int D, int warps, int tile>
 struct alignas(16) QueryShared {
-  static constexpr int rows = narrow<T, D> ? 0 : owned_per_block<T, D>;  // else in registers
-  KeyStage<T, D> stages[2];
+  static constexpr int rows = narrow<T, D> ? 0 : owned_per_block<T, D, warps>;  // else in registers
+  KeyStage<T, D, tile> stages[2];
   T query[rows * row_pitch<T, D> + 8];
   T dout[rows * row_pitch<T, D> + 8];
 };
 
-template <typename T, int D>
-__global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
+template <typename T, int D, int warps, int tile>
+__global__ void __launch_bounds__(32 * warps, blocks_at_once<T, D>)
     attention_query_gradient_kernel(T* dqkv, const T* dout, const T* qkv, const float* log_sum_exp,
                                     const float* delta, AttentionProblem problem) {
+  constexpr int threads = 32 * warps;
+  constexpr int part = part_rows<tile>;
+  constexpr int part_columns = part / 8;  // 8-wide fragments
+  constexpr int block_owns = owned_per_block<T, D, warps>;
   constexpr int M = fragments<T, D>;
   extern __shared__ __align__(16) unsigned char shared_memory[];
-  auto& shared = *reinterpret_cast<QueryShared<T, D>*>(shared_memory);
+  auto& shared = *reinterpret_cast<QueryShared<T, D, warps, tile>*>(shared_memory);
 
   const int length = problem.length, head_dim = problem.head_dim;
   const int b = blockIdx.x / problem.heads, head = blockIdx.x % problem.heads;
   const int kv_head = head / problem.group();
-  const int block_row = (gridDim.y - 1 - blockIdx.y) * owned_per_block<T, D>;
+  const int block_row = (gridDim.y - 1 - blockIdx.y) * block_owns;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int warp_row = block_row + warp * owned_per_warp<T, D>;
   const int stride = problem.qkv_stride();
@@ -217,11 +222,11 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
   const T* v = qkv + problem.qkv_offset(b, problem.heads + problem.kv_heads + kv_head);
 
   const int key_begin = problem.first_key(b, block_row) / tile * tile;
-  const int key_end = min(block_row + owned_per_block<T, D>, length);
+  const int key_end = min(block_row + block_owns, length);
   const int warp_first = problem.first_key(b, warp_row);
   const int warp_common = problem.first_key(b, warp_row + owned_per_warp<T, D> - 1);
 
-  const auto load_stage = [&](KeyStage<T, D>& stage, int first) {
+  const auto load_stage = [&](KeyStage<T, D, tile>& stage, int first) {
     load_rows_async<T, D, tile, threads>(stage.key, k, stride, first, length, head_dim);
     load_rows_async<T, D, tile, threads>(stage.value, v, stride, first, length, head_dim);
   };
@@ -235,10 +240,10 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
     queries.load(q, stride, warp_row, length, head_dim);
     douts.load(block_dout, out_stride, warp_row, length, head_dim);
   } else {
-    load_rows_async<T, D, owned_per_block<T, D>, threads>(shared.query, q, stride, block_row,
-                                                          length, head_dim);
-    load_rows_async<T, D, owned_per_block<T, D>, threads>(shared.dout, block_dout, out_stride,
-                                                          block_row, length, head_dim);
+    load_rows_async<T, D, block_owns, threads>(shared.query, q, stride, block_row, length,
+                                               head_dim);
+    load_rows_async<T, D, block_owns, threads>(shared.dout, block_dout, out_stride, block_row,
+                                               length, head_dim);
   }
   load_stage(shared.stages[0], key_begin);
   commit_copies();
@@ -259,7 +264,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
   for (int tile_first = key_begin; tile_first < key_end; tile_first += tile, current ^= 1) {
     wait_copies<0>();
     __syncthreads();
-    const KeyStage<T, D>& stage = shared.stages[current];
+    const KeyStage<T, D, tile>& stage = shared.stages[current];
     if (tile_first + tile < key_end) {
       load_stage(shared.stages[current ^ 1], tile_first + tile);
       commit_copies();
@@ -290,19 +295,26 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
                    [&](int, int) { return problem.scale; });
 }
 
-template <typename T, int D>
+template <typename T, int D, AttentionTiles tiles>
 void launch(cudaStream_t stream, T* dqkv, const T* dout, const T* qkv, const float* log_sum_exp,
             const float* delta, const AttentionProblem& problem) {
-  const int blocks = (problem.length + owned_per_block<T, D> - 1) / owned_per_block<T, D>;
+  constexpr int warps = tiles.warps, tile = tiles.streamed;
+  constexpr int block_owns = owned_per_block<T, D, warps>;
+  const int blocks = (problem.length + block_owns - 1) / block_owns;
   const auto run = [&](auto kernel, int shared_bytes, int heads) {
     MEMENGINE_CUDA_CHECK(
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
-    kernel<<<dim3(problem.batch * heads, blocks), threads, shared_bytes, stream>>>(
+    kernel<<<dim3(problem.batch * heads, blocks), 32 * warps, shared_bytes, stream>>>(
         dqkv, dout, qkv, log_sum_exp, delta, problem);
     MEMENGINE_LAUNCH_CHECK("attention_backward");
   };
-  run(attention_key_value_gradient_kernel<T, D>, sizeof(KeyValueShared<T, D>), problem.kv_heads);
-  run(attention_query_gradient_kernel<T, D>, sizeof(QueryShared<T, D>), problem.heads);
+  constexpr std::size_t planned = backward_shared_bytes(sizeof(T), D, tiles);
+  static_assert(sizeof(KeyValueShared<T, D, warps, tile>) <= planned);
+  static_assert(sizeof(QueryShared<T, D, warps, tile>) <= planned);
+  run(attention_key_value_gradient_kernel<T, D, warps, tile>,
+      sizeof(KeyValueShared<T, D, warps, tile>), problem.kv_heads);
+  run(attention_query_gradient_kernel<T, D, warps, tile>, sizeof(QueryShared<T, D, warps, tile>),
+      problem.heads);
 }
 
 }  // namespace backward
@@ -312,7 +324,9 @@ void attention_backward(cudaStream_t stream, T* dqkv, const T* dout, const T* qk
                         const float* log_sum_exp, const float* delta,
                         const AttentionProblem& problem) {
   dispatch_head_dim<T>(problem.head_dim, [&]<int D>() {
-    backward::launch<T, D>(stream, dqkv, dout, qkv, log_sum_exp, delta, problem);
+    dispatch_tiles<backward_tiles, T, D>(problem.block_shared_bytes, [&]<AttentionTiles tiles>() {
+      backward::launch<T, D, tiles>(stream, dqkv, dout, qkv, log_sum_exp, delta, problem);
+    });
   });
 }
 }  // namespace memengine::cuda

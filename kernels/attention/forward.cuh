@@ -25,22 +25,15 @@
 namespace memengine::cuda {
 namespace forward {
 
-constexpr int threads = 128;
 constexpr float largest_sum = 0x1p60F;
-constexpr int key_tile = 64;
-constexpr int key_columns = key_tile / 8;  // 8-wide fragments
 
+// Narrow heads keep their queries in registers, wide ones in shared memory (tile_plan.h).
 template <typename T, int D>
-constexpr int fragments = std::is_same_v<T, bfloat16> || narrow<T, D> ? 2 : 1;  // M
+constexpr int rows_per_warp = forward_rows_per_warp(sizeof(T), D);
 template <typename T, int D>
-constexpr int rows_per_warp = 16 * fragments<T, D>;
-template <typename T, int D>
-constexpr int rows_per_block = threads / 32 * rows_per_warp<T, D>;
-
-// Narrow heads keep their queries in registers, wide ones in shared memory.
-template <typename T, int D>
-constexpr int shared_bytes = (4 * key_tile + (narrow<T, D> ? 0 : rows_per_block<T, D>)) *
-                             row_pitch<T, D>* static_cast<int>(sizeof(T));
+constexpr int fragments = rows_per_warp<T, D> / 16;  // M
+template <typename T, int D, int warps>
+constexpr int rows_per_block = warps* rows_per_warp<T, D>;
 
 // What a lane knows of its rows: two in each 16-row fragment.
 template <int M>
@@ -50,7 +43,7 @@ struct RowState {
 };
 
 // Makes each row's reference at least the maximum of its scores, and rescales sum and output.
-template <int D, int M>
+template <int D, int M, int key_columns>
 __device__ inline void raise_reference(const float (&scores)[M][key_columns][4],
                                        float (&output)[M][D / 8][4], RowState<M>& rows, float c) {
 #pragma unroll
@@ -76,7 +69,7 @@ __device__ inline void raise_reference(const float (&scores)[M][key_columns][4],
 }
 
 // Replaces scores by 2^(c score - reference); false if a sum has grown too large.
-template <int M>
+template <int M, int key_columns>
 __device__ inline bool exponentials(float (&scores)[M][key_columns][4], float (&sums)[M][2],
                                     const RowState<M>& rows, float c) {
   bool in_range = true;
@@ -98,9 +91,12 @@ __device__ inline bool exponentials(float (&scores)[M][key_columns][4], float (&
   return __all_sync(0xffffffffU, in_range);
 }
 
-template <typename T, int D, bool hides>
-__global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
+template <typename T, int D, int warps, int key_tile, bool hides>
+__global__ void __launch_bounds__(32 * warps, blocks_at_once<T, D>)
     attention_forward_kernel(T* out, float* log_sum_exp, const T* qkv, AttentionProblem problem) {
+  constexpr int threads = 32 * warps;
+  constexpr int key_columns = key_tile / 8;  // 8-wide fragments
+  constexpr int block_rows = rows_per_block<T, D, warps>;
   constexpr int M = fragments<T, D>;
   constexpr int stage_elements = key_tile * row_pitch<T, D>;
   extern __shared__ __align__(16) unsigned char shared_memory[];
@@ -111,7 +107,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
   const int length = problem.length, head_dim = problem.head_dim;
   const int b = blockIdx.x / problem.heads, head = blockIdx.x % problem.heads;
   const int kv_head = head / problem.group();
-  const int block_row = (gridDim.y - 1 - blockIdx.y) * rows_per_block<T, D>;
+  const int block_row = (gridDim.y - 1 - blockIdx.y) * block_rows;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int warp_row = block_row + warp * rows_per_warp<T, D>;
   const int stride = problem.qkv_stride();
@@ -120,7 +116,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
   const T* v = qkv + problem.qkv_offset(b, problem.heads + problem.kv_heads + kv_head);
 
   const int key_begin = problem.first_key(b, block_row) / key_tile * key_tile;
-  const int key_end = min(block_row + rows_per_block<T, D>, length);
+  const int key_end = min(block_row + block_rows, length);
   // No row of this warp sees keys below `warp_first`; some rows see none below `warp_common`.
   const int warp_first = problem.first_key(b, warp_row);
   const int warp_common = problem.first_key(b, warp_row + rows_per_warp<T, D> - 1);
@@ -136,8 +132,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
   if constexpr (narrow<T, D>)
     queries.load(q, stride, warp_row, length, head_dim);
   else
-    load_rows_async<T, D, rows_per_block<T, D>, threads>(query_rows, q, stride, block_row, length,
-                                                         head_dim);
+    load_rows_async<T, D, block_rows, threads>(query_rows, q, stride, block_row, length, head_dim);
   load_stage(0, key_begin);
   commit_copies();
 
@@ -198,16 +193,18 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
                    head_dim, output, [&](int m, int half) { return 1.0F / rows.sum[m][half]; });
 }
 
-template <typename T, int D>
+template <typename T, int D, AttentionTiles tiles>
 void launch(cudaStream_t stream, T* out, float* log_sum_exp, const T* qkv,
             const AttentionProblem& problem) {
-  const auto kernel = problem.hidden == nullptr ? attention_forward_kernel<T, D, false>
-                                                : attention_forward_kernel<T, D, true>;
-  MEMENGINE_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                            shared_bytes<T, D>));
-  const dim3 grid(problem.batch * problem.heads,
-                  (problem.length + rows_per_block<T, D> - 1) / rows_per_block<T, D>);
-  kernel<<<grid, threads, shared_bytes<T, D>, stream>>>(out, log_sum_exp, qkv, problem);
+  constexpr int shared_bytes = forward_shared_bytes(sizeof(T), D, tiles);
+  constexpr int block_rows = rows_per_block<T, D, tiles.warps>;
+  const auto kernel = problem.hidden == nullptr
+                          ? attention_forward_kernel<T, D, tiles.warps, tiles.streamed, false>
+                          : attention_forward_kernel<T, D, tiles.warps, tiles.streamed, true>;
+  MEMENGINE_CUDA_CHECK(
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
+  const dim3 grid(problem.batch * problem.heads, (problem.length + block_rows - 1) / block_rows);
+  kernel<<<grid, 32 * tiles.warps, shared_bytes, stream>>>(out, log_sum_exp, qkv, problem);
   MEMENGINE_LAUNCH_CHECK("attention_forward");
 }
 
@@ -217,7 +214,9 @@ template <typename T>
 void attention_forward(cudaStream_t stream, T* out, float* log_sum_exp, const T* qkv,
                        const AttentionProblem& problem) {
   dispatch_head_dim<T>(problem.head_dim, [&]<int D>() {
-    forward::launch<T, D>(stream, out, log_sum_exp, qkv, problem);
+    dispatch_tiles<forward_tiles, T, D>(problem.block_shared_bytes, [&]<AttentionTiles tiles>() {
+      forward::launch<T, D, tiles>(stream, out, log_sum_exp, qkv, problem);
+    });
   });
 }
 }  // namespace memengine::cuda

@@ -19,6 +19,7 @@ struct AttentionProblem {
   const std::int32_t* first_visible;  // [B, T] or null
   const std::int32_t* hidden;         // [B, T, 2] or null; the forward pass alone knows it
   float scale;                        // 1 / sqrt(head_dim)
+  std::int64_t block_shared_bytes;    // what a block may have on this GPU
 
   __device__ int group() const { return heads / kv_heads; }
   // Elements from one token to the next in qkv, and in out.

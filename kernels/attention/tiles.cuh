@@ -11,6 +11,7 @@
 
 #include "kernels/attention/problem.cuh"
 #include "kernels/attention/tensor_core.cuh"
+#include "kernels/attention/tile_plan.h"
 
 namespace memengine::cuda {
 
@@ -21,11 +22,10 @@ inline constexpr int step_elements = 32 / static_cast<int>(sizeof(T));  // the k
 template <typename T, int D>
 inline constexpr int product_steps = D / step_elements<T>;
 template <typename T, int D>
-inline constexpr int row_pitch = D + 16 / static_cast<int>(sizeof(T));
+inline constexpr int row_pitch = attention_row_bytes(sizeof(T), D) / static_cast<int>(sizeof(T));
 
-// Can a warp afford to keep 32 rows of its left operands in registers?
 template <typename T, int D>
-inline constexpr bool narrow = D* static_cast<int>(sizeof(T)) <= 128;
+inline constexpr bool narrow = attention_is_narrow(sizeof(T), D);
 
 // Blocks of 128 threads that shall share a multiprocessor; more means fewer registers a thread.
 template <typename T, int D>
@@ -47,6 +47,18 @@ void dispatch_head_dim(int head_dim, const Body& body) {
   if (head_dim <= 64) return body.template operator()<64>();
   if (head_dim <= 96) return body.template operator()<96>();
   body.template operator()<128>();
+}
+
+// Calls body.template operator()<tiles>() with the largest tiles that fit into `limit` bytes of
+// shared memory; `plan` is forward_tiles or backward_tiles.
+template <auto plan, typename T, int D, typename Body>
+void dispatch_tiles(std::int64_t limit, const Body& body) {
+  constexpr AttentionTiles large = plan(sizeof(T), D, large_shared_memory);
+  constexpr AttentionTiles medium = plan(sizeof(T), D, medium_shared_memory);
+  constexpr AttentionTiles small = plan(sizeof(T), D, small_shared_memory);
+  if (limit >= large_shared_memory) return body.template operator()<large>();
+  if (limit >= medium_shared_memory) return body.template operator()<medium>();
+  body.template operator()<small>();
 }
 
 // The words of an operand (four for A, two for B), ready for the tensor cores.

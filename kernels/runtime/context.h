@@ -31,6 +31,7 @@ struct Context {
   Tensor scratch;                        // u8 [bytes]; see Scratch
   Tensor gemm_workspace;                 // u8 [bytes], cuda only: handed to cuBLASLt
   Communicator* communicator = nullptr;  // never null in a Runtime's context
+  std::int64_t block_shared_bytes = 0;   // cuda only: most shared memory that a block may have
   bool allow_tf32 = false;               // FP32 matrix products may use TF32 tensor cores
   bool sums_in_double = false;           // FP32 products and attention add up in double
 

@@ -19,7 +19,11 @@ Device choose_device(const std::string& wanted) {
   std::string reason = "this build has no CUDA: install a CUDA toolkit and build again";
   if constexpr (cuda_build) {
     reason = cuda::why_unusable();
-    if (reason.empty()) return Device::cuda;
+    if (reason.empty()) {
+      const std::string no_code = cuda::why_no_code();
+      if (!no_code.empty()) fail_input("device: {}; or use device=cpu", no_code);
+      return Device::cuda;
+    }
   }
   if (wanted == "cuda") fail_input("device: cuda was asked for, but {}; or use device=cpu", reason);
   return Device::cpu;

@@ -12,7 +12,8 @@
 namespace memengine {
 
 // "auto" -> cuda when this build and this machine have it, else cpu. "cpu", "cuda" as asked.
-// Errors: input, for another word, or for "cuda" where the build or the machine has none.
+// Errors: input, for another word, for "cuda" where the build or the machine has none, and for both
+// "auto" and "cuda" where the machine has a GPU that this program was not compiled for.
 Device choose_device(const std::string& wanted);
 
 // Bytes free for a new allocation: GPU memory on cuda; on the CPU what host_memory.h finds.

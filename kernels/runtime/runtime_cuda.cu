@@ -1,5 +1,6 @@
 // Streams, handles, copies and fills on a GPU.
 #include "kernels/runtime/cuda_check.h"
+#include "kernels/runtime/gpu_code.h"
 #include "kernels/runtime/runtime_cuda.h"
 
 namespace memengine::cuda {
@@ -37,6 +38,12 @@ std::string why_unusable() {
   return devices > 0 ? "" : "this machine shows no GPU";
 }
 
+std::string why_no_code() {
+  cudaDeviceProp properties{};
+  MEMENGINE_CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
+  return why_no_gpu_code(gpu_code(), properties.name, 10 * properties.major + properties.minor);
+}
+
 std::int64_t free_memory_bytes() {
   std::size_t free = 0;
   std::size_t total = 0;
@@ -59,6 +66,9 @@ void open(Context& context) {
   cublasLtHandle_t handle = nullptr;
   MEMENGINE_CUBLAS_CHECK(cublasLtCreate(&handle));
   context.cublaslt = handle;
+  int bytes = 0;
+  MEMENGINE_CUDA_CHECK(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0));
+  context.block_shared_bytes = bytes;
 }
 
 // Beside the main stream run kernels of few blocks, which wait for the link most of the time: they

@@ -11,6 +11,7 @@ namespace memengine::cuda {
 inline constexpr std::int64_t gemm_workspace_bytes = std::int64_t{32} << 20;
 
 std::string why_unusable();  // empty when a GPU can be used
+std::string why_no_code();   // empty when this program holds code for the GPU (gpu_code.h)
 std::int64_t free_memory_bytes();
 std::string describe_device();
 void open(Context& context);    // creates the stream, its marker and the cuBLASLt handle

@@ -1,43 +1,34 @@
-// Usage figures on the GPU. The divergence is one number from up to millions of rows: a cluster of
-// eight blocks sums it in one launch, each block into its shared memory, and the first block adds
-// the eight up in order, so the figure is the same every time and needs no scratch memory.
-#include "kernels/table/row_usage.h"
-
-#include <cooperative_groups.h>
-
+// Usage figures on the GPU. The divergence is one number from up to millions of rows: 32 blocks
+// leave a partial sum each, and one warp adds these up in order, so the figure is the same every
+// time.
 #include "kernels/device_math.cuh"
+#include "kernels/table/row_usage.h"
 
 namespace memengine::cuda {
 namespace {
 
-namespace groups = cooperative_groups;
-
-constexpr int cluster_blocks = 8;
+constexpr int divergence_blocks = warp_size;
 constexpr int threads = 1024;
+static_assert(divergence_blocks * sizeof(double) == usage_divergence_scratch_bytes);
 
-__global__ void __cluster_dims__(cluster_blocks, 1, 1) __launch_bounds__(threads)
-    divergence_kernel(double* kl, const std::int32_t* offsets, const std::int32_t* count_pointer,
-                      double picks, double table_rows) {
-  __shared__ double of_block;
+__global__ void __launch_bounds__(threads)
+    divergence_kernel(double* partials, const std::int32_t* offsets,
+                      const std::int32_t* count_pointer, double picks, double table_rows) {
   const int count = *count_pointer;
   double sum = 0;
   for (int u = static_cast<int>(blockIdx.x) * threads + static_cast<int>(threadIdx.x); u < count;
-       u += cluster_blocks * threads) {
+       u += divergence_blocks * threads) {
     const double share = (offsets[u + 1] - offsets[u]) / picks;
     sum += share * log(share * table_rows);
   }
   sum = team_sum<threads>(sum);
-  if (threadIdx.x == 0) of_block = sum;
-  const groups::cluster_group cluster = groups::this_cluster();
-  cluster.sync();
-  if (blockIdx.x == 0 && threadIdx.x == 0) {
-    double total = 0;
-    for (unsigned block = 0; block < cluster_blocks; ++block) {
-      total += *cluster.map_shared_rank(&of_block, block);
-    }
-    *kl = total;
-  }
-  cluster.sync();  // no block leaves while its sum is read
+  if (threadIdx.x == 0) partials[blockIdx.x] = sum;
+}
+
+__global__ void __launch_bounds__(divergence_blocks)
+    add_divergence_kernel(double* kl, const double* partials) {
+  const double total = team_sum<divergence_blocks>(partials[threadIdx.x]);
+  if (threadIdx.x == 0) *kl = total;
 }
 
 __global__ void __launch_bounds__(256)
@@ -54,9 +45,11 @@ __global__ void __launch_bounds__(256)
 
 void usage_divergence(const Context& context, Tensor kl, const UniqueRows& unique,
                       std::int64_t table_rows) {
-  divergence_kernel<<<cluster_blocks, threads, 0, context.stream>>>(
-      kl.as<double>(), unique.offsets.as<std::int32_t>(), unique.count.as<std::int32_t>(),
+  auto* partials = Scratch(context).take<double>(divergence_blocks);
+  divergence_kernel<<<divergence_blocks, threads, 0, context.stream>>>(
+      partials, unique.offsets.as<std::int32_t>(), unique.count.as<std::int32_t>(),
       static_cast<double>(unique.order.size()), static_cast<double>(table_rows));
+  add_divergence_kernel<<<1, divergence_blocks, 0, context.stream>>>(kl.as<double>(), partials);
   MEMENGINE_LAUNCH_CHECK("usage_divergence");
 }
 

@@ -11,8 +11,11 @@
 namespace memengine {
 
 // kl [1] f64 of the batch whose picks were de-duplicated into `unique`, over `table_rows` rows.
+// Takes `usage_divergence_scratch_bytes` of scratch memory: a partial sum for each of 32 blocks.
 void usage_divergence(const Context& context, Tensor kl, const UniqueRows& unique,
                       std::int64_t table_rows);
+
+inline constexpr std::int64_t usage_divergence_scratch_bytes = 32 * sizeof(double);
 
 // histogram [table_rows] i32 += number of picks of each row. For long windows (validation).
 void count_usage(const Context& context, Tensor histogram, const UniqueRows& unique);

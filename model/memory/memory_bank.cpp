@@ -109,6 +109,7 @@ std::int64_t MemoryBank::scratch_bytes(Device device) const {
   return std::max({deduplicate_scratch_bytes(device, picks, table.rows().rows),
                    plan_exchange_scratch_bytes(device, table.staged().capacity(),
                                                std::min(picks, table.rows().rows)),
+                   usage_divergence_scratch_bytes,
                    embedding_bag_scratch_bytes(device, picks, table.rows().v_dim())});
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/attention/tile_plan.h"
 #include "tests/kernels/attention/attention_reference.h"
 #include "tests/support/gradient_test.h"
 
@@ -70,6 +71,17 @@ class Attention : public GradientTest {
     EXPECT_EQ(download_integers(first_visible), expected);
     return mask == Mask::causal ? Tensor() : first_visible;
   }
+
+  // This GPU, granting a block no more shared memory than others have.
+  std::vector<Context> smaller_chips() {
+    std::vector<Context> chips;
+    for (const std::int64_t limit : {medium_shared_memory, small_shared_memory}) {
+      if (limit >= context().block_shared_bytes) continue;  // also on the CPU
+      chips.push_back(context());
+      chips.back().block_shared_bytes = limit;
+    }
+    return chips;
+  }
 };
 
 TEST_P(Attention, ForwardAndBackward) {
@@ -112,6 +124,19 @@ TEST_P(Attention, ForwardAndBackward) {
       attention_backward(context(), again, dout_tensor, qkv_tensor, out, log_sum_exp, mask_tensor,
                          c.shape);
       EXPECT_EQ(download(again), gradient) << "not deterministic";
+
+      for (const Context& chip : smaller_chips()) {  // the same with the tiles of 8.0 and of 8.6
+        SCOPED_TRACE(testing::Message() << chip.block_shared_bytes << " bytes a block");
+        const Tensor small_out = poisoned(dtype(), {c.batch, c.length, heads, head_dim});
+        const Tensor small_sums = poisoned(accumulator(), {c.batch, heads, c.length});
+        const Tensor small_gradient = poisoned(dtype(), {c.batch, c.length, all_heads, head_dim});
+        attention_forward(chip, small_out, small_sums, qkv_tensor, mask_tensor, c.shape);
+        expect_close(download(small_out), expected.out);
+        expect_close(download(small_sums), expected.log_sum_exp);
+        attention_backward(chip, small_gradient, dout_tensor, qkv_tensor, small_out, small_sums,
+                           mask_tensor, c.shape);
+        expect_close(download(small_gradient), expected.dqkv);
+      }
     }
   }
 }
