@@ -12,6 +12,15 @@ JOBS ?= $(shell nproc)
 NVCC := $(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc))
 CCACHE := $(shell command -v ccache)
 
+# Where a GPU is, its architecture; elsewhere one that compiles all CUDA sources, or with PORTABLE=1
+# code for every GPU from Ampere on and for any x86-64 processor.
+GPU := $(shell nvidia-smi -L 2>/dev/null)
+ifdef PORTABLE
+ARCHITECTURES := -DMEMENGINE_NATIVE=OFF
+else ifeq ($(GPU),)
+ARCHITECTURES := -DCMAKE_CUDA_ARCHITECTURES=90-real
+endif
+
 CUDA := $(if $(NVCC),-DMEMENGINE_CUDA=ON -DCMAKE_CUDA_COMPILER=$(NVCC),-DMEMENGINE_CUDA=OFF)
 CONFIGURE := -G Ninja -DCMAKE_BUILD_TYPE=Release
 CONFIGURE += $(if $(CCACHE),-DCMAKE_CXX_COMPILER_LAUNCHER=$(CCACHE) -DCMAKE_CUDA_COMPILER_LAUNCHER=$(CCACHE))
@@ -19,7 +28,7 @@ CONFIGURE += $(if $(CCACHE),-DCMAKE_CXX_COMPILER_LAUNCHER=$(CCACHE) -DCMAKE_CUDA
 .PHONY: demo test build program configure dependencies format clean
 
 # Where there is no GPU the demo does not wait for CUDA sources to compile.
-ifeq ($(shell nvidia-smi -L 2>/dev/null),)
+ifeq ($(GPU),)
 demo: BUILD := $(BUILD)-cpu
 demo: CUDA := -DMEMENGINE_CUDA=OFF
 endif
@@ -40,7 +49,7 @@ program: configure
 	@ln -sf $(BUILD)/memengine memengine
 
 configure: dependencies
-	cmake -S . -B $(BUILD) $(CONFIGURE) $(CUDA)
+	cmake -S . -B $(BUILD) $(CONFIGURE) $(CUDA) $(ARCHITECTURES)
 
 dependencies:
 	@.ci/install_dependencies.sh

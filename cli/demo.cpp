@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 
 #include <chrono>
+#include <filesystem>
 #include <string>
 
 #include "cli/command.h"
@@ -52,6 +53,15 @@ class DemoDisplay : public DemoListener {
   std::int64_t reported_ = 1;
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
+
+// In a clone the configs lie below the working folder; an installed program has them beside itself.
+std::filesystem::path where_it_lies(const std::filesystem::path& config) {
+  std::error_code none;
+  if (std::filesystem::exists(config, none)) return config;
+  const auto program = std::filesystem::read_symlink("/proc/self/exe", none);
+  const auto installed = program.parent_path().parent_path() / "share/memengine" / config;
+  return !none && std::filesystem::exists(installed, none) ? installed : config;
+}
 
 void demonstrate(const DemoOptions& options) {
   catch_stop_signals();
@@ -106,6 +116,7 @@ void add_demo_command(CLI::App& program) {
   command->add_option("overrides", options->overrides, "a.b.c=value, for both models");
   command->callback([=] {
     if (*steps > 0) options->overrides.push_back("steps=" + std::to_string(*steps));
+    options->config = where_it_lies(options->config);
     demonstrate(*options);
   });
 }
