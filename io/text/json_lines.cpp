@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "io/text/utf8.h"
 
@@ -33,8 +34,17 @@ unsigned escaped_code(std::string_view line, std::size_t at) {
   return code;
 }
 
-// The line with \ufffd for each surrogate that has no partner, and with shorter numbers: of digits
-// in a row 18 stay, of an exponent's one. What was JSON is, and what was not is not.
+// The length of a word of Python's at the front of `text` that JSON lacks; 0: there is none.
+std::size_t no_number(std::string_view text) {
+  for (const std::string_view word : {"NaN", "Infinity", "-Infinity"}) {
+    if (text.starts_with(word)) return word.size();
+  }
+  return 0;
+}
+
+// The line with \ufffd for each surrogate that has no partner, with null for what Python writes as
+// NaN, Infinity and -Infinity, and with shorter numbers: of digits in a row 18 stay, of an
+// exponent's one. What was JSON is, and what was not is not.
 std::string within_simdjson(std::string_view line) {
   std::string result;
   result.reserve(line.size());
@@ -52,6 +62,13 @@ std::string within_simdjson(std::string_view line) {
       continue;
     }
     if (c == '"') in_string = !in_string;
+    if (const std::size_t length = in_string ? 0 : no_number(line.substr(i)); length > 0) {
+      result += "null";
+      i += length - 1;
+      digits = 0;
+      kept = 18;
+      continue;
+    }
     if (!in_string && is_digit(c)) {
       if (++digits > kept) continue;
     } else {
@@ -98,25 +115,35 @@ std::string problem_of(std::string_view line, simdjson::error_code error) {
   return problem.words;
 }
 
+// The value under a field's name: the key of that name, or else what the parts of the name between
+// dots lead to, object by object.
+std::optional<simdjson::dom::element> find(simdjson::dom::object object, std::string_view name) {
+  std::optional<simdjson::dom::element> found, inside;
+  for (const simdjson::dom::key_value_pair field : object) {
+    simdjson::dom::object inner;
+    if (field.key == name) {
+      found = field.value;
+    } else if (name.size() > field.key.size() && name[field.key.size()] == '.' &&
+               name.starts_with(field.key)) {
+      inside =
+          field.value.get(inner) ? std::nullopt : find(inner, name.substr(field.key.size() + 1));
+    }
+  }
+  return found ? found : inside;
+}
+
 std::string read_field(simdjson::dom::object object, const std::vector<std::string>& fields,
                        std::string& text) {
-  std::size_t best = fields.size();
-  simdjson::dom::element found;
-  for (const simdjson::dom::key_value_pair field : object) {
-    const auto which = static_cast<std::size_t>(std::find(fields.begin(), fields.end(), field.key) -
-                                                fields.begin());
-    if (which == fields.size() || which > best) continue;
-    best = which;
-    found = field.value;
+  for (const std::string& name : fields) {
+    const std::optional<simdjson::dom::element> found = find(object, name);
+    if (!found) continue;
+    std::string_view value;
+    if (found->get(value)) return fmt::format("field '{}' is not a string", name);
+    text.assign(value);
+    return {};
   }
-  if (best == fields.size()) {
-    return fmt::format("no field '{}'; name the field that holds the text",
-                       fmt::join(fields, "' or '"));
-  }
-  std::string_view value;
-  if (found.get(value)) return fmt::format("field '{}' is not a string", fields[best]);
-  text.assign(value);
-  return {};
+  return fmt::format("no field '{}'; name the field that holds the text",
+                     fmt::join(fields, "' or '"));
 }
 
 }  // namespace

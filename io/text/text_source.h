@@ -1,19 +1,19 @@
-// Documents from files of text, one after another, in an order that never changes.
+// Documents from texts, one after another, in an order that never changes.
 //
-//   .jsonl, .jsonl.zst, .jsonl.gz   one JSON object a line; the document is its field `text`, or
-//                                   `content`, or the one that the options name
-//   .txt, .txt.zst, .txt.gz         the whole file is one document, or one a paragraph (separated
-//                                   by blank lines) when the options ask for that
+//   JSON        a document is the field `text`, or `content`, or the one that the options name, of
+//               each object: one a line, in a list, or over several lines
+//   plain text  the whole file is one document, or one a paragraph (separated by blank lines) when
+//               the options ask for that; line ends CR LF become LF, as Python reads texts
 //
-// An input is a file or a folder, which stands for all such files below it, sorted by path.
-// Compressed files are decompressed as they are read; nothing is unpacked to the disk. So that
-// memory stays bounded whatever the input, a plain text that is longer than a document may be goes
-// on as another document (behind a line end or else a space), and a JSON line with so long a text
-// is a bad line.
+// An input is a file, a folder, or "-", standard input (text_files.h). Compressed files are
+// decompressed as they are read; nothing is unpacked to the disk. So that memory stays bounded
+// whatever the input, a plain text that is longer than a document may be goes on as another
+// document (after a line end or else a space), and a JSON object with so long a text is a bad line.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -21,14 +21,18 @@
 namespace memengine {
 
 struct TextOptions {
-  std::vector<std::string> fields = {"text", "content"};  // the first one present is the document
-  bool paragraphs = false;         // .txt: a document is a paragraph instead of the file
+  // The first one present is the document. "data.text" is the field of that name, or `text` of the
+  // object `data`.
+  std::vector<std::string> fields = {"text", "content"};
+  bool paragraphs = false;         // plain text: a document is a paragraph instead of the file
   std::int64_t max_bad_lines = 0;  // skip this many bad lines; the next one is an error
   std::size_t max_document_bytes = 16 << 20;
+  bool keep_standard_input = false;  // another TextSource reads it once more from its start
+  std::function<bool()> stop = {};   // asked while standard input lets wait; true: it ends there
 };
 
-// Where reading stands: the file and the number of lines of it already read (a line that is too
-// long for one document counts as several).
+// Where reading stands: the file and the number of lines or objects of it already read (a line that
+// is too long for one document counts as several).
 struct TextPosition {
   std::uint64_t file = 0;
   std::uint64_t line = 0;
@@ -36,8 +40,7 @@ struct TextPosition {
 
 class TextSource {
  public:
-  // Lists the files. A missing input, a file of another kind, a folder without texts or with
-  // Parquet files are input errors; so is no input at all.
+  // Lists the files; input errors as find_text_files.
   TextSource(const std::vector<std::filesystem::path>& inputs, const TextOptions& options);
   ~TextSource();
   TextSource(const TextSource&) = delete;
@@ -48,17 +51,23 @@ class TextSource {
   // input error "file:line: what". A lone surrogate escape becomes U+FFFD.
   bool next(std::string& text);
 
-  // The position behind the last document; a later source over the same files may go on from there
+  // The position after the last document; a later source over the same files may go on from there
   // (it reads the file's earlier lines again, but does not parse them).
   TextPosition position() const;
   void seek(TextPosition position, std::int64_t bad_lines);
 
   const std::vector<std::filesystem::path>& files() const;
+  bool reads_standard_input() const;
   std::int64_t bytes_read() const;   // as stored (compressed), for progress
-  std::int64_t bytes_total() const;  // as stored
+  std::int64_t bytes_total() const;  // as stored; 0 when standard input is among them
   std::int64_t bad_lines() const;
-  const std::vector<std::string>& problems()
-      const;  // a line for each bad line skipped, at most 100
+  // A line for each bad line skipped, at most 100.
+  const std::vector<std::string>& problems() const;
+  // Of each folder, a line that names what it holds and is not read.
+  const std::vector<std::string>& left_out() const;
+  // What reading left out or cut, a line each: files without any text, and plain texts that went on
+  // as another document.
+  std::vector<std::string> notices() const;
 
  private:
   struct Impl;

@@ -1,8 +1,13 @@
-// A file of bytes, decompressed as it is read: plain, gzip (.gz) or Zstandard (.zst) by its name.
+// A file of bytes, decompressed as it is read: plain, gzip or Zstandard, by its first bytes.
+//
+// Names do not matter: a .zst that is none is read as it is. A Zstandard stream takes its window as
+// memory while it is read: at most 8 MiB as `zstd` writes by default, 128 MiB of --ultra -22, 2 GiB
+// of --long=31, which is the most that the format's tools write; a larger one is an input error.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 
 namespace memengine {
@@ -19,7 +24,14 @@ class ByteStream {
   virtual std::int64_t stored_bytes() const = 0;
 };
 
-// Opens `path`; a file that cannot be opened is an input error.
+// Opens `path`; a file that cannot be opened is an input error, and so is one whose first bytes say
+// that it is compressed in another way, an archive, or a Parquet file.
 std::unique_ptr<ByteStream> open_byte_stream(const std::filesystem::path& path);
+
+// Standard input, which begins where the last stream over it stopped. While it waits for bytes,
+// `stop` is asked a few times a second; true: the stream ends there. With `keep`, what is read is
+// also kept in memory, and the next stream begins with it once more; after kept_bytes it ends.
+inline constexpr std::size_t kept_bytes = std::size_t{1} << 30;
+std::unique_ptr<ByteStream> open_standard_input(bool keep, std::function<bool()> stop);
 
 }  // namespace memengine

@@ -14,6 +14,7 @@ std::vector<std::string> fuzz_seeds() {
       R"({"content": 3, "text": [[[[]]]]})",
       "{\"text\": \"\xE4\xBD\xA0\xE5\xA5\xBD \xF0\x9F\x98\x80\"}",
       R"({"text": "", "n": 0.5E-10, "m": -0, "huge": 6.6E610})",
+      R"({"n": [NaN, -Infinity, {"x": Infinity}], "text": "not NaN"})",
       "[1]",
   };
 }
@@ -28,8 +29,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
     return 0;
   }
   fuzz_check(find_invalid_utf8(text) == text.npos, "the text is not UTF-8");
-  // What is accepted is JSON for a full parser too (which refuses lone surrogates).
-  if (line.find("\\u") != line.npos) return 0;
+  // What is accepted is JSON for a full parser too (which refuses lone surrogates, and Python's
+  // words for what is no number).
+  for (const char* ours : {"\\u", "NaN", "Infinity"}) {
+    if (line.find(ours) != line.npos) return 0;
+  }
   nlohmann::json json;
   try {
     json = nlohmann::json::parse(line);
