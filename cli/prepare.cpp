@@ -9,15 +9,17 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <cctype>
 #include <memory>
 
 #include "cli/command.h"
+#include "cli/prepare_progress.h"
 #include "cli/terminal.h"
 #include "engine/config/memory_plan.h"
 #include "engine/run/run_files.h"
 #include "io/files/file.h"
+#include "io/prepare/source_name.h"
 #include "io/shards/shard.h"
+#include "io/text/text_files.h"
 #include "io/tokenizers/sentencepiece/sentencepiece_trainer.h"
 #include "kernels/runtime/error.h"
 
@@ -40,18 +42,6 @@ struct PrepareArguments {
   std::vector<std::string> text_fields;
   PrepareOptions options;
 };
-
-// "novels" for data/novels/ and for novels.chunk.00.jsonl.zst.
-std::string source_name(const fs::path& input) {
-  const fs::path whole = fs::absolute(input).lexically_normal();
-  std::string name = (whole.has_filename() ? whole : whole.parent_path()).filename().string();
-  if (!fs::is_directory(input)) name = name.substr(0, name.find('.', 1));
-  for (char& c : name) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (!(byte < 128 && std::isalnum(byte)) && c != '.' && c != '_') c = '-';
-  }
-  return name;
-}
 
 // NAME and PATH of "NAME=PATH".
 std::pair<std::string, fs::path> split_named(const std::string& option, const std::string& text) {
@@ -80,7 +70,9 @@ std::vector<PrepareSource> collect_sources(const PrepareArguments& arguments) {
     source(name).inputs.push_back(path);
   }
   if (sources.empty()) {
-    fail_input("prepare: name a text file or folder, or sources with --source NAME=PATH");
+    fail_input(
+        "prepare: name a text file or folder, '-' for standard input, or sources with --source "
+        "NAME=PATH");
   }
   for (const std::string& text : arguments.validation_inputs) {
     if (sources.size() == 1 && text.find('=') == std::string::npos) {
@@ -92,7 +84,25 @@ std::vector<PrepareSource> collect_sources(const PrepareArguments& arguments) {
     source(name).validation_inputs.push_back(path);
     if (sources.size() > before) fail_input("--validation-input: no source is named '{}'", name);
   }
+  std::size_t from_standard_input = 0;
+  for (const PrepareSource& one : sources) {
+    for (const auto* inputs : {&one.inputs, &one.validation_inputs}) {
+      from_standard_input += std::count(inputs->begin(), inputs->end(), fs::path("-"));
+    }
+  }
+  if (from_standard_input > 1) {
+    fail_input("standard input ('-') is named twice, and can be read once");
+  }
   return sources;
+}
+
+// What the source's folders hold and is not read.
+void say_left_out(const PrepareSource& source, const TextOptions& text, LiveLine& line) {
+  for (const auto* inputs : {&source.inputs, &source.validation_inputs}) {
+    if (inputs->empty()) continue;
+    const TextSource texts(*inputs, text);
+    for (const std::string& notice : texts.left_out()) line.say("note: " + notice);
+  }
 }
 
 // Held-out files that lie in a folder of training texts are not trained on.
@@ -103,7 +113,7 @@ void hold_out(PrepareSource& source, const TextOptions& text, LiveLine& line) {
   const TextSource inputs(source.inputs, text);
   for (const fs::path& file : inputs.files()) {
     const bool held = std::any_of(held_out.begin(), held_out.end(), [&](const fs::path& other) {
-      return fs::equivalent(file, other);
+      return !is_standard_input(file) && !is_standard_input(other) && fs::equivalent(file, other);
     });
     if (held) line.say(fmt::format("held out for validation: {}", file.string()));
     if (!held) kept.push_back(file);
@@ -116,12 +126,16 @@ void train_tokenizer(const PrepareArguments& arguments, const std::vector<Prepar
                      const fs::path& path, LiveLine& line) {
   SentencePieceTraining training;
   training.vocab_size = arguments.train_vocabulary;
+  TextOptions options = arguments.options.text;
+  options.keep_standard_input = true;
   std::vector<std::unique_ptr<TextSource>> texts;
   for (const PrepareSource& source : sources) {
-    texts.push_back(std::make_unique<TextSource>(source.inputs, arguments.options.text));
+    texts.push_back(std::make_unique<TextSource>(source.inputs, options));
   }
   line.say(fmt::format("training a SentencePiece tokenizer of {} pieces on the first {} of text",
                        grouped(training.vocab_size), bytes_text(training.max_bytes)));
+  TrainingDisplay display(line, training);
+  training.progress = [&](const SentencePieceProgress& now) { display.show(now); };
   std::size_t turn = 0;  // sources give a document each in turn
   train_sentencepiece_file(
       [&](std::string& text) {
@@ -184,53 +198,6 @@ std::unique_ptr<Tokenizer> place_tokenizer(const PrepareArguments& arguments,
   return tokenizer;
 }
 
-// Progress in words: all of it on a terminal, elsewhere a line now and then. A resumed phase starts
-// with work that was done before, so speed is counted from the first report of a phase.
-class Progress {
- public:
-  explicit Progress(LiveLine& line) : line_(line) {}
-
-  void report(const PrepareProgress& now) {
-    const std::string text = words(now);
-    const bool last = now.bytes_read == now.bytes_total;
-    if (!line_.terminal() && (last_shown_ || (!last && now.seconds - shown_seconds_ < 10))) return;
-    shown_seconds_ = now.seconds;
-    last_shown_ = last;
-    line_.show(text);
-  }
-
- private:
-  std::string words(const PrepareProgress& now) {
-    if (now.source != first_.source || now.phase != first_.phase) {
-      first_ = now;
-      shown_seconds_ = now.seconds;
-      last_shown_ = false;
-    }
-    const double share = now.bytes_total > 0 ? static_cast<double>(now.bytes_read) /
-                                                   static_cast<double>(now.bytes_total)
-                                             : 0;
-    std::string text = fmt::format("{} {:<10} {:3.0f}%  {} documents  {} tokens", now.source,
-                                   now.phase, 100 * share, grouped(now.documents),
-                                   count_text(static_cast<double>(now.tokens)));
-    const double seconds = now.seconds - first_.seconds;
-    const std::int64_t read = now.bytes_read - first_.bytes_read;
-    if (seconds > 0 && read > 0) {
-      const bool shuffle = now.phase == "shuffle";
-      const std::int64_t done = shuffle ? read : now.text_bytes - first_.text_bytes;
-      const double left = seconds / static_cast<double>(read) *
-                          static_cast<double>(now.bytes_total - now.bytes_read);
-      text += fmt::format("  {:.1f} MB/s  left {}", static_cast<double>(done) / seconds / 1e6,
-                          duration_text(left));
-    }
-    return text;
-  }
-
-  LiveLine& line_;
-  PrepareProgress first_;  // of this phase
-  double shown_seconds_ = 0;
-  bool last_shown_ = false;  // the line that says 100%
-};
-
 void print_summary(const PrepareArguments& arguments, const PreparedSource& done) {
   fmt::print("{}/{}{}\n", arguments.out, done.name,
              done.already_done ? ": made before from the same inputs, nothing to do" : "");
@@ -241,6 +208,7 @@ void print_summary(const PrepareArguments& arguments, const PreparedSource& done
   const std::int64_t tokens = done.train_tokens + done.val_tokens;
   fmt::print("  {} of text, {:.2f} bytes a token\n", bytes_text(done.text_bytes),
              static_cast<double>(done.text_bytes) / static_cast<double>(tokens));
+  for (const std::string& notice : done.notices) fmt::print("  {}\n", notice);
   if (done.bad_lines == 0) return;
   fmt::print("  {} skipped\n", counted(done.bad_lines, "bad line"));
   constexpr std::size_t shown = 10;
@@ -267,9 +235,13 @@ void print_hint(const PrepareArguments& arguments, const Tokenizer& tokenizer) {
 void say_inputs(const PrepareOptions& options, LiveLine& line) {
   for (const PrepareSource& source : options.sources) {
     const TextSource texts(source.inputs, options.text);
-    line.say(fmt::format("{}: {}, {}", source.name,
-                         counted(static_cast<std::int64_t>(texts.files().size()), "file"),
-                         bytes_text(texts.bytes_total())));
+    if (texts.reads_standard_input()) {
+      line.say(fmt::format("{}: standard input", source.name));
+    } else {
+      line.say(fmt::format("{}: {}, {}", source.name,
+                           counted(static_cast<std::int64_t>(texts.files().size()), "file"),
+                           bytes_text(texts.bytes_total())));
+    }
   }
 }
 
@@ -284,23 +256,30 @@ void run_prepare(PrepareArguments arguments) {
     fail_input("give either --validation or --validation-input");
   }
   options.validation_fraction = explicit_validation ? 0 : arguments.validation;
-  for (PrepareSource& source : options.sources) hold_out(source, options.text, line);
+  for (PrepareSource& source : options.sources) {
+    say_left_out(source, options.text, line);
+    hold_out(source, options.text, line);
+  }
   say_inputs(options, line);
   const std::unique_ptr<Tokenizer> tokenizer = place_tokenizer(arguments, options.sources, line);
+  catch_stop_signals();
   options.tokenizer = tokenizer.get();
   options.out_dir = arguments.out;
   options.add_bos = !arguments.no_bos;
   options.add_eos = !arguments.no_eos;
   options.progress_seconds = 0.2;
-  Progress progress(line);
+  PrepareDisplay progress(line);
   options.progress = [&](const PrepareProgress& now) { progress.report(now); };
-  options.stop = stop_requested;
-  catch_stop_signals();
+  options.stop = options.text.stop = stop_requested;
+  const bool from_pipe =
+      std::any_of(options.sources.begin(), options.sources.end(),
+                  [](const PrepareSource& source) { return reads_standard_input(source); });
   const PrepareResult result = prepare(options);
   line.clear();
   for (const PreparedSource& done : result.sources) print_summary(arguments, done);
   if (result.stopped) {
-    line.say("stopped; the same command goes on where it stopped");
+    line.say(from_pipe ? "stopped; nothing is kept of what came from standard input"
+                       : "stopped; the same command goes on where it stopped");
     throw Stopped{stop_signal()};
   }
   print_hint(arguments, *tokenizer);
@@ -311,8 +290,10 @@ void run_prepare(PrepareArguments arguments) {
 void add_prepare_command(CLI::App& program) {
   CLI::App* command = program.add_subcommand("prepare", "Turn texts into token shards");
   command->footer(
-      "Inputs are files or folders of .jsonl, .jsonl.zst, .jsonl.gz and .txt. Documents are\n"
-      "shuffled by the seed; the result does not depend on the number of threads. Stopped with\n"
+      "Inputs are files or folders of .jsonl, .json and .txt, also compressed (gzip, Zstandard), "
+      "or\n"
+      "'-': standard input, JSON or plain text. Documents are shuffled by the seed; the result "
+      "does not depend on the number of threads. Stopped with\n"
       "Ctrl-C or killed, the same command goes on where it stopped.\n\n"
       "  memengine prepare text/novels --train-tokenizer 4096 --out data\n"
       "  memengine prepare --source web=crawl/ --source code=code.jsonl.zst \\\n"
@@ -320,7 +301,7 @@ void add_prepare_command(CLI::App& program) {
   auto arguments = std::make_shared<PrepareArguments>();
   PrepareOptions& options = arguments->options;
   options.seed = 42;
-  command->add_option("input", arguments->inputs, "Text files or folders: one source");
+  command->add_option("input", arguments->inputs, "Text files or folders, or '-': one source");
   command->add_option("--out", arguments->out, "Folder for the shards")->required();
   command->add_option("--tokenizer", arguments->tokenizer, "sp, tiktoken or bytes")
       ->check(CLI::IsMember({"sp", "tiktoken", "bytes"}))
@@ -349,7 +330,8 @@ void add_prepare_command(CLI::App& program) {
       ->capture_default_str();
   command
       ->add_option("--text-field", arguments->text_fields,
-                   "JSON field that holds the text (default: text, then content)")
+                   "JSON field that holds the text (default: text, then content); a.b reaches into "
+                   "objects")
       ->allow_extra_args(false);
   command->add_flag("--paragraphs", options.text.paragraphs,
                     "A document of a .txt file is a paragraph, not the file");

@@ -58,6 +58,11 @@ void LiveLine::clear() {
   live_ = false;
 }
 
+void LiveLine::keep() {
+  if (live_) put("\n");
+  live_ = false;
+}
+
 void LiveLine::say(const std::string& line) {
   clear();
   put(line + "\n");

@@ -21,6 +21,8 @@ class LiveLine {
   void say(const std::string& line);
   // Takes the live line away.
   void clear();
+  // Lets the live line stand as it is.
+  void keep();
 
  private:
   bool terminal_;

@@ -1,4 +1,4 @@
-// The order of work for each source, pass 2, and what makes a finished folder.
+// The order of work for each source, and what makes a finished folder.
 #include "io/prepare/prepare.h"
 
 #include <fcntl.h>
@@ -13,9 +13,13 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "io/prepare/prepare_spill.h"
+#include "io/prepare/prepare_shards.h"
 #include "io/prepare/prepare_tokenize.h"
+#include "io/prepare/source_name.h"
+#include "io/shards/shard.h"
 #include "io/shards/shard_writer.h"
+#include "io/text/one_line.h"
+#include "io/text/text_files.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine {
@@ -44,11 +48,9 @@ void check(const PrepareOptions& options) {
   }
   std::set<std::string> names;
   for (const auto& source : options.sources) {
-    const bool plain = std::all_of(source.name.begin(), source.name.end(), [](unsigned char c) {
-      return std::isalnum(c) || c == '.' || c == '_' || c == '-';
-    });
-    if (source.name.empty() || !plain || source.name.starts_with('.')) {
-      fail_input("'{}' cannot name a source: use letters, digits, '.', '_' and '-'", source.name);
+    if (!can_name_source(source.name)) {
+      fail_input("'{}' cannot name a source: use letters, digits, '.', '_' and '-'",
+                 one_line(source.name));
     }
     if (!names.insert(source.name).second) fail_input("source '{}' appears twice", source.name);
     if (options.validation_fraction > 0 && !source.validation_inputs.empty()) {
@@ -64,13 +66,18 @@ nlohmann::ordered_json describe(const PrepareOptions& options, const PrepareSour
     if (inputs.empty()) return list;
     const TextSource texts(inputs, options.text);
     for (const fs::path& path : texts.files()) {
+      if (is_standard_input(path)) {  // two streams are not known to be the same
+        list.push_back(
+            {{"path", "-"}, {"read", std::chrono::system_clock::now().time_since_epoch().count()}});
+        continue;
+      }
       list.push_back({{"path", fs::absolute(path).lexically_normal().string()},
                       {"bytes", fs::file_size(path)},
                       {"modified", fs::last_write_time(path).time_since_epoch().count()}});
     }
     return list;
   };
-  return {{"format", 1},
+  return {{"format", 2},
           {"tokenizer", options.tokenizer->name()},
           {"tokenizer_hash", options.tokenizer->hash()},
           {"vocab_size", options.tokenizer->vocab_size()},
@@ -85,56 +92,6 @@ nlohmann::ordered_json describe(const PrepareOptions& options, const PrepareSour
           {"inputs", files(source.inputs)},
           {"validation_inputs", files(source.validation_inputs)}};
 }
-
-// Writes documents into as many shards as needed; a document is cut only where it alone is larger
-// than a shard.
-class SplitWriter {
- public:
-  SplitWriter(fs::path folder, std::string split, const PrepareOptions& options)
-      : folder_(std::move(folder)), split_(std::move(split)), limit_(options.max_shard_tokens) {
-    const Tokenizer& tokenizer = *options.tokenizer;
-    info_.tokenizer = tokenizer.name();
-    info_.tokenizer_hash = tokenizer.hash();
-    info_.vocab_size = tokenizer.vocab_size();
-    info_.bos_id = options.add_bos ? tokenizer.bos_id() : -1;
-    info_.eos_id = options.add_eos ? tokenizer.eos_id() : -1;
-    width_ = shard_token_bytes(info_.vocab_size);
-  }
-
-  void add(std::span<const std::uint8_t> document) {
-    const std::int64_t count = static_cast<std::int64_t>(document.size()) / width_;
-    if (writer_ && writer_->tokens() + count > limit_) finish();
-    for (bool first = true; !document.empty(); first = false) {
-      if (!writer_) {
-        const auto name = fmt::format("{}_{:06}.bin", split_, shards++);
-        writer_ = std::make_unique<ShardWriter>(folder_ / name, info_);
-      }
-      if (first) writer_->add_document();
-      const auto room = static_cast<std::size_t>((limit_ - writer_->tokens()) * width_);
-      const auto part = document.first(std::min(room, document.size()));
-      writer_->append_raw(part);
-      document = document.subspan(part.size());
-      if (writer_->tokens() == limit_) finish();
-    }
-    ++documents;
-    tokens += count;
-  }
-
-  void finish() {
-    if (writer_) writer_->finish();
-    writer_.reset();
-  }
-
-  std::int64_t documents = 0, tokens = 0, shards = 0;
-
- private:
-  fs::path folder_;
-  std::string split_;
-  std::int64_t limit_;
-  ShardInfo info_;
-  int width_ = 2;
-  std::unique_ptr<ShardWriter> writer_;
-};
 
 // Only one prepare may work on a source at a time.
 class FolderLock {
@@ -180,53 +137,19 @@ PreparedSource read_done(const nlohmann::json& json, const std::string& name) {
   return done;
 }
 
-// Pass 2: the spilled documents in key order, the first ones to `val` (an explicit validation input
-// has spill files of its own). False when stopped.
-bool write_shards(const PrepareOptions& options, const std::string& name, const fs::path& work,
-                  const TokenizePass& train_pass, const TokenizePass* val_pass, SplitWriter& train,
-                  SplitWriter& val) {
-  const std::int64_t documents = train_pass.documents;
-  std::int64_t to_val = 0;
-  if (options.validation_fraction > 0 && documents > 1) {
-    to_val = std::llround(options.validation_fraction * static_cast<double>(documents));
-    to_val = std::clamp<std::int64_t>(to_val, 1, documents - 1);
+// Why a source has nothing to train on.
+std::string why_empty(const PrepareOptions& options, const std::vector<fs::path>& inputs,
+                      const TokenizePass& pass) {
+  if (pass.bad_lines > 0) {
+    return fmt::format("each of its {} lines was skipped as bad{}", pass.bad_lines,
+                       pass.problems.empty() ? "" : ", the first: " + pass.problems.front());
   }
-  const auto start = Clock::now();
-  auto reported = start;
-  const int width = shard_token_bytes(options.tokenizer->vocab_size());
-  PrepareProgress now = {name, "shuffle", 0, 0, 0, 0, 0, 0, 0};
-  now.bytes_total = (train_pass.tokens + (val_pass ? val_pass->tokens : 0)) * width;
-  const auto count = [&](std::span<const std::uint8_t> document) {
-    ++now.documents;
-    now.bytes_read += static_cast<std::int64_t>(document.size());
-    now.tokens = now.bytes_read / width;
-    if (!options.progress || now.documents % 1024 != 0) return;
-    if (std::chrono::duration<double>(Clock::now() - reported).count() < options.progress_seconds) {
-      return;
-    }
-    reported = Clock::now();
-    now.seconds = std::chrono::duration<double>(reported - start).count();
-    now.seconds_left = now.seconds * static_cast<double>(now.bytes_total - now.bytes_read) /
-                       static_cast<double>(now.bytes_read);
-    options.progress(now);
-  };
-  const auto drain = [&](const char* folder, const TokenizePass& pass, auto&& to) {
-    return drain_spill(
-        work / folder, 0, pass.bits, options.sort_bytes,
-        [&](std::span<const std::uint8_t> document) {
-          to(document);
-          count(document);
-        },
-        options.stop);
-  };
-  const bool train_done = drain("train", train_pass, [&](std::span<const std::uint8_t> document) {
-    (val.documents < to_val ? val : train).add(document);
-  });
-  if (!train_done) return false;
-  if (val_pass && !drain("val", *val_pass, [&](auto document) { val.add(document); })) return false;
-  train.finish();
-  val.finish();
-  return true;
+  if (pass.ordinal > 0) return "its texts have no tokens";
+  const TextSource texts(inputs, options.text);
+  const bool has_bytes = std::any_of(
+      texts.files().begin(), texts.files().end(),
+      [](const fs::path& path) { return !is_standard_input(path) && fs::file_size(path) > 0; });
+  return has_bytes ? "its files hold no texts" : "its input is empty";
 }
 
 // The work on one source whose folder is locked; false when stopped.
@@ -253,23 +176,25 @@ bool prepare_locked(const PrepareOptions& options, const PrepareSource& source,
     val_pass = tokenize_inputs(options, source.name, "validation", work / "val",
                                source.validation_inputs, fingerprint);
   }
+  done.notices = train_pass.notices;
+  done.notices.insert(done.notices.end(), val_pass.notices.begin(), val_pass.notices.end());
   done.problems = train_pass.problems;
   done.problems.insert(done.problems.end(), val_pass.problems.begin(), val_pass.problems.end());
   if (!train_pass.complete || (explicit_val && !val_pass.complete)) return false;
   if (train_pass.documents == 0 || (explicit_val && val_pass.documents == 0)) {
     fs::remove_all(work, error);
-    fail_input("source '{}' has no {}documents: its input is empty", source.name,
-               train_pass.documents == 0 ? "" : "validation ");
+    const bool train_empty = train_pass.documents == 0;
+    fail_input("source '{}' has no {}documents: {}", source.name, train_empty ? "" : "validation ",
+               train_empty ? why_empty(options, source.inputs, train_pass)
+                           : why_empty(options, source.validation_inputs, val_pass));
   }
 
   const fs::path finished = work / "shards";
   fs::remove_all(finished);
   fs::create_directories(finished);
-  SplitWriter train(finished, "train", options), val(finished, "val", options);
-  if (!write_shards(options, source.name, work, train_pass, explicit_val ? &val_pass : nullptr,
-                    train, val)) {
-    return false;
-  }
+  const auto written = write_shards(options, source.name, work, train_pass,
+                                    explicit_val ? &val_pass : nullptr, finished);
+  if (!written) return false;
   write_whole_file(work / ("moving-" + fingerprint), "");
   fs::remove(marker);
   for (const auto& old : shards_in(folder)) {
@@ -280,12 +205,12 @@ bool prepare_locked(const PrepareOptions& options, const PrepareSource& source,
     fs::rename(entry.path(), folder / entry.path().filename());
   }
   done.name = source.name;
-  done.train_documents = train.documents;
-  done.train_tokens = train.tokens;
-  done.train_shards = train.shards;
-  done.val_documents = val.documents;
-  done.val_tokens = val.tokens;
-  done.val_shards = val.shards;
+  done.train_documents = written->train.documents;
+  done.train_tokens = written->train.tokens;
+  done.train_shards = written->train.shards;
+  done.val_documents = written->val.documents;
+  done.val_tokens = written->val.tokens;
+  done.val_shards = written->val.shards;
   done.text_bytes = train_pass.text_bytes + val_pass.text_bytes;
   done.bad_lines = train_pass.bad_lines + val_pass.bad_lines;
   const nlohmann::ordered_json record = {
@@ -325,10 +250,16 @@ bool prepare_source(const PrepareOptions& options, const PrepareSource& source,
   if (error) fail_input("cannot make {}: {}", work.string(), error.message());
   const FolderLock lock(work);
   try {
-    return prepare_locked(options, source, folder, work, description, fingerprint, done);
+    const bool whole =
+        prepare_locked(options, source, folder, work, description, fingerprint, done);
+    if (!whole && reads_standard_input(source)) {
+      fs::remove_all(work, error);
+      if (fs::is_empty(folder, error)) fs::remove(folder, error);
+    }
+    return whole;
   } catch (const Error& failure) {
     // Work that a journal names is kept, and the user is told; nothing else is left behind.
-    if (has_journal(work)) {
+    if (has_journal(work) && !reads_standard_input(source)) {
       throw Error(failure.kind(),
                   fmt::format("{} (what was done before is kept in {}: once this is mended, the "
                               "same command goes on, or starts over if the inputs changed)",
@@ -341,6 +272,13 @@ bool prepare_source(const PrepareOptions& options, const PrepareSource& source,
 }
 
 }  // namespace
+
+bool reads_standard_input(const PrepareSource& source) {
+  const auto among = [](const std::vector<fs::path>& inputs) {
+    return std::any_of(inputs.begin(), inputs.end(), is_standard_input);
+  };
+  return among(source.inputs) || among(source.validation_inputs);
+}
 
 PrepareResult prepare(const PrepareOptions& options) {
   check(options);

@@ -28,7 +28,7 @@
 namespace memengine {
 
 struct PrepareSource {
-  std::string name;  // the folder below out_dir; letters, digits, '.', '_' and '-'
+  std::string name;  // the folder below out_dir; see source_name.h
   std::vector<std::filesystem::path> inputs;
   std::vector<std::filesystem::path> validation_inputs;  // when given, instead of a fraction
 };
@@ -40,9 +40,10 @@ struct PrepareProgress {
   std::int64_t text_bytes = 0;  // UTF-8 bytes tokenized
   std::int64_t tokens = 0;
   std::int64_t bytes_read = 0;   // input as stored (tokenize), spilled bytes written (shuffle)
-  std::int64_t bytes_total = 0;  // ... of which there are this many: gives the ETA
+  std::int64_t bytes_total = 0;  // ... of which there are this many (0: unknown): gives the ETA
   double seconds = 0;            // since this phase started
   double seconds_left = 0;       // estimate for this phase
+  bool finished = false;         // the last report of this phase: all counts are final
 };
 
 struct PrepareOptions {
@@ -70,6 +71,7 @@ struct PreparedSource {
   std::int64_t text_bytes = 0;
   std::int64_t bad_lines = 0;
   std::vector<std::string> problems;  // one line for each bad line skipped in this run
+  std::vector<std::string> notices;   // what else was left out or cut in this run, a line each
   bool already_done = false;          // the same settings and inputs were prepared before
 };
 
@@ -77,6 +79,10 @@ struct PrepareResult {
   std::vector<PreparedSource> sources;  // those that are complete
   bool stopped = false;                 // the same call later goes on where this one stopped
 };
+
+// Whether a source's texts come from standard input ("-"). Such a source is read once: stopped, it
+// starts over, and it is never taken for done before.
+bool reads_standard_input(const PrepareSource& source);
 
 // Prepares all sources. A run that ends with an error leaves nothing of the source at hand behind,
 // unless a journal says what can be gone on with; the error then names the place. Input errors: a

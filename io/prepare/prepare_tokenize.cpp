@@ -55,9 +55,12 @@ std::uint64_t name_key(std::uint64_t seed, const std::string& name) {
 
 // Enough files that each is likely to fit in memory; one that does not is split later.
 int choose_bits(const TextSource& texts, int token_bytes, std::int64_t sort_bytes) {
+  if (texts.reads_standard_input()) return max_bits;  // any amount may come
   double expected = 0;
   for (const auto& file : texts.files()) {
-    const bool packed = file.extension() == ".gz" || file.extension() == ".zst";
+    const std::string ending = file.extension().string();
+    const bool packed = !ending.empty() && (ending[1] == 'g' || ending[1] == 'z' ||
+                                            ending[1] == 'G' || ending[1] == 'Z');
     expected += static_cast<double>(std::filesystem::file_size(file)) * (packed ? 4 : 1);
   }
   expected *= token_bytes / 2.0;
@@ -243,7 +246,7 @@ TokenizePass tokenize_inputs(const PrepareOptions& options, const std::string& s
 
   const auto start = Clock::now();
   const std::int64_t read_before = texts.bytes_read();
-  const auto report = [&] {
+  const auto report = [&](bool finished) {
     PrepareProgress now = {source,
                            phase,
                            workers.documents,
@@ -252,7 +255,8 @@ TokenizePass tokenize_inputs(const PrepareOptions& options, const std::string& s
                            texts.bytes_read(),
                            texts.bytes_total(),
                            seconds_since(start),
-                           0};
+                           0,
+                           finished};
     const double done = static_cast<double>(now.bytes_read - read_before);
     if (done > 0) {
       now.seconds_left = now.seconds * static_cast<double>(now.bytes_total - now.bytes_read) / done;
@@ -284,19 +288,21 @@ TokenizePass tokenize_inputs(const PrepareOptions& options, const std::string& s
     for (bool handed = job.texts.empty(); !handed;) {
       handed = workers.offer(job, options.progress_seconds);
       if (options.progress && seconds_since(reported) >= options.progress_seconds) {
-        report();
+        report(false);
         reported = Clock::now();
       }
     }
-    stopped = more && options.stop && options.stop();
+    // Standard input that ends while a signal comes was cut off by it.
+    stopped = (more || texts.reads_standard_input()) && options.stop && options.stop();
     if (more && !stopped && seconds_since(saved) >= options.checkpoint_seconds) {
       save(false);
       saved = Clock::now();
     }
   }
   save(!stopped);
-  if (options.progress) report();
+  if (options.progress) report(pass.complete);
   pass.problems = texts.problems();
+  pass.notices = texts.notices();
   return pass;
 }
 

@@ -19,7 +19,7 @@ struct TokenizePass {
   std::int64_t tokens = 0, text_bytes = 0, bad_lines = 0;
   std::vector<std::int64_t> lengths;  // of the spill files
   bool complete = false;
-  std::vector<std::string> problems;  // of this run; not in the journal
+  std::vector<std::string> problems, notices;  // of this run; not in the journal
 };
 
 // Tokenizes `inputs` into spill files in `folder`, going on where a journal with the same

@@ -51,8 +51,59 @@ TEST(PrepareCommand, RefusesOptionsThatWouldDoNothing) {
                  {"--train-tokenizer makes a SentencePiece model"});
   expect_refusal(folder, prepare_words({"a.jsonl", "--tokenizer-path", "x"}),
                  {"--tokenizer bytes has no --tokenizer-path"});
-  expect_refusal(folder, prepare_words({"b.parquet"}), {"b.parquet is a Parquet file", "convert"});
+  expect_refusal(folder, prepare_words({"b.parquet"}),
+                 {"b.parquet is a Parquet file", "memengine prepare -"});
   EXPECT_FALSE(fs::exists(folder / "data"));
+}
+
+TEST(PrepareCommand, ReadsStandardInputAsItComes) {
+  const TemporaryFolder folder;
+  folder.write("stdin", small_texts());
+  folder.write("stdin.jsonl", small_texts());
+  const std::string said = run_well(folder, prepare_words({"-"}));
+  expect_contains(said, "stdin: standard input");
+  expect_contains(said, "stdin tokenize   100%  20 documents");
+  expect_contains(said, "data.sources={stdin: 1}");
+  run_well(folder, {"prepare", "--tokenizer", "bytes", "--validation", "0.1", "--out", "file",
+                    "stdin.jsonl"});
+  for (const char* name : {"train_000000.bin", "val_000000.bin"}) {
+    EXPECT_TRUE(file_bytes(folder / (std::string("data/stdin/") + name)) ==
+                file_bytes(folder / (std::string("file/stdin/") + name)))
+        << name;
+  }
+  // It may be another text now, so it is not "made before".
+  expect_refusal(folder, prepare_words({"-"}), {"already holds shards", "overwrite"});
+  run_well(folder, prepare_words({"-", "--overwrite"}));
+  expect_refusal(folder, prepare_words({"--source", "a=-", "--source", "b=-"}),
+                 {"standard input ('-') is named twice"});
+}
+
+// The texts that train the tokenizer are tokenized too.
+TEST(PrepareCommand, ATokenizerIsTrainedOnStandardInput) {
+  const TemporaryFolder folder;
+  folder.write("stdin", small_texts());
+  const std::string said =
+      run_well(folder, {"prepare", "-", "--name", "web", "--train-tokenizer", "280", "--out", "d"});
+  expect_contains(said, "tokenizer: 280 of 280 pieces from ");
+  expect_contains(said, "web tokenize   100%  20 documents");
+}
+
+TEST(PrepareCommand, SaysWhatItLeavesOutAndWhyASourceIsEmpty) {
+  const TemporaryFolder folder;
+  folder.write("web/a.jsonl", small_texts());
+  folder.write("web/.git/b.jsonl", small_texts());
+  folder.write("web/notes.pdf", "x");
+  expect_contains(run_well(folder, prepare_words({"web"})),
+                  "note: web: not read: 1 hidden (.git/), 1 of another kind (notes.pdf)");
+  folder.write("nothing.jsonl", "");
+  folder.write("blank.txt", " \n");
+  folder.write("bad.jsonl", "{\"text\": 1}\n[]\n");
+  expect_refusal(folder, prepare_words({"nothing.jsonl"}),
+                 {"has no documents: its input is empty"});
+  expect_refusal(folder, prepare_words({"blank.txt"}),
+                 {"has no documents: its files hold no texts"});
+  expect_refusal(folder, prepare_words({"bad.jsonl", "--max-bad-lines", "9"}),
+                 {"each of its 2 lines was skipped as bad, the first: bad.jsonl:1: field 'text'"});
 }
 
 TEST(PrepareCommand, AnotherTokenizerIsFineWhileNoShardsNeedTheFirst) {

@@ -23,7 +23,8 @@ struct Outcome {
   std::string out, error;
 };
 
-// A program at work; its streams go to files in `folder`.
+// A program at work; its streams go to files in `folder`. A file "stdin" there, where there is one,
+// is its standard input.
 class RunningProgram {
  public:
   RunningProgram(const TemporaryFolder& folder, const std::vector<std::string>& arguments)
@@ -37,6 +38,8 @@ class RunningProgram {
       const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
       ::dup2(file, to);
     };
+    const int input = ::open((folder / "stdin").c_str(), O_RDONLY);
+    if (input >= 0) ::dup2(input, STDIN_FILENO);
     redirect(out_, STDOUT_FILENO);
     redirect(error_, STDERR_FILENO);
     ::setenv("OMP_NUM_THREADS", "1", 1);  // small models, and other tests run beside this one

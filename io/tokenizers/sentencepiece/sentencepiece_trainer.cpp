@@ -5,10 +5,14 @@
 // that word's statistics.
 #include "io/tokenizers/sentencepiece/sentencepiece_trainer.h"
 
+#include <sentencepiece_processor.h>
 #include <sentencepiece_trainer.h>
 
 #include <algorithm>
+#include <charconv>
 #include <exception>
+#include <iostream>
+#include <streambuf>
 #include <string_view>
 #include <unordered_map>
 
@@ -22,7 +26,10 @@ constexpr std::size_t longest_line = 4000;  // bytes; the trainer's own limit is
 
 class Lines : public sentencepiece::SentenceIterator {
  public:
-  Lines(const NextText& next, std::int64_t max_bytes) : next_(next), left_(max_bytes) { Next(); }
+  Lines(const NextText& next, const SentencePieceTraining& options)
+      : next_(next), options_(options), left_(options.max_bytes) {
+    Next();
+  }
 
   bool done() const override { return done_; }
   const std::string& value() const override { return line_; }
@@ -47,6 +54,8 @@ class Lines : public sentencepiece::SentenceIterator {
     left_ -= static_cast<std::int64_t>(line_.size());
   }
 
+  std::int64_t bytes() const { return options_.max_bytes - left_; }  // handed out
+
  private:
   bool read() {
     try {
@@ -56,6 +65,7 @@ class Lines : public sentencepiece::SentenceIterator {
       done_ = true;
     }
     if (!done_) rest_ = text_;
+    if (options_.progress) options_.progress({bytes(), 0, false});
     return !done_;
   }
 
@@ -67,11 +77,48 @@ class Lines : public sentencepiece::SentenceIterator {
   }
 
   const NextText& next_;
+  const SentencePieceTraining& options_;
   std::int64_t left_;
   std::string text_, line_;
   std::string_view rest_;
   bool done_ = false;
   std::exception_ptr failure_;
+};
+
+// The trainer tells how far it is only in its log, on std::cerr: "Added: freq=12 size=340 all=...".
+// While it lives, this reads the log in the terminal's place.
+class LogReader : public std::streambuf {
+ public:
+  LogReader(const SentencePieceTraining& options, const Lines& lines)
+      : options_(options), lines_(lines), before_(std::cerr.rdbuf(this)) {}
+  ~LogReader() override { std::cerr.rdbuf(before_); }
+  LogReader(const LogReader&) = delete;
+  LogReader& operator=(const LogReader&) = delete;
+
+ private:
+  int overflow(int c) override {
+    if (c == '\n') {
+      read_line();
+      line_.clear();
+    } else if (c != EOF && line_.size() < 4096) {
+      line_ += static_cast<char>(c);
+    }
+    return 0;
+  }
+
+  void read_line() {
+    constexpr std::string_view key = " size=";
+    const std::size_t added = line_.find("Added: "), at = line_.find(key);
+    if (!options_.progress || added == line_.npos || at == line_.npos) return;
+    int pieces = 0;
+    std::from_chars(line_.data() + at + key.size(), line_.data() + line_.size(), pieces);
+    if (pieces > 0) options_.progress({lines_.bytes(), pieces, false});
+  }
+
+  const SentencePieceTraining& options_;
+  const Lines& lines_;
+  std::streambuf* before_;
+  std::string line_;
 };
 
 }  // namespace
@@ -82,7 +129,7 @@ std::string train_sentencepiece(const NextText& next, const SentencePieceTrainin
     fail_input("training a tokenizer: a vocabulary of {} is too small; give more than {}",
                options.vocab_size, reserved);
   }
-  Lines lines(next, options.max_bytes);
+  Lines lines(next, options);
   if (lines.failure()) std::rethrow_exception(lines.failure());
   if (lines.done()) fail_input("training a tokenizer: the input has no text");
 
@@ -97,10 +144,16 @@ std::string train_sentencepiece(const NextText& next, const SentencePieceTrainin
       {"normalization_rule_name", "identity"},
       {"remove_extra_whitespaces", "false"},
       {"num_threads", "1"},
-      {"minloglevel", "2"},
+      {"minloglevel", "0"},
   };
   std::string model;
-  const auto status = sentencepiece::SentencePieceTrainer::Train(arguments, &lines, &model);
+  sentencepiece::util::Status status;
+  {
+    const LogReader log(options, lines);
+    status = sentencepiece::SentencePieceTrainer::Train(arguments, &lines, &model);
+    // The level is the whole library's and has no other handle: a training of nothing sets it back.
+    (void)sentencepiece::SentencePieceTrainer::Train({{"minloglevel", "2"}});
+  }
   if (lines.failure()) std::rethrow_exception(lines.failure());
   if (!status.ok()) {
     std::string_view reason = status.message();
@@ -111,6 +164,11 @@ std::string train_sentencepiece(const NextText& next, const SentencePieceTrainin
           options.vocab_size, options.character_coverage);
     }
     fail_input("training a tokenizer: SentencePiece says: {}", reason);
+  }
+  if (options.progress) {
+    sentencepiece::SentencePieceProcessor trained;
+    const bool read = trained.LoadFromSerializedProto(model).ok();
+    options.progress({lines.bytes(), read ? trained.GetPieceSize() : 0, true});
   }
   return model;
 }

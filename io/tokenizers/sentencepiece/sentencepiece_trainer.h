@@ -12,12 +12,20 @@
 
 namespace memengine {
 
+// How far a training has come: first texts are read, then pieces are found one after another.
+struct SentencePieceProgress {
+  std::int64_t text_bytes = 0;  // read
+  int pieces = 0;               // found; 0 while texts are read
+  bool finished = false;        // the last report
+};
+
 struct SentencePieceTraining {
   int vocab_size = 1024;     // pieces, the 3 control pieces and 256 bytes included
   bool split_digits = true;  // every digit a piece of its own
   double character_coverage =
       0.9999;                         // share of the characters that get pieces; the rest are bytes
   std::int64_t max_bytes = 32 << 20;  // text used: reading stops here, so give texts shuffled
+  std::function<void(const SentencePieceProgress&)> progress;  // called from the calling thread
 };
 
 // Puts the next text in its argument; false when there is none.
