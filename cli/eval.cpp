@@ -68,9 +68,12 @@ void evaluate_checkpoint(const std::string& path, const std::vector<std::string>
 }  // namespace
 
 void add_eval_command(CLI::App& program) {
-  CLI::App* command =
-      program.add_subcommand("eval", "Evaluate a model on HellaSwag, PIQA and NQ Open");
+  CLI::App* command = program.add_subcommand("eval", "Evaluate a model on benchmark tasks");
+  std::string tasks;
+  for (const TaskDefinition& task : evaluation_tasks()) tasks += " " + task.name;
   command->footer(
+      "Tasks:" + tasks +
+      "\n"
       "ckpt_dir is a checkpoint, a run's folder (its newest checkpoint), an exported model or a\n"
       "Hugging Face Llama folder. Keys of the config can be overridden:\n\n"
       "  memengine eval configs/eval.yaml ckpt_dir=runs/demo data_dir=data/eval harness.limit=100");

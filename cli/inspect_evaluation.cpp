@@ -23,7 +23,7 @@ void print_task(const EvalConfig& config, const EvalTask& task) {
   }
   if (limit >= 1) text += fmt::format(", of which {} are asked", limit);
   if (limit > 0 && limit < 1) text += fmt::format(", of which {}% are asked", limit * 100);
-  fmt::print("  {:<12} {}\n", task.task, text);
+  fmt::print("  {:<14} {}\n", task.task, text);
 }
 
 }  // namespace
@@ -33,7 +33,7 @@ void inspect_evaluation(const InspectArguments& arguments) {
   check_evaluation(config);
   fmt::print("{}: {}, results go to {}\n", arguments.path.string(), config.name, config.dump_dir);
   for (const std::string& notice : config.notices) fmt::print("note: {}\n", notice);
-  for (const EvalTask& task : config.harness.tasks) print_task(config, task);
+  for (const EvalTask& task : asked_tasks(config)) print_task(config, task);
   ModelSource source;
   try {
     source = find_model(config.ckpt_dir);

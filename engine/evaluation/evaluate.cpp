@@ -7,7 +7,7 @@
 #include <iterator>
 
 #include "engine/evaluation/python/python_text.h"
-#include "engine/evaluation/scoring.h"
+#include "engine/evaluation/scoring/scoring.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine {
@@ -66,18 +66,32 @@ struct TaskRequests {
   std::vector<GenerationRequest> prompts;     // one a sample
 };
 
+// One sample's choices; neighbours with the same context are encoded together.
+std::vector<LoglikelihoodRequest> encode_sample(const EncodeText& encode, const Task& task,
+                                                const EvalSample& sample, int max_length) {
+  const Document& document = task.documents[sample.document];
+  std::vector<std::string> continuations;
+  for (const std::string& choice : document.choices) {
+    const bool as_it_is = task.kind == TaskDefinition::Kind::continuation;
+    continuations.push_back(as_it_is ? choice : task.target_delimiter + choice);
+  }
+  if (sample.contexts.size() == 1) {
+    return encode_pairs(encode, sample.contexts[0], continuations, max_length, document.where);
+  }
+  std::vector<LoglikelihoodRequest> requests;
+  for (std::size_t i = 0; i < continuations.size(); ++i) {
+    auto pair =
+        encode_pairs(encode, sample.contexts[i], {continuations[i]}, max_length, document.where);
+    requests.push_back(std::move(pair.front()));
+  }
+  return requests;
+}
+
 std::vector<LoglikelihoodRequest> encode_choices(const EncodeText& encode,
                                                  const EvalTaskResult& result, int max_length) {
-  const Task& task = result.task;
   std::vector<std::vector<LoglikelihoodRequest>> encoded(result.samples.size());
   for_each_in_parallel(encoded.size(), [&](std::size_t i) {
-    const EvalSample& sample = result.samples[i];
-    const Document& document = task.documents[sample.document];
-    std::vector<std::string> continuations;
-    for (const std::string& choice : document.choices) {
-      continuations.push_back(task.target_delimiter + choice);
-    }
-    encoded[i] = encode_pairs(encode, sample.context, continuations, max_length, document.where);
+    encoded[i] = encode_sample(encode, result.task, result.samples[i], max_length);
   });
   std::vector<LoglikelihoodRequest> requests;
   for (auto& pairs : encoded) std::move(pairs.begin(), pairs.end(), std::back_inserter(requests));
@@ -89,43 +103,35 @@ std::vector<GenerationRequest> encode_prompts(const EncodeText& encode,
   const Task& task = result.task;
   std::vector<GenerationRequest> requests(result.samples.size());
   for_each_in_parallel(requests.size(), [&](std::size_t i) {
-    requests[i] = encode_prompt(encode, result.samples[i].context, task.until, task.max_gen_tokens,
-                                max_length);
+    requests[i] = encode_prompt(encode, result.samples[i].contexts[0], task.until,
+                                task.max_gen_tokens, max_length);
   });
   return requests;
 }
 
 TaskRequests encode_task(const EncodeText& encode, const EvalTaskResult& result, int max_length) {
   TaskRequests requests;
-  if (result.task.kind == Task::Kind::multiple_choice)
-    requests.choices = encode_choices(encode, result, max_length);
-  else
+  if (result.task.kind == TaskDefinition::Kind::generation)
     requests.prompts = encode_prompts(encode, result, max_length);
+  else
+    requests.choices = encode_choices(encode, result, max_length);
   return requests;
 }
 
-void run_multiple_choice(LanguageModel& model, const std::vector<LoglikelihoodRequest>& requests,
-                         EvalTaskResult& result, const EvalProgress& progress) {
-  const Task& task = result.task;
+void answer_choices(LanguageModel& model, const std::vector<LoglikelihoodRequest>& requests,
+                    EvalTaskResult& result, const EvalProgress& progress) {
   const std::vector<Loglikelihood> answers = model.loglikelihoods(requests, progress);
   check_count(answers.size(), requests.size());
-
-  std::size_t at = 0;
-  std::vector<double> sums;
+  auto next = answers.begin();
   for (EvalSample& sample : result.samples) {
-    const Document& document = task.documents[sample.document];
-    sums.clear();
-    for (std::size_t i = 0; i < document.choices.size(); ++i, ++at) {
-      sample.loglikelihoods.push_back(answers[at]);
-      sums.push_back(answers[at].sum);
-    }
-    sample.scores = {
-        predicted_choice(sums) == document.gold ? 1.0 : 0.0,
-        predicted_choice_normalized(sums, document.choices) == document.gold ? 1.0 : 0.0};
+    const auto end =
+        next + static_cast<std::ptrdiff_t>(result.task.documents[sample.document].choices.size());
+    sample.loglikelihoods.assign(next, end);
+    next = end;
   }
 }
 
-void run_generation(LanguageModel& model, const std::vector<GenerationRequest>& requests,
+void answer_prompts(LanguageModel& model, const std::vector<GenerationRequest>& requests,
                     EvalTaskResult& result, const EvalProgress& progress) {
   const Task& task = result.task;
   const std::vector<std::string> texts = model.generate(requests, progress);
@@ -134,17 +140,26 @@ void run_generation(LanguageModel& model, const std::vector<GenerationRequest>& 
     EvalSample& sample = result.samples[i];
     sample.generated = cut_at_stop_strings(texts[i], task.until);
     sample.answer = python_strip(sample.generated);
-    const Document& document = task.documents[sample.document];
-    sample.scores = {exact_match(sample.answer, document.answers) ? 1.0 : 0.0};
   }
 }
 
-void aggregate(EvalTaskResult& result) {
-  std::vector<double> values(result.samples.size());
-  for (std::size_t m = 0; m < result.task.metrics.size(); ++m) {
-    for (std::size_t i = 0; i < values.size(); ++i) values[i] = result.samples[i].scores[m];
-    result.metrics.push_back({result.task.metrics[m], mean(values), standard_error(values)});
+void score(EvalTaskResult& result) {
+  for (const TaskMetric* metric : result.task.metrics) {
+    std::vector<double> scores;
+    for (EvalSample& sample : result.samples) {
+      scores.push_back(metric->score(result.task.documents[sample.document], sample));
+      sample.scores.push_back(scores.back());
+    }
+    result.metrics.push_back({metric->name, metric->value(scores), metric->standard_error(scores)});
   }
+}
+
+// One context; or one a choice, where the choices stand inside the question.
+std::vector<std::string> contexts_of(const Document& document, const std::string& preamble) {
+  if (document.questions.empty()) return {preamble + document.question};
+  std::vector<std::string> contexts;
+  for (const std::string& question : document.questions) contexts.push_back(preamble + question);
+  return contexts;
 }
 
 }  // namespace
@@ -158,13 +173,13 @@ std::vector<EvalTaskResult> evaluate(LanguageModel& model, const EncodeText& enc
     result.task = load_task(choice.name, options.data_root, choice.num_fewshot > 0);
     result.num_fewshot = choice.num_fewshot;
     if (options.max_gen_tokens) result.task.max_gen_tokens = *options.max_gen_tokens;
-    std::vector<std::string> contexts =
-        build_contexts(result.task, choice.num_fewshot, document_count(result.task, options.limit),
-                       options.fewshot_seed);
-    result.samples.resize(contexts.size());
-    for (std::size_t i = 0; i < contexts.size(); ++i) {
+    const std::vector<std::string> preambles =
+        build_preambles(result.task, choice.num_fewshot, document_count(result.task, options.limit),
+                        options.fewshot_seed);
+    result.samples.resize(preambles.size());
+    for (std::size_t i = 0; i < preambles.size(); ++i) {
       result.samples[i].document = i;
-      result.samples[i].context = std::move(contexts[i]);
+      result.samples[i].contexts = contexts_of(result.task.documents[i], preambles[i]);
     }
   }
   // Every item of every task is read before the first is scored: what is wrong with one shows at
@@ -180,11 +195,11 @@ std::vector<EvalTaskResult> evaluate(LanguageModel& model, const EncodeText& enc
     const EvalProgress task_progress = [&](std::size_t done, std::size_t total) {
       if (progress) progress(result.task.name, done, total);
     };
-    if (result.task.kind == Task::Kind::multiple_choice)
-      run_multiple_choice(model, requests[t].choices, result, task_progress);
+    if (result.task.kind == TaskDefinition::Kind::generation)
+      answer_prompts(model, requests[t].prompts, result, task_progress);
     else
-      run_generation(model, requests[t].prompts, result, task_progress);
-    aggregate(result);
+      answer_choices(model, requests[t].choices, result, task_progress);
+    score(result);
   }
   return results;
 }

@@ -11,6 +11,7 @@
 
 #include "engine/evaluation/language_model.h"
 #include "engine/evaluation/requests.h"
+#include "engine/evaluation/scoring/metrics.h"
 #include "engine/evaluation/task.h"
 
 namespace memengine {
@@ -22,19 +23,10 @@ struct EvalTaskChoice {
 
 struct EvalOptions {
   std::vector<EvalTaskChoice> tasks;
-  std::filesystem::path data_root;  // has one folder a task: see load_task
+  std::filesystem::path data_root;  // the tasks' files lie below it
   double limit = 0;                 // documents a task: 0 all, below 1 a share (rounded up)
   std::uint64_t fewshot_seed = 1234;
   std::optional<int> max_gen_tokens;  // in place of the task's own (256)
-};
-
-struct EvalSample {
-  std::size_t document = 0;  // position in the validation split
-  std::string context;
-  std::vector<Loglikelihood> loglikelihoods;  // multiple choice: one a choice
-  std::string generated;                      // generation: up to the stop string
-  std::string answer;                         // generation: as it was scored
-  std::vector<double> scores;                 // one a metric of the task, 0 or 1
 };
 
 struct EvalMetric {
@@ -47,8 +39,8 @@ struct EvalTaskResult {
   Task task;
   int num_fewshot = 0;
   std::vector<EvalSample> samples;
-  std::vector<EvalMetric> metrics;
-  double seconds = 0;  // from items to scores
+  std::vector<EvalMetric> metrics;  // those of the task, in its order
+  double seconds = 0;               // from items to scores
 };
 
 // Which task is running, and how many of its requests are done.

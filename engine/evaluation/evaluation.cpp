@@ -24,22 +24,10 @@ double seconds_since_1970() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-void check_task_names(const HarnessConfig& harness) {
-  if (harness.tasks.empty()) {
-    fail_input("harness.tasks is empty: name tasks to evaluate, for instance [hellaswag, piqa]");
-  }
-  const std::vector<std::string>& known = evaluation_task_names();
-  for (const EvalTask& task : harness.tasks) {
-    if (std::find(known.begin(), known.end(), task.task) == known.end()) {
-      fail_input("harness.tasks: no task '{}'; there are {}", task.task, fmt::join(known, ", "));
-    }
-  }
-}
-
 // Runs of neighbouring tasks with the same limit are evaluated together.
 std::vector<EvalOptions> task_groups(const EvalConfig& config) {
   std::vector<EvalOptions> groups;
-  for (const EvalTask& task : config.harness.tasks) {
+  for (const EvalTask& task : asked_tasks(config)) {
     const double limit = task.limit.value_or(config.harness.limit.value_or(0));
     if (groups.empty() || groups.back().limit != limit) {
       EvalOptions options;
@@ -69,8 +57,10 @@ InferenceSize inference_size(const EvalConfig& config, const ModelConfig& model,
     if (rows < max_length) text += fmt::format(" and max_length={} (now {})", rows, max_length);
     return text;
   };
-  const bool generates = std::any_of(config.harness.tasks.begin(), config.harness.tasks.end(),
-                                     [](const EvalTask& task) { return task.task == "nq_open"; });
+  const std::vector<EvalTask> tasks = asked_tasks(config);
+  const bool generates = std::any_of(tasks.begin(), tasks.end(), [](const EvalTask& task) {
+    return find_evaluation_task(task.task)->kind == TaskDefinition::Kind::generation;
+  });
   if (generates) {
     size.cache_length = max_length;
     size.cache_sequences = fitting_sequences(model, max_length, size.bf16, device,
@@ -99,8 +89,29 @@ std::int64_t longest_text(const EvalConfig& config, const ModelConfig& model) {
 
 }  // namespace
 
+std::vector<EvalTask> asked_tasks(const EvalConfig& config) {
+  if (config.harness.tasks.empty()) {
+    fail_input("harness.tasks is empty: name tasks to evaluate, for instance [{}]",
+               evaluation_tasks().front().name);
+  }
+  std::vector<EvalTask> tasks;
+  for (const EvalTask& asked : config.harness.tasks) {
+    for (const std::string& name : evaluation_task_names(asked.task)) {
+      const bool twice = std::any_of(tasks.begin(), tasks.end(),
+                                     [&](const EvalTask& task) { return task.task == name; });
+      if (twice) {
+        fail_input("harness.tasks has {} twice (also as one of {}); name it once", name,
+                   asked.task);
+      }
+      tasks.push_back(asked);
+      tasks.back().task = name;
+    }
+  }
+  return tasks;
+}
+
 void check_evaluation(const EvalConfig& config) {
-  check_task_names(config.harness);
+  asked_tasks(config);
   if (!config.data_dir) {
     fail_input(
         "data_dir is missing; give the folder with the evaluation sets, for instance "

@@ -20,6 +20,10 @@ struct Evaluation {
   EvalRunDescription run;
 };
 
+// The tasks of a config, each with its settings, a group's name replaced by its members. Input
+// errors: none, an unknown one, one twice.
+std::vector<EvalTask> asked_tasks(const EvalConfig& config);
+
 // Input error, without a look at the model: no tasks, an unknown task, no data_dir.
 void check_evaluation(const EvalConfig& config);
 

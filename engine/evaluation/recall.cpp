@@ -7,8 +7,8 @@
 #include <algorithm>
 
 #include "engine/evaluation/python/python_text.h"
-#include "engine/evaluation/scoring.h"
-#include "engine/evaluation/tasks/task_files.h"
+#include "engine/evaluation/scoring/scoring.h"
+#include "engine/evaluation/tasks/json_record.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine {

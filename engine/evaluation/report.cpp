@@ -37,8 +37,21 @@ std::string sanitized(std::string_view name) {
   return safe;
 }
 
-bool is_multiple_choice(const Task& task) {
-  return task.kind == Task::Kind::multiple_choice;
+// The harness's name for the kind of a task.
+const char* output_type(const Task& task) {
+  switch (task.kind) {
+    case TaskDefinition::Kind::multiple_choice:
+      return "multiple_choice";
+    case TaskDefinition::Kind::continuation:
+      return "loglikelihood";
+    case TaskDefinition::Kind::generation:
+      return "generate_until";
+  }
+  fail_internal("a task of an unknown kind");
+}
+
+bool generates(const Task& task) {
+  return task.kind == TaskDefinition::Kind::generation;
 }
 
 // As the harness's task says it: its own default length is not among them.
@@ -50,34 +63,26 @@ Json generation_arguments(const Task& task) {
   return arguments;
 }
 
-// What the harness calls a document's target, as text.
-std::string target_text(const Task& task, const Document& document) {
-  if (is_multiple_choice(task)) return std::to_string(document.gold);
-  std::string target;
-  for (const std::string& answer : document.answers) {
-    target += (target.empty() ? "[" : ", ") + python_repr(answer);
-  }
-  return target + "]";
-}
-
 // Hashes by which two runs can be seen to have asked the same.
 struct SampleHashes {
   std::string document, prompt, target;
 };
 SampleHashes sample_hashes(const Task& task, const EvalSample& sample) {
   const Document& document = task.documents[sample.document];
-  return {sha256(Json::parse(document.record).dump(2)), sha256(sample.context),
-          sha256(target_text(task, document))};
+  return {sha256(Json::parse(document.record).dump(2)), sha256(sample.contexts[0]),
+          sha256(document.target)};
 }
 
 Json task_config(const EvalTaskResult& result) {
   const Task& task = result.task;
   Json metrics = Json::array();
-  for (const std::string& metric : task.metrics) {
-    metrics.push_back({{"metric", metric}, {"aggregation", "mean"}, {"higher_is_better", true}});
+  for (const TaskMetric* metric : task.metrics) {
+    metrics.push_back({{"metric", metric->name},
+                       {"aggregation", metric->aggregation},
+                       {"higher_is_better", metric->higher_is_better}});
   }
   Json config = {{"task", task.name},
-                 {"validation_split", "validation"},
+                 {task.asked.name + "_split", task.asked.name},
                  {"fewshot_split", std::string(task.shot_split())},
                  {"doc_to_text", task.question_template},
                  {"description", task.description},
@@ -85,10 +90,10 @@ Json task_config(const EvalTaskResult& result) {
                  {"fewshot_delimiter", task.fewshot_delimiter},
                  {"num_fewshot", result.num_fewshot},
                  {"metric_list", metrics},
-                 {"output_type", is_multiple_choice(task) ? "multiple_choice" : "generate_until"},
+                 {"output_type", output_type(task)},
                  {"repeats", 1},
                  {"metadata", {{"version", task.version}}}};
-  if (!is_multiple_choice(task)) config["generation_kwargs"] = generation_arguments(task);
+  if (generates(task)) config["generation_kwargs"] = generation_arguments(task);
   return config;
 }
 
@@ -103,38 +108,41 @@ Json sample_json(const EvalTaskResult& result, const EvalSample& sample) {
   Json arguments = Json::object();
   Json responses = Json::array();
   Json filtered = Json::array();
-  if (is_multiple_choice(task)) {
-    for (std::size_t i = 0; i < document.choices.size(); ++i) {
-      arguments[fmt::format("gen_args_{}", i)] = {
-          {"arg_0", sample.context}, {"arg_1", task.target_delimiter + document.choices[i]}};
-      responses.push_back(Json::array({response(sample.loglikelihoods[i])}));
-      filtered.push_back(response(sample.loglikelihoods[i]));
-    }
-  } else {
-    arguments["gen_args_0"] = {{"arg_0", sample.context}, {"arg_1", generation_arguments(task)}};
+  if (generates(task)) {
+    arguments["gen_args_0"] = {{"arg_0", sample.contexts[0]},
+                               {"arg_1", generation_arguments(task)}};
     responses.push_back(Json::array({sample.generated}));
     filtered.push_back(sample.answer);
   }
+  const bool as_it_is = task.kind == TaskDefinition::Kind::continuation;
+  for (std::size_t i = 0; i < document.choices.size(); ++i) {
+    arguments[fmt::format("gen_args_{}", i)] = {
+        {"arg_0", sample.contexts[std::min(i, sample.contexts.size() - 1)]},
+        {"arg_1", (as_it_is ? "" : task.target_delimiter) + document.choices[i]}};
+    responses.push_back(Json::array({response(sample.loglikelihoods[i])}));
+    filtered.push_back(response(sample.loglikelihoods[i]));
+  }
+  Json metrics = Json::array();
+  for (const TaskMetric* metric : task.metrics) metrics.push_back(metric->name);
   const SampleHashes hashes = sample_hashes(task, sample);
-  Json json = {{"doc_id", sample.document},
-               {"doc", Json::parse(document.record)},
-               {"target", target_text(task, document)},
-               {"arguments", arguments},
-               {"resps", responses},
-               {"filtered_resps", filtered},
-               {"filter", task.filter},
-               {"metrics", task.metrics},
-               {"doc_hash", hashes.document},
-               {"prompt_hash", hashes.prompt},
+  Json json = {{"doc_id", sample.document},   {"doc", Json::parse(document.record)},
+               {"target", document.target},   {"arguments", arguments},
+               {"resps", responses},          {"filtered_resps", filtered},
+               {"filter", task.filter},       {"metrics", metrics},
+               {"doc_hash", hashes.document}, {"prompt_hash", hashes.prompt},
                {"target_hash", hashes.target}};
-  for (std::size_t m = 0; m < task.metrics.size(); ++m) json[task.metrics[m]] = sample.scores[m];
+  for (std::size_t m = 0; m < task.metrics.size(); ++m) {
+    json[task.metrics[m]->name] = sample.scores[m];
+  }
   return json;
 }
 
 }  // namespace
 
 std::string eval_table(const std::vector<EvalTaskResult>& results) {
-  std::string table = fmt::format("{:<10} {:<12} {:>7}   {:<7} {:<14} {:>6}  {}\n", "task",
+  std::size_t width = 10;
+  for (const EvalTaskResult& result : results) width = std::max(width, result.task.name.size());
+  std::string table = fmt::format("{:<{}} {:<12} {:>7}   {:<7} {:<14} {:>6}  {}\n", "task", width,
                                   "metric", "value", "stderr", "shots", "items", "time");
   for (const EvalTaskResult& result : results) {
     std::string shots = std::to_string(result.num_fewshot);
@@ -143,9 +151,10 @@ std::string eval_table(const std::vector<EvalTaskResult>& results) {
       const EvalMetric& metric = result.metrics[m];
       const std::string error =
           metric.standard_error ? fmt::format("{:.4f}", *metric.standard_error) : "N/A";
-      table += fmt::format("{:<10} {:<12} {:>7.4f} ± {:<7} {:<14} {:>6}{}\n",
-                           m == 0 ? result.task.name : "", metric.name, metric.value, error, shots,
-                           result.samples.size(), m == 0 ? "  " + duration(result.seconds) : "");
+      table +=
+          fmt::format("{:<{}} {:<12} {:>7.4f} ± {:<7} {:<14} {:>6}{}\n",
+                      m == 0 ? result.task.name : "", width, metric.name, metric.value, error,
+                      shots, result.samples.size(), m == 0 ? "  " + duration(result.seconds) : "");
     }
   }
   return table;
@@ -161,11 +170,12 @@ std::string eval_results_json(const std::vector<EvalTaskResult>& results,
   for (const EvalTaskResult& result : results) {
     const std::string& name = result.task.name;
     Json scores = {{"name", name}, {"alias", name}, {"sample_len", result.samples.size()}};
-    for (const EvalMetric& metric : result.metrics) {
+    for (std::size_t m = 0; m < result.metrics.size(); ++m) {
+      const EvalMetric& metric = result.metrics[m];
       scores[metric.name + "," + result.task.filter] = metric.value;
       scores[metric.name + "_stderr," + result.task.filter] =
           metric.standard_error ? Json(*metric.standard_error) : Json("N/A");
-      json["higher_is_better"][name][metric.name] = true;
+      json["higher_is_better"][name][metric.name] = result.task.metrics[m]->higher_is_better;
     }
     json["results"][name] = scores;
     json["configs"][name] = task_config(result);

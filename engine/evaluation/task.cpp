@@ -3,36 +3,28 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
+
 #include "engine/evaluation/python/python_random.h"
-#include "engine/evaluation/tasks/task_files.h"
+#include "engine/evaluation/tasks/json_record.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine {
 namespace {
 
-struct TaskKind {
-  const char* name;
-  Task (*define)();
-  Document (*document)(const JsonRecord&);
-};
-
-constexpr TaskKind task_kinds[] = {{"hellaswag", hellaswag_task, hellaswag_document},
-                                   {"piqa", piqa_task, piqa_document},
-                                   {"nq_open", nq_open_task, nq_open_document}};
-
-std::vector<Document> load_split(const TaskKind& kind, const std::filesystem::path& file) {
+std::vector<Document> load_split(const TaskDefinition& task, const std::filesystem::path& file) {
   std::vector<Document> documents;
   read_json_lines(file, [&](const JsonRecord& record) {
-    documents.push_back(kind.document(record));
+    documents.push_back(task.read(record));
     documents.back().where = record.where();
   });
   if (documents.empty()) fail_input("{}: the file has no records", file.string());
   return documents;
 }
 
-// The pool positions of one document's examples.
-std::vector<std::uint32_t> draw_shots(const std::vector<Document>& pool, const Document& evaluated,
-                                      std::uint32_t shots, PythonRandom& random) {
+// The pool positions of the examples of one document that is not to be among them.
+std::vector<std::uint32_t> draw_others(const std::vector<Document>& pool, const Document& evaluated,
+                                       std::uint32_t shots, PythonRandom& random) {
   const auto others = [&](const std::vector<std::uint32_t>& drawn) {
     std::vector<std::uint32_t> kept;
     for (const std::uint32_t index : drawn) {
@@ -60,62 +52,78 @@ std::vector<std::uint32_t> draw_shots(const std::vector<Document>& pool, const D
 
 }  // namespace
 
-const std::vector<std::string>& evaluation_task_names() {
-  static const std::vector<std::string> names = [] {
-    std::vector<std::string> all;
-    for (const TaskKind& kind : task_kinds) all.emplace_back(kind.name);
-    return all;
-  }();
+const TaskDefinition* find_evaluation_task(std::string_view name) {
+  for (const TaskDefinition& task : evaluation_tasks()) {
+    if (task.name == name) return &task;
+  }
+  return nullptr;
+}
+
+std::vector<std::string> evaluation_task_names(const std::string& name) {
+  std::vector<std::string> names, known;
+  for (const TaskDefinition& task : evaluation_tasks()) {
+    const auto& groups = task.groups;
+    if (task.name == name || std::find(groups.begin(), groups.end(), name) != groups.end()) {
+      names.push_back(task.name);
+    }
+    known.push_back(task.name);
+    for (const std::string& group : groups) {
+      if (std::find(known.begin(), known.end(), group) == known.end()) known.push_back(group);
+    }
+  }
+  if (names.empty()) {
+    fail_input("harness.tasks: no task '{}'; there are {}", name, fmt::join(known, ", "));
+  }
   return names;
 }
 
-Task load_task(const std::string& name, const std::filesystem::path& data_root, bool with_shots) {
-  for (const TaskKind& kind : task_kinds) {
-    if (name != kind.name) continue;
-    const std::filesystem::path folder = data_root / name;
-    const std::filesystem::path validation = folder / "validation.jsonl";
-    if (!std::filesystem::exists(validation)) {
-      fail_input("{}: missing; task {} needs its validation set there as JSON lines",
-                 validation.string(), name);
-    }
-    Task task = kind.define();
-    task.documents = load_split(kind, validation);
-    if (with_shots && std::filesystem::exists(folder / "train.jsonl")) {
-      task.train = load_split(kind, folder / "train.jsonl");
-    }
-    return task;
+std::filesystem::path find_split(const Split& split, const std::filesystem::path& data_root) {
+  for (const std::filesystem::path& file : split.files) {
+    if (std::filesystem::exists(data_root / file)) return data_root / file;
   }
-  fail_input("unknown evaluation task \"{}\": known are {}", name,
-             fmt::join(evaluation_task_names(), ", "));
+  return {};
 }
 
-std::vector<std::string> build_contexts(const Task& task, int num_fewshot, std::size_t count,
-                                        std::uint64_t seed) {
+Task load_task(const std::string& name, const std::filesystem::path& data_root, bool with_shots) {
+  const TaskDefinition* definition = find_evaluation_task(name);
+  if (definition == nullptr) fail_input("unknown evaluation task \"{}\"", name);
+  Task task{*definition, {}, {}};
+  const std::filesystem::path asked = find_split(task.asked, data_root);
+  if (asked.empty()) {
+    fail_input("{}: missing; task {} needs its {} set there as JSON lines",
+               (data_root / task.asked.files.front()).string(), name, task.asked.name);
+  }
+  task.documents = load_split(task, asked);
+  const std::filesystem::path train = find_split(task.shots, data_root);
+  if (with_shots && !train.empty()) task.train = load_split(task, train);
+  return task;
+}
+
+std::vector<std::string> build_preambles(const Task& task, int num_fewshot, std::size_t count,
+                                         std::uint64_t seed) {
   const std::vector<Document>& pool = task.shot_pool();
   if (num_fewshot < 0) fail_input("task {}: num_fewshot must not be negative", task.name);
   const auto shots = static_cast<std::uint32_t>(num_fewshot);
-  if (shots > 0 && pool.size() < std::size_t{shots} + 1) {
+  const std::size_t needed = std::size_t{shots} + (task.spares_the_asked() ? 1 : 0);
+  if (shots > 0 && pool.size() < needed) {
     fail_input("task {}: {} few-shot examples need at least {} documents to draw from, not {}",
-               task.name, shots, shots + 1, pool.size());
+               task.name, shots, needed, pool.size());
   }
   PythonRandom random(seed);
-  std::vector<std::string> contexts;
-  contexts.reserve(count);
+  std::vector<std::string> preambles(count, task.description);
+  if (shots == 0) return preambles;
   for (std::size_t i = 0; i < count; ++i) {
-    const Document& document = task.documents[i];
-    std::string context = task.description;
-    if (shots > 0) {
-      for (const std::uint32_t index : draw_shots(pool, document, shots, random)) {
-        context += pool[index].question;
-        context += task.target_delimiter;
-        context += pool[index].shown_answer();
-        context += task.fewshot_delimiter;
-      }
+    const std::vector<std::uint32_t> drawn =
+        task.spares_the_asked() ? draw_others(pool, task.documents[i], shots, random)
+                                : random.sample(static_cast<std::uint32_t>(pool.size()), shots);
+    for (const std::uint32_t index : drawn) {
+      preambles[i] += pool[index].question;
+      preambles[i] += task.target_delimiter;
+      preambles[i] += pool[index].shown_answer();
+      preambles[i] += task.fewshot_delimiter;
     }
-    context += document.question;
-    contexts.push_back(std::move(context));
   }
-  return contexts;
+  return preambles;
 }
 
 }  // namespace memengine

@@ -67,6 +67,11 @@ std::uint32_t PythonRandom::randbelow(std::uint32_t n) {
   return value;
 }
 
+double PythonRandom::real() {
+  const std::uint32_t high = next32() >> 5, low = next32() >> 6;
+  return (high * 67108864.0 + low) / 9007199254740992.0;
+}
+
 std::vector<std::uint32_t> PythonRandom::sample(std::uint32_t size, std::uint32_t count) {
   if (count > size) fail_internal("cannot draw {} of {} elements", count, size);
   // Python copies the population when that is smaller than the set of picks would be: a set of

@@ -19,6 +19,8 @@ class PythonRandom {
   std::uint32_t getrandbits(int bits);       // 0 <= bits <= 32
   std::uint32_t randbelow(std::uint32_t n);  // uniform in [0, n), n >= 1, by rejection
 
+  double real();  // random(): 53 bits, uniform in [0, 1)
+
   // Positions drawn by random.sample(population, count) for a population of `size` elements, in
   // order. count must not exceed size (internal error: Python raises ValueError).
   std::vector<std::uint32_t> sample(std::uint32_t size, std::uint32_t count);

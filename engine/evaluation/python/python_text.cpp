@@ -151,6 +151,12 @@ std::string python_repr(std::string_view text) {
   return repr + quote;
 }
 
+std::string python_repr(std::span<const std::string> texts) {
+  std::string list;
+  for (const std::string& text : texts) list += (list.empty() ? "[" : ", ") + python_repr(text);
+  return list.empty() ? "[]" : list + "]";
+}
+
 std::string python_repr(double value) {
   std::string repr = fmt::format("{}", value);
   if (repr.find_first_of(".enai") == std::string::npos) repr += ".0";

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -25,6 +26,9 @@ std::string python_replace(std::string_view text, std::string_view from, std::st
 
 // repr() of a string: quoted and escaped as Python prints it in a list.
 std::string python_repr(std::string_view text);
+
+// repr() of a list of strings.
+std::string python_repr(std::span<const std::string> texts);
 
 // repr() of a float: the shortest digits that read back the same, with ".0" for whole numbers.
 std::string python_repr(double value);

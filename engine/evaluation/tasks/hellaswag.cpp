@@ -6,7 +6,9 @@
 #include <string>
 
 #include "engine/evaluation/python/python_text.h"
-#include "engine/evaluation/tasks/task_files.h"
+#include "engine/evaluation/scoring/metrics.h"
+#include "engine/evaluation/task.h"
+#include "engine/evaluation/tasks/json_record.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine {
@@ -35,17 +37,7 @@ std::string clean(std::string_view text) {
   return python_replace(drop_brackets(titled), "  ", " ");
 }
 
-}  // namespace
-
-Task hellaswag_task() {
-  Task task;
-  task.name = "hellaswag";
-  task.question_template = "{{query}}";
-  task.metrics = {"acc", "acc_norm"};
-  return task;
-}
-
-Document hellaswag_document(const JsonRecord& record) {
+Document read(const JsonRecord& record) {
   Document document;
   document.question = clean(record.text("activity_label") + ": " + record.text("ctx_a") + " " +
                             python_capitalize(record.text("ctx_b")));
@@ -60,7 +52,21 @@ Document hellaswag_document(const JsonRecord& record) {
   object["choices"] = document.choices;
   object["gold"] = document.gold;
   document.record = object.dump();
+  document.target = std::to_string(document.gold);
   return document;
+}
+
+}  // namespace
+
+TaskDefinition hellaswag() {
+  TaskDefinition task;
+  task.name = "hellaswag";
+  task.question_template = "{{query}}";
+  task.metrics = {&metric_acc, &metric_acc_norm};
+  task.asked = {"validation", {"hellaswag/validation.jsonl"}};
+  task.shots = {"train", {"hellaswag/train.jsonl"}};
+  task.read = read;
+  return task;
 }
 
 }  // namespace memengine

@@ -3,32 +3,43 @@
 // A few-shot example shows the first accepted answer; examples are one newline apart.
 #include <string>
 
-#include "engine/evaluation/tasks/task_files.h"
+#include "engine/evaluation/python/python_text.h"
+#include "engine/evaluation/scoring/metrics.h"
+#include "engine/evaluation/task.h"
+#include "engine/evaluation/tasks/json_record.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine {
 
-Task nq_open_task() {
-  Task task;
-  task.name = "nq_open";
-  task.kind = Task::Kind::generation;
-  task.version = 4.0;
-  task.question_template = "Q: {{question}}?\nA:";
-  task.description = "Answer these questions:\n\n";
-  task.fewshot_delimiter = "\n";
-  task.metrics = {"exact_match"};
-  task.filter = "remove_whitespace";
-  task.until = {"\n", ".", ","};
-  return task;
-}
+namespace {
 
-Document nq_open_document(const JsonRecord& record) {
+Document read(const JsonRecord& record) {
   Document document;
   document.question = "Q: " + record.text("question") + "?\nA:";
   document.answers = record.texts("answer");
   if (document.answers.empty()) fail_input("{}: \"answer\" is an empty list", record.where());
   document.record = record.object().dump();
+  document.target = python_repr(document.answers);
   return document;
+}
+
+}  // namespace
+
+TaskDefinition nq_open() {
+  TaskDefinition task;
+  task.name = "nq_open";
+  task.kind = TaskDefinition::Kind::generation;
+  task.version = 4.0;
+  task.question_template = "Q: {{question}}?\nA:";
+  task.description = "Answer these questions:\n\n";
+  task.fewshot_delimiter = "\n";
+  task.metrics = {&metric_exact_match};
+  task.filter = "remove_whitespace";
+  task.until = {"\n", ".", ","};
+  task.asked = {"validation", {"nq_open/validation.jsonl"}};
+  task.shots = {"train", {"nq_open/train.jsonl"}};
+  task.read = read;
+  return task;
 }
 
 }  // namespace memengine

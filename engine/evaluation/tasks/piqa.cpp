@@ -2,20 +2,16 @@
 // spaces at their ends included.
 #include <string>
 
-#include "engine/evaluation/tasks/task_files.h"
+#include "engine/evaluation/scoring/metrics.h"
+#include "engine/evaluation/task.h"
+#include "engine/evaluation/tasks/json_record.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine {
 
-Task piqa_task() {
-  Task task;
-  task.name = "piqa";
-  task.question_template = "Question: {{goal}}\nAnswer:";
-  task.metrics = {"acc", "acc_norm"};
-  return task;
-}
+namespace {
 
-Document piqa_document(const JsonRecord& record) {
+Document read(const JsonRecord& record) {
   Document document;
   document.question = "Question: " + record.text("goal") + "\nAnswer:";
   document.choices = {record.text("sol1"), record.text("sol2")};
@@ -24,7 +20,21 @@ Document piqa_document(const JsonRecord& record) {
     if (choice.empty()) fail_input("{}: a solution is empty", record.where());
   }
   document.record = record.object().dump();
+  document.target = std::to_string(document.gold);
   return document;
+}
+
+}  // namespace
+
+TaskDefinition piqa() {
+  TaskDefinition task;
+  task.name = "piqa";
+  task.question_template = "Question: {{goal}}\nAnswer:";
+  task.metrics = {&metric_acc, &metric_acc_norm};
+  task.asked = {"validation", {"piqa/validation.jsonl"}};
+  task.shots = {"train", {"piqa/train.jsonl"}};
+  task.read = read;
+  return task;
 }
 
 }  // namespace memengine

@@ -42,7 +42,7 @@
 #include <sstream>
 
 #include "engine/evaluation/evaluation.h"
-#include "engine/evaluation/scoring.h"
+#include "engine/evaluation/scoring/scoring.h"
 #include "kernels/runtime/runtime.h"
 #include "tests/data.h"
 

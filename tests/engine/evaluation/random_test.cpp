@@ -27,6 +27,10 @@ TEST(PythonRandom, GivesCPythonsNumbers) {
   PythonRandom random(1234);
   for (int i = 0; i < 1999; ++i) random.next32();
   EXPECT_EQ(random.next32(), 881902874U);
+  EXPECT_EQ(PythonRandom(1234).real(), 0.9664535356921388);
+  PythonRandom reals(99);
+  EXPECT_EQ(reals.real(), 0.40397807494366633);
+  EXPECT_EQ(reals.real(), 0.20007544457494542);
 }
 
 TEST(PythonRandom, SamplesBothWays) {

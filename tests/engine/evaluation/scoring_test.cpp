@@ -1,5 +1,5 @@
 // Scores and Python's text methods, against values that the harness's own functions give.
-#include "engine/evaluation/scoring.h"
+#include "engine/evaluation/scoring/scoring.h"
 #include "engine/evaluation/sha256.h"
 
 #include <gtest/gtest.h>
@@ -95,6 +95,14 @@ TEST(EvalScoring, MeanAndStandardError) {
   const std::vector<double> one = {1.0};
   EXPECT_EQ(mean(one), 1.0);
   EXPECT_FALSE(standard_error(one).has_value());
+}
+
+TEST(EvalScoring, PerplexityAndItsBootstrappedError) {
+  // The harness's perplexity and bootstrap_stderr (Python 3.11, whose sums are not compensated).
+  const std::vector<double> values = {-1.0, -2.0, -3.5, -0.25, -7.0};
+  EXPECT_DOUBLE_EQ(perplexity(values), 15.642631884188171);
+  EXPECT_NEAR(*perplexity_standard_error(values), 50.52608332564217, 1e-9);
+  EXPECT_FALSE(perplexity_standard_error(std::vector<double>{-1.0}).has_value());
 }
 
 TEST(PythonText, StripsLowersAndCapitalizes) {

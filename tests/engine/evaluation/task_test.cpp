@@ -53,6 +53,13 @@ std::uint64_t hash(const std::vector<std::string>& texts) {
   return random_stream(joined);
 }
 
+std::vector<std::string> build_contexts(const Task& task, int shots, std::size_t count,
+                                        std::uint64_t seed) {
+  std::vector<std::string> contexts = build_preambles(task, shots, count, seed);
+  for (std::size_t i = 0; i < count; ++i) contexts[i] += task.documents[i].question;
+  return contexts;
+}
+
 std::uint64_t context_hash(const std::string& name, int shots) {
   const Task task = load_task(name, test_data_folder() / "eval", shots > 0);
   return hash(build_contexts(task, shots, task.documents.size(), 1234));

@@ -1,9 +1,10 @@
 // Scores and their statistics.
-#include "engine/evaluation/scoring.h"
+#include "engine/evaluation/scoring/scoring.h"
 
 #include <algorithm>
 #include <cmath>
 
+#include "engine/evaluation/python/python_random.h"
 #include "engine/evaluation/python/python_text.h"
 #include "engine/evaluation/python/regex.h"
 #include "io/text/utf8.h"
@@ -32,6 +33,14 @@ double python_sum(std::span<const double> values) {
     sum = next;
   }
   return sum + compensation;
+}
+
+// Of the sample: over n - 1.
+double deviation(std::span<const double> values) {
+  const double mu = mean(values);
+  std::vector<double> squares(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) squares[i] = (values[i] - mu) * (values[i] - mu);
+  return std::sqrt(python_sum(squares) / static_cast<double>(values.size() - 1));
 }
 
 std::string normalized(std::string_view text) {
@@ -77,11 +86,29 @@ double mean(std::span<const double> values) {
 
 std::optional<double> standard_error(std::span<const double> values) {
   if (values.size() < 2) return std::nullopt;
-  const double mu = mean(values);
-  std::vector<double> squares(values.size());
-  for (std::size_t i = 0; i < values.size(); ++i) squares[i] = (values[i] - mu) * (values[i] - mu);
-  const auto n = static_cast<double>(values.size());
-  return std::sqrt(python_sum(squares) / (n - 1)) / std::sqrt(n);
+  return deviation(values) / std::sqrt(static_cast<double>(values.size()));
+}
+
+double perplexity(std::span<const double> loglikelihoods) {
+  return std::exp(-mean(loglikelihoods));
+}
+
+std::optional<double> perplexity_standard_error(std::span<const double> loglikelihoods) {
+  if (loglikelihoods.size() < 2) return std::nullopt;
+  constexpr int chunks = 100;
+  constexpr int draws = 1000;
+  const auto size = static_cast<double>(loglikelihoods.size());
+  std::vector<double> perplexities(std::size_t{chunks} * draws);
+#pragma omp parallel for schedule(dynamic)
+  for (int chunk = 0; chunk < chunks; ++chunk) {
+    PythonRandom random(static_cast<std::uint64_t>(chunk));
+    std::vector<double> drawn(loglikelihoods.size());
+    for (int draw = 0; draw < draws; ++draw) {
+      for (double& x : drawn) x = loglikelihoods[static_cast<std::size_t>(random.real() * size)];
+      perplexities[static_cast<std::size_t>(chunk * draws + draw)] = perplexity(drawn);
+    }
+  }
+  return deviation(perplexities);
 }
 
 }  // namespace memengine

@@ -1,17 +1,37 @@
 // Reading JSON lines with errors that name the file and the line.
-#include "engine/evaluation/tasks/task_files.h"
+#include "engine/evaluation/tasks/json_record.h"
 
-#include <algorithm>
 #include <fstream>
 
 #include "kernels/runtime/error.h"
 
 namespace memengine {
 
-const nlohmann::ordered_json& JsonRecord::at(const char* field) const {
+using Json = nlohmann::ordered_json;
+
+const Json& JsonRecord::at(const char* field) const {
   const auto found = object_.find(field);
   if (found == object_.end()) fail_input("{}: the field \"{}\" is missing", where_, field);
   return *found;
+}
+
+JsonRecord JsonRecord::object(const char* field) const {
+  const auto& value = at(field);
+  if (!value.is_object()) fail_input("{}: the field \"{}\" must be an object", where_, field);
+  return JsonRecord(value, where_);
+}
+
+std::vector<JsonRecord> JsonRecord::objects(const char* field) const {
+  const auto& value = at(field);
+  if (!value.is_array()) fail_input("{}: the field \"{}\" must be a list", where_, field);
+  std::vector<JsonRecord> objects;
+  for (const auto& element : value) {
+    if (!element.is_object()) {
+      fail_input("{}: the list \"{}\" must hold objects only", where_, field);
+    }
+    objects.emplace_back(element, where_);
+  }
+  return objects;
 }
 
 std::string JsonRecord::text(const char* field) const {
@@ -39,6 +59,8 @@ int JsonRecord::label(const char* field, std::size_t count) const {
   std::int64_t label = -1;
   if (value.is_number_integer()) {
     label = value.get<std::int64_t>();
+  } else if (value.is_boolean()) {
+    label = value.get<bool>() ? 1 : 0;
   } else if (value.is_string()) {
     const auto& digits = value.get_ref<const std::string&>();
     if (digits.size() == 1 && digits[0] >= '0' && digits[0] <= '9') label = digits[0] - '0';
@@ -52,19 +74,15 @@ int JsonRecord::label(const char* field, std::size_t count) const {
 
 namespace {
 
-// The harness's data sets are tables: every record has its fields in the order of the first one.
-nlohmann::ordered_json in_order(nlohmann::ordered_json object,
-                                const std::vector<std::string>& order) {
-  std::size_t at = 0;
-  const auto& items = object.items();
-  const bool is = std::all_of(items.begin(), items.end(), [&](const auto& field) {
-    return at < order.size() && field.key() == order[at++];
-  });
-  if (is) return object;
-  auto ordered = nlohmann::ordered_json::object();
-  for (const std::string& field : order) {
-    const auto found = object.find(field);
-    if (found != object.end()) ordered[field] = std::move(*found);
+// The harness's data sets are tables: every record, and every object inside one, has its fields in
+// the order of the first.
+Json in_order(Json object, const Json& first) {
+  auto ordered = Json::object();
+  for (const auto& field : first.items()) {
+    const auto found = object.find(field.key());
+    if (found == object.end()) continue;
+    const bool nested = found->is_object() && field.value().is_object();
+    ordered[field.key()] = nested ? in_order(std::move(*found), field.value()) : std::move(*found);
   }
   for (auto& field : object.items()) {
     if (!ordered.contains(field.key())) ordered[field.key()] = std::move(field.value());
@@ -79,16 +97,15 @@ void read_json_lines(const std::filesystem::path& file,
   std::ifstream in(file, std::ios::binary);
   if (!in) fail_input("{}: cannot open the file", file.string());
   std::string line;
-  std::vector<std::string> order;  // of the first record's fields
+  Json first;
+  std::int64_t index = 0;
   for (std::int64_t number = 1; std::getline(in, line); ++number) {
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-    auto object = nlohmann::ordered_json::parse(line, nullptr, false);
+    auto object = Json::parse(line, nullptr, false);
     std::string where = fmt::format("{}:{}", file.string(), number);
     if (!object.is_object()) fail_input("{}: the line is not a JSON object", where);
-    if (order.empty()) {
-      for (const auto& field : object.items()) order.push_back(field.key());
-    }
-    visit(JsonRecord(in_order(std::move(object), order), std::move(where)));
+    if (first.is_null()) first = object;
+    visit(JsonRecord(in_order(std::move(object), first), std::move(where), index++));
   }
   if (in.bad()) fail_input("{}: reading the file failed", file.string());
 }

@@ -31,4 +31,10 @@ bool exact_match(std::string_view answer, std::span<const std::string> accepted)
 double mean(std::span<const double> values);
 std::optional<double> standard_error(std::span<const double> values);
 
+// exp(-mean), and its bootstrapped standard error: the deviation of the perplexities of 100,000
+// draws, with repetition, of as many log-likelihoods as there are (Efron 1979). Draws 1000 i to
+// 1000 i + 999 are random.Random(i).choices(...), as in the harness; none for fewer than two.
+double perplexity(std::span<const double> loglikelihoods);
+std::optional<double> perplexity_standard_error(std::span<const double> loglikelihoods);
+
 }  // namespace memengine
