@@ -1,16 +1,32 @@
-// Query norm: parameters and dispatch to the two kernels.
+// Query norm: parameters and dispatch to the kernels. Each kind has its case in every switch; the
+// compiler names the switches that a new kind is missing from.
 #include "model/memory/query_norm.h"
 
 #include "kernels/norm/batch_norm.h"
 #include "kernels/norm/layer_norm.h"
+#include "kernels/runtime/error.h"
 #include "model/initial_std.h"
 
 namespace memengine {
 namespace {
 
-Parameter& declare_vector(ParameterStore& store, std::int64_t layer, const char* name,
-                          std::int64_t size, double initial) {
-  return store.declare({{feed_forward_name(layer, name), size, Initializer::constant(initial)}}, 0);
+std::string query_norm_name(std::int64_t layer, const std::string& name) {
+  return feed_forward_name(layer, ("query_proj.query_mlps.1." + name).c_str());
+}
+
+// A layer without a norm has no QueryNormLayer.
+[[noreturn]] void no_norm() {
+  fail_internal("a query norm of no kind");
+}
+
+// [N, H, k_dim] as [N, H * k_dim].
+Tensor features(const Tensor& x) {
+  return x.reshape({x.dim(0), x.dim(1) * x.dim(2)});
+}
+
+// What is kept of each head of N tokens: [N, H].
+Tensor per_head(const Tensor& kept, const Tensor& x) {
+  return kept.rows(0, x.dim(0) * x.dim(1)).reshape({x.dim(0), x.dim(1)});
 }
 
 }  // namespace
@@ -18,64 +34,93 @@ Parameter& declare_vector(ParameterStore& store, std::int64_t layer, const char*
 QueryNormLayer::QueryNormLayer(ParameterStore& store, const ModelConfig& config, std::int64_t layer)
     : kind_(config.productkey_args.mem_query_norm),
       heads_(config.productkey_args.mem_heads),
-      k_dim_(config.productkey_args.mem_k_dim),
-      weight_(declare_vector(store, layer, "query_proj.query_mlps.1.weight", heads_ * k_dim_, 1)),
-      bias_(declare_vector(store, layer, "query_proj.query_mlps.1.bias", heads_ * k_dim_, 0)) {
-  if (kind_ != QueryNorm::batchnorm) return;
-  const std::int64_t features = heads_ * k_dim_;
-  running_mean_ = &store.declare_statistic(
-      feed_forward_name(layer, "query_proj.query_mlps.1.running_mean"), features, 0);
-  running_variance_ = &store.declare_statistic(
-      feed_forward_name(layer, "query_proj.query_mlps.1.running_var"), features, 1);
+      k_dim_(config.productkey_args.mem_k_dim) {
+  const auto parameter = [&](const char* name, double initial) {
+    return &store.declare(
+        {{query_norm_name(layer, name), heads_ * k_dim_, Initializer::constant(initial)}}, 0);
+  };
+  const auto statistic = [&](const char* name, double initial) {
+    return &store.declare_statistic(query_norm_name(layer, name), heads_ * k_dim_, initial);
+  };
+  switch (kind_) {
+    case QueryNorm::none:
+      no_norm();
+    case QueryNorm::layernorm:
+      weight_ = parameter("weight", 1);
+      bias_ = parameter("bias", 0);
+      return;
+    case QueryNorm::batchnorm:
+      weight_ = parameter("weight", 1);
+      bias_ = parameter("bias", 0);
+      running_mean_ = statistic("running_mean", 0);
+      running_variance_ = statistic("running_var", 1);
+      return;
+  }
 }
 
 void QueryNormLayer::plan(Arena& kept, std::int64_t tokens, DType dtype) {
   tokens_ = tokens;
   const DType accumulator = dtype == DType::f64 ? DType::f64 : DType::f32;
-  const std::int64_t groups = kind_ == QueryNorm::batchnorm ? heads_ * k_dim_ : tokens * heads_;
-  mean_ = kept.allocate("activations", accumulator, {groups});
-  inverse_std_ = kept.allocate("activations", accumulator, {groups});
+  const auto allocate = [&](std::int64_t groups) {
+    mean_ = kept.allocate("activations", accumulator, {groups});
+    inverse_std_ = kept.allocate("activations", accumulator, {groups});
+  };
+  switch (kind_) {
+    case QueryNorm::none:
+      no_norm();
+    case QueryNorm::batchnorm:
+      return allocate(heads_ * k_dim_);
+    case QueryNorm::layernorm:
+      return allocate(tokens * heads_);
+  }
 }
 
 void QueryNormLayer::forward(const Context& context, Tensor out, Tensor x, Mode mode) {
-  const std::int64_t tokens = x.dim(0);
-  if (kind_ == QueryNorm::layernorm) {
-    layer_norm_forward(context, out, mean_.rows(0, tokens * heads_).reshape({tokens, heads_}),
-                       inverse_std_.rows(0, tokens * heads_).reshape({tokens, heads_}), x,
-                       weight_.value.reshape({heads_, k_dim_}),
-                       bias_.value.reshape({heads_, k_dim_}));
-    return;
-  }
-  const Tensor flat_out = out.reshape({tokens, heads_ * k_dim_});
-  const Tensor flat_x = x.reshape({tokens, heads_ * k_dim_});
-  if (mode == Mode::train) {
-    batch_norm_forward_train(context, flat_out, mean_, inverse_std_, running_mean_->value,
-                             running_variance_->value, flat_x, weight_.value, bias_.value);
-  } else {
-    batch_norm_forward_eval(context, flat_out, flat_x, running_mean_->value,
-                            running_variance_->value, weight_.value, bias_.value);
+  switch (kind_) {
+    case QueryNorm::none:
+      no_norm();
+    case QueryNorm::layernorm:
+      return layer_norm_forward(context, out, per_head(mean_, x), per_head(inverse_std_, x), x,
+                                weight_->value.reshape({heads_, k_dim_}),
+                                bias_->value.reshape({heads_, k_dim_}));
+    case QueryNorm::batchnorm:
+      if (mode == Mode::train) {
+        batch_norm_forward_train(context, features(out), mean_, inverse_std_, running_mean_->value,
+                                 running_variance_->value, features(x), weight_->value,
+                                 bias_->value);
+      } else {
+        batch_norm_forward_eval(context, features(out), features(x), running_mean_->value,
+                                running_variance_->value, weight_->value, bias_->value);
+      }
+      return;
   }
 }
 
 void QueryNormLayer::backward(const Context& context, Tensor dx, Tensor dout, Tensor x) {
-  const std::int64_t tokens = x.dim(0);
-  if (kind_ == QueryNorm::layernorm) {
-    layer_norm_backward(context, dx, weight_.gradient.reshape({heads_, k_dim_}),
-                        bias_.gradient.reshape({heads_, k_dim_}), dout, x,
-                        mean_.rows(0, tokens * heads_).reshape({tokens, heads_}),
-                        inverse_std_.rows(0, tokens * heads_).reshape({tokens, heads_}),
-                        weight_.value.reshape({heads_, k_dim_}));
-    return;
+  switch (kind_) {
+    case QueryNorm::none:
+      no_norm();
+    case QueryNorm::layernorm:
+      return layer_norm_backward(context, dx, weight_->gradient.reshape({heads_, k_dim_}),
+                                 bias_->gradient.reshape({heads_, k_dim_}), dout, x,
+                                 per_head(mean_, x), per_head(inverse_std_, x),
+                                 weight_->value.reshape({heads_, k_dim_}));
+    case QueryNorm::batchnorm:
+      return batch_norm_backward(context, features(dx), weight_->gradient, bias_->gradient,
+                                 features(dout), features(x), mean_, inverse_std_, weight_->value);
   }
-  const std::int64_t features = heads_ * k_dim_;
-  batch_norm_backward(context, dx.reshape({tokens, features}), weight_.gradient, bias_.gradient,
-                      dout.reshape({tokens, features}), x.reshape({tokens, features}), mean_,
-                      inverse_std_, weight_.value);
 }
 
 std::int64_t QueryNormLayer::scratch_bytes(Device device) const {
-  return kind_ == QueryNorm::batchnorm ? batch_norm_scratch_bytes(device, tokens_, heads_ * k_dim_)
-                                       : layer_norm_scratch_bytes(device, tokens_, heads_ * k_dim_);
+  switch (kind_) {
+    case QueryNorm::none:
+      break;
+    case QueryNorm::batchnorm:
+      return batch_norm_scratch_bytes(device, tokens_, heads_ * k_dim_);
+    case QueryNorm::layernorm:
+      return layer_norm_scratch_bytes(device, tokens_, heads_ * k_dim_);
+  }
+  no_norm();
 }
 
 }  // namespace memengine

@@ -34,11 +34,12 @@ class QueryNormLayer {
   QueryNorm kind_;
   std::int64_t heads_;
   std::int64_t k_dim_;
-  Parameter& weight_;  // [H * k_dim]
-  Parameter& bias_;
-  Parameter* running_mean_ = nullptr;  // batch norm only
+  // [H * k_dim] each; the kind says which there are.
+  Parameter* weight_ = nullptr;
+  Parameter* bias_ = nullptr;
+  Parameter* running_mean_ = nullptr;
   Parameter* running_variance_ = nullptr;
-  Tensor mean_, inverse_std_;  // [H * k_dim] for batch norm, [N, H] for layer norm
+  Tensor mean_, inverse_std_;  // for the backward pass: of each feature, or of each token and head
   std::int64_t tokens_ = 0;
 };
 
