@@ -36,18 +36,10 @@ void Optimizer::update_dense(const Context& context, const DenseParameters& dens
         state_, hyperparameters_);
 }
 
-// Only the touched rows of each table.
 void Optimizer::update_rows(const Context& context, std::span<const RowGradients> tables) const {
   for (const RowGradients& rows : tables) {
-    if (settings_.dense_rows) {
-      AdamHyperparameters row_hyperparameters = hyperparameters_;
-      row_hyperparameters.weight_decay = settings_.value_weight_decay;
-      dense_adam_rows(context, rows.table, rows.unique, rows.gradients, rows.rows_ever_used, state_,
-                      row_hyperparameters);
-    } else {
-      sparse_adam(context, rows.table, rows.staged, rows.unique, rows.gradients,
-                  rows.rows_ever_used, state_, hyperparameters_, settings_.seed);
-    }
+    settings_.rows->update(context, rows, state_, hyperparameters_, settings_.value_weight_decay,
+                           settings_.seed);
   }
 }
 
@@ -61,7 +53,7 @@ Optimizer::Optimizer(const OptimizerSettings& settings, std::int64_t parameters,
       hyperparameters_{settings.config.beta1, settings.config.beta2, settings.config.epsilon,
                        settings.config.weight_decay},
       schedule_(make_schedule(settings.config, settings.value_learning_rate,
-                              settings.dense_rows ? 0 : settings.value_weight_decay,
+                              settings.rows->decays_lazily ? settings.value_weight_decay : 0,
                               settings.total_steps)) {
   const auto entries = static_cast<std::int64_t>(schedule_.entries.size());
   const auto allocate = [&](DType type, std::int64_t count) {
@@ -92,7 +84,7 @@ void Optimizer::initialize(const Context& context) const {
 }
 
 LazyDecay Optimizer::row_decay() const {
-  if (settings_.dense_rows || settings_.value_weight_decay == 0) return {};
+  if (!settings_.rows->decays_lazily || settings_.value_weight_decay == 0) return {};
   return {state_.log_decay, state_.step};
 }
 

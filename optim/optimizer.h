@@ -12,8 +12,8 @@
 
 #include "kernels/runtime/memory/arena.h"
 #include "optim/optim_config.h"
+#include "optim/row_optimizer.h"
 #include "optim/schedule.h"
-#include "optim/sparse_adam.h"
 #include "optim/update_guard.h"
 
 namespace memengine {
@@ -23,21 +23,12 @@ struct DenseParameters {
   Tensor values, compute, gradients;
 };
 
-// One value table and the gradients of the rows that the step touched.
-struct RowGradients {
-  ValueRows table;
-  StagedRows staged;  // where some of the rows are; no capacity: none
-  UniqueRows unique;
-  Tensor gradients;       // [capacity, v_dim]
-  Tensor rows_ever_used;  // i32 [1]
-};
-
 struct OptimizerSettings {
   OptimConfig config;
   GuardConfig guard;
   double value_learning_rate = 1e-3;
   double value_weight_decay = 0;
-  bool dense_rows = false;  // update every row of the tables (dense_adam_rows)
+  const RowOptimizer* rows = &sparse_adam_optimizer;
   std::int64_t total_steps = 0;
   std::int64_t tables = 0;
   std::uint64_t seed = 0;

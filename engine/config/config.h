@@ -25,7 +25,7 @@
 //   eval.max_length                           longest text in tokens (null: the model's own), the
 //                                             harness's model argument of that name
 //   model.document_mask                       attention stays within a document
-//   model.productkey_args.mem_query_norm      none | batchnorm | layernorm
+//   model.productkey_args.mem_query_norm      the norm on the queries, or none
 //   model.productkey_args.value_weight_decay  decay of value rows, applied lazily and exactly
 //   model.productkey_args.value_init_std      null: v_dim^-1/2
 //   model.productkey_args.mem_value_dtype     bf16 | fp32: what the forward pass reads of a row

@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/config/row_optimizer_choice.h"
 #include "io/checkpoints/checkpoint.h"
 #include "kernels/runtime/error.h"
 #include "optim/schedule.h"
@@ -23,8 +24,7 @@ struct RowDecay {
 
 bool rows_decay(const RunConfig& run) {
   const ProductKeyConfig& args = run.model.productkey_args;
-  return args.is_enabled && args.value_weight_decay > 0 &&
-         args.value_optimizer == ValueOptimizer::sparse_adam;
+  return args.is_enabled && args.value_weight_decay > 0 && row_optimizer(args).decays_lazily;
 }
 
 RowDecay read_decay(const Checkpoint& checkpoint, const TensorInfo& weights,

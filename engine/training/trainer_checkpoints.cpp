@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "engine/clock.h"
+#include "engine/config/row_optimizer_choice.h"
 #include "engine/evaluation/evaluation.h"
 #include "engine/model_files/hugging_face.h"
 #include "engine/model_files/model_files.h"
@@ -166,7 +167,7 @@ void Trainer::save(bool last) {
 void Trainer::write_checkpoint(bool last) {
   if (saved_step_ == step_) return;
   const double begin = now_seconds();
-  model_.store_rows();
+  model_.row_exchange().store();
   runtime_.synchronize();
   watch_numbers(step_);
   // A run that produces nothing but bad numbers must not push the good checkpoints out.
@@ -181,8 +182,7 @@ void Trainer::write_checkpoint(bool last) {
   options.threads = file_threads();
   options.damaged = damaged_;
   std::vector<CheckpointFile> contents;
-  const bool rows_stay =
-      config_.model.productkey_args.value_optimizer == ValueOptimizer::sparse_adam;
+  const bool rows_stay = row_optimizer(config_.model.productkey_args).touches_only_picked_rows;
   if (base_ && rows_stay && config_.checkpoint.increment_share > 0 && step_ < config_.steps) {
     auto increment = increment_files(runtime_.context(), model_.transformer(), model_.optimizer(),
                                      *base_, config_.checkpoint.increment_share);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/config/row_optimizer_choice.h"
 #include "engine/training/batch_buffers.h"
 #include "engine/training/plan_advice.h"
 #include "engine/training/usage.h"
@@ -21,7 +22,7 @@ ModelSize training_size(const RunConfig& config, Device device) {
   const bool bf16 = config.distributed.model_dtype == ModelDtype::bf16 && device == Device::cuda;
   size.dtype = bf16 ? DType::bf16 : DType::f32;
   const ProductKeyConfig& memory = config.model.productkey_args;
-  if (memory.zero_copy && memory.value_optimizer == ValueOptimizer::sparse_adam) {
+  if (memory.zero_copy && row_optimizer(memory).may_be_staged) {
     size.staging_bytes =
         static_cast<std::int64_t>(memory.staging_gib.value_or(0) * (std::int64_t{1} << 30));
   }
@@ -66,7 +67,7 @@ struct TrainingModel::Parts {
     settings.guard = config.guard;
     settings.value_learning_rate = args.value_fixed_lr.value_or(config.optim.lr);
     settings.value_weight_decay = args.value_weight_decay;
-    settings.dense_rows = args.value_optimizer == ValueOptimizer::dense_adamw;
+    settings.rows = &row_optimizer(args);
     settings.total_steps = config.steps;
     settings.seed = static_cast<std::uint64_t>(config.seed);
     for (const MemoryBank& bank : transformer->banks()) {
@@ -106,7 +107,7 @@ ModelSize TrainingModel::staged_size(const RunConfig& config, Device device) {
   ModelSize size = training_size(config, device);
   const ProductKeyConfig& memory = config.model.productkey_args;
   if (device == Device::cuda && memory.zero_copy && !memory.staging_gib &&
-      memory.value_optimizer == ValueOptimizer::sparse_adam) {
+      row_optimizer(memory).may_be_staged) {
     size.staging_bytes =
         std::max(least_staging_bytes, plan(config, size, device).device_bytes() / 4);
   }
@@ -171,12 +172,12 @@ TrainingModel::TrainingModel(const RunConfig& config, Runtime& runtime)
 
   for (MemoryBank& bank : transformer_->banks()) {
     bank.set_decay(optimizer_->row_decay());
-    bank.empty_staging(runtime.context());
     for (const ValueTable& table : bank.tables()) {
       row_gradients_.push_back({table.rows(), table.staged(), bank.step_rows(),
                                 table.row_gradients(), table.rows_ever_used()});
     }
   }
+  row_exchange_.emplace(runtime, transformer_->banks());
   optimizer_->initialize(runtime.context());
   if (device == Device::cuda && may_gather_by_host(config.model.productkey_args)) {
     choose_gather_path(config.model.productkey_args.gather_path);
@@ -189,23 +190,9 @@ void TrainingModel::initialize() {
 
 // --- A step's updates ----------------------------------------------------------------------------
 //
-// Rows of a host table are on their way while the GPU computes
-// (kernels/table/staged_rows/staged_rows.h):
-//
-//     main | layers to the last lookup | ... head, backward pass        | the rest  | update
-//     side |                           | who goes and comes | gradients | and norms | of rows
-//     link |                           | rows go and come, in a few of the blocks |
-//
-// The main stream waits for the others at the end, so that a step can be recorded as one graph;
-// what is updated there stays there, where the next step's lookups find it.
-
-void TrainingModel::exchange_rows(const MemoryBank& bank) {
-  wait_for(runtime_.side(), runtime_.context());
-  bank.merge_picks(runtime_.side());
-  bank.plan_exchange(runtime_.side());
-  wait_for(runtime_.link(), runtime_.side());
-  bank.exchange_rows(runtime_.link(), ExchangePace::beside_others);
-}
+// The rows' part runs beside the dense one, on the side stream, and beside the exchange of staged
+// rows (row_exchange.h). The main stream waits for the others at the end, so that a step can be
+// recorded as one graph.
 
 void TrainingModel::reduce_rows() {
   wait_for(runtime_.side(), runtime_.context());
@@ -216,28 +203,20 @@ void TrainingModel::reduce_rows() {
 void TrainingModel::finish_step() {
   const Context& context = runtime_.context();
   const Context& side = runtime_.side();
-  const Context& link = runtime_.link();
   const ParameterStore& parameters = transformer_->parameters();
   const DenseParameters dense{parameters.values(), parameters.compute(), parameters.gradients()};
   wait_for(side, context);  // both take part in a graph without memory layers too
-  wait_for(link, context);
+  wait_for(runtime_.link(), context);
   context.communicator->all_reduce_sum(context, parameters.gradients());
   optimizer_->measure_dense(context, dense);
   wait_for(context, side);
   optimizer_->guard_step(context);
-  for (const MemoryBank& bank : transformer_->banks()) {
-    bank.exchange_rows(context, ExchangePace::alone);
-  }
-  wait_for(context, link);
+  row_exchange_->finish();
   wait_for(side, context);
   optimizer_->update_rows(side, row_gradients_);
   optimizer_->update_dense(context, dense);
   wait_for(context, side);
   optimizer_->count_step(context);
-}
-
-void TrainingModel::store_rows() {
-  for (const MemoryBank& bank : transformer_->banks()) bank.store_rows(runtime_.context());
 }
 
 }  // namespace memengine

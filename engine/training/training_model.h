@@ -2,11 +2,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "engine/config/config.h"
 #include "engine/config/memory_plan.h"
+#include "engine/training/row_exchange.h"
 #include "kernels/runtime/runtime.h"
 #include "model/transformer.h"
 #include "optim/optimizer.h"
@@ -29,17 +31,13 @@ class TrainingModel {
   void watch(Tensor loss) { optimizer_->watch(loss); }
 
   // A step's updates. The rows' part runs on the runtime's side and link streams.
-  //   exchange_rows(bank)     once all picks of a bank are there: fetches what will be updated, and
-  //                           stores what the step before has updated and this one will not
-  //   reduce_rows()           once the last memory layer is through: row gradients and their norm
-  //   finish_step()           the update, of dense parameters beside rows; joins the streams
-  void exchange_rows(const MemoryBank& bank);
+  //   row_exchange().start(bank)  once all picks of a bank are there
+  //   reduce_rows()               once the last memory layer is through: row gradients, their norm
+  //   finish_step()               finishes the exchange, and updates dense parameters beside rows;
+  //                               joins the streams
   void reduce_rows();
   void finish_step();
-
-  // Stores all that is still on the device, for whoever reads host tables themselves between two
-  // steps.
-  void store_rows();
+  const RowExchange& row_exchange() const { return *row_exchange_; }
 
   // One sentence on who gathers the rows of a host table and what was measured; empty: no question.
   const std::string& gather_notice() const { return gather_notice_; }
@@ -64,6 +62,7 @@ class TrainingModel {
   std::unique_ptr<Transformer> transformer_;
   std::unique_ptr<Optimizer> optimizer_;
   std::vector<RowGradients> row_gradients_;
+  std::optional<RowExchange> row_exchange_;
   std::vector<std::unique_ptr<HostGather>> gathers_;
   double gpu_share_ = 1;  // of the rows that are gathered
   std::string gather_notice_;

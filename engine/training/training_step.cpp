@@ -15,7 +15,7 @@ void compute_step(const Context& context, TrainingModel& model, const BatchBuffe
     const TokenBatch batch = batches.batch(micro);
     PassHooks hooks;
     if (micro + 1 == micro_batches) {
-      hooks.picked = [&](const MemoryBank& bank) { model.exchange_rows(bank); };
+      hooks.picked = [&](const MemoryBank& bank) { model.row_exchange().start(bank); };
       hooks.rows_done = [&] { model.reduce_rows(); };
     }
     transformer.forward(context, batch, micro, gradient_scale, hooks);

@@ -4,6 +4,7 @@
 #include "engine/bench/bench_table.h"
 #include "engine/bench/ops/ops.h"
 #include "engine/bench/update_state.h"
+#include "engine/config/row_optimizer_choice.h"
 #include "kernels/bag/embedding_bag.h"
 #include "kernels/reduce.h"
 #include "kernels/table/staged_rows/staged_rows.h"
@@ -129,10 +130,10 @@ void OpBench::adam_on_rows(PickPattern pattern, const std::string& shape, double
   const auto values = static_cast<double>(table.rows().v_dim());
   const UpdateState state = update_state(bench_);
   const Tensor rows_ever_used = bench_.zeros(DType::i32, {1});
-  const double row_bytes = 2 * values + static_cast<double>(table.rows().layout.bytes());
+  const auto row_bytes = static_cast<double>(RowOptimizer::bytes_per_row(table.rows().layout));
   const Limit link = table.across_link() ? Limit::link_both : Limit::memory;
   const double gradient_bytes = table.across_link() ? 0 : 4 * values;
-  if (memory_.value_optimizer == ValueOptimizer::dense_adamw) {
+  if (!row_optimizer(memory_).touches_only_picked_rows) {
     const auto every_row = static_cast<double>(table_rows);
     measure("dense_adam_rows", shape, calls,
             {2 * every_row * row_bytes + distinct * gradient_bytes, 0, link}, [&] {
