@@ -136,6 +136,14 @@ std::vector<NamedTensor> ParameterStore::named() const {
   return result;
 }
 
+Tensor ParameterStore::part_of(const Tensor& block, const Tensor& value) const {
+  const auto* begin = static_cast<const std::byte*>(values_.data());
+  const auto* data = static_cast<const std::byte*>(value.data());
+  if (data < begin || data >= begin + values_.bytes()) return {};
+  const Tensor part = block.rows((data - begin) / element_bytes(values_.dtype()), value.size());
+  return value.rank() == 2 ? part.reshape({value.dim(0), value.dim(1)}) : part;
+}
+
 std::int64_t ParameterStore::parameter_count() const {
   std::int64_t count = 0;
   for (const Parameter& parameter : parameters_) {

@@ -86,6 +86,10 @@ class ParameterStore {
   Tensor compute() const { return compute_; }  // empty when kernels read the values themselves
   Tensor gradients() const { return gradients_; }
 
+  // The part of a flat block as long as values() that belongs to a value of named(), in its shape;
+  // empty when that is not a trained one.
+  Tensor part_of(const Tensor& block, const Tensor& value) const;
+
   std::int64_t parameter_count() const;  // trained elements, padding excluded
 
  private:

@@ -6,14 +6,6 @@
 namespace memengine::cuda {
 namespace {
 
-__device__ double warp_sum_f64(double x) {
-#pragma unroll
-  for (int offset = warp_size / 2; offset > 0; offset /= 2) {
-    x += __shfl_xor_sync(0xffffffffU, x, offset);
-  }
-  return x;
-}
-
 // <<<1, 32>>>
 __global__ void guard_kernel(GuardState* state, double* window, const double* loss,
                              const double* dense_norm, const double* value_norm, float* dense_scale,
@@ -28,12 +20,12 @@ __global__ void guard_kernel(GuardState* state, double* window, const double* lo
       const double* scores = window + i * limits.window;
       double sum = 0;
       for (std::int64_t k = lane; k < limits.window; k += warp_size) sum += scores[k];
-      means[i] = warp_sum_f64(sum) / length;
+      means[i] = warp_sum(sum) / length;
       double squares = 0;
       for (std::int64_t k = lane; k < limits.window; k += warp_size) {
         squares += (scores[k] - means[i]) * (scores[k] - means[i]);
       }
-      deviations[i] = sqrt(warp_sum_f64(squares) / length);
+      deviations[i] = sqrt(warp_sum(squares) / length);
     }
   }
   __syncwarp();  // the first lane writes what the others have read

@@ -23,14 +23,6 @@ std::int64_t MemoryPlan::host_bytes() const {
   return total(host);
 }
 
-std::string bytes_text(std::int64_t bytes) {
-  const auto value = static_cast<double>(bytes);
-  if (bytes >= std::int64_t{1} << 30) return fmt::format("{:.2f} GiB", value / (1 << 30));
-  if (bytes >= 1 << 20) return fmt::format("{:.1f} MiB", value / (1 << 20));
-  if (bytes >= 1 << 10) return fmt::format("{:.1f} KiB", value / (1 << 10));
-  return fmt::format("{} bytes", bytes);
-}
-
 std::optional<std::string> plan_shortage(const MemoryPlan& plan, Device device) {
   const HostMemory free_host = available_host_memory();
   std::int64_t host = plan.host_bytes();

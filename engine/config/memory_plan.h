@@ -7,6 +7,7 @@
 #include <string>
 
 #include "kernels/runtime/context.h"
+#include "kernels/runtime/memory/bytes_text.h"
 
 namespace memengine {
 
@@ -25,8 +26,5 @@ std::optional<std::string> plan_shortage(const MemoryPlan& plan, Device device);
 
 // The plan as a table of text, several lines.
 std::string plan_text(const MemoryPlan& plan, Device device);
-
-// "1.5 GiB", "640 KiB".
-std::string bytes_text(std::int64_t bytes);
 
 }  // namespace memengine

@@ -51,15 +51,6 @@ FileTensor plain(const Context& context, const std::string& name, const Tensor& 
   return file;
 }
 
-// Part of the flat moment block that belongs to a named slice of the flat values.
-Tensor moment_of(const Tensor& moments, const Tensor& values, const Tensor& slice) {
-  const std::int64_t first =
-      (static_cast<std::byte*>(slice.data()) - static_cast<std::byte*>(values.data())) /
-      element_bytes(values.dtype());
-  Tensor part = moments.rows(first, slice.size());
-  return slice.rank() == 2 ? part.reshape({slice.dim(0), slice.dim(1)}) : part;
-}
-
 constexpr TablePart table_parts[] = {TablePart::weights, TablePart::first_moment,
                                      TablePart::second_moment, TablePart::last_step};
 
@@ -71,19 +62,17 @@ struct ModelTensors {
 ModelTensors list_tensors(const Context& context, const Transformer& transformer,
                           const Optimizer* optimizer) {
   ModelTensors list;
-  const Tensor values = transformer.parameters().values();
-  for (const NamedTensor& named : transformer.parameters().named()) {
+  const ParameterStore& parameters = transformer.parameters();
+  for (const NamedTensor& named : parameters.named()) {
     list.model.push_back(transformer.size().dtype == DType::f64
                              ? widened(named.name, named.value)
                              : plain(context, named.name, named.value));
-    const auto* begin = static_cast<std::byte*>(values.data());
-    const auto* data = static_cast<std::byte*>(named.value.data());
-    const bool trained = data >= begin && data < begin + values.bytes();
-    if (optimizer == nullptr || !trained) continue;
-    list.optimizer.push_back(plain(context, named.name + ".first_moment",
-                                   moment_of(optimizer->first_moment(), values, named.value)));
+    if (optimizer == nullptr) continue;
+    const Tensor first_moment = parameters.part_of(optimizer->first_moment(), named.value);
+    if (first_moment.empty()) continue;
+    list.optimizer.push_back(plain(context, named.name + ".first_moment", first_moment));
     list.optimizer.push_back(plain(context, named.name + ".second_moment",
-                                   moment_of(optimizer->second_moment(), values, named.value)));
+                                   parameters.part_of(optimizer->second_moment(), named.value)));
   }
   for (const MemoryBank& bank : transformer.banks()) {
     for (const ValueTable& table : bank.tables()) {

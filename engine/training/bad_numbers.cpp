@@ -128,17 +128,6 @@ std::string element_text(const Tensor& tensor, std::int64_t element) {
   return fmt::format("[{}, {}]", element / columns, element % columns);
 }
 
-// The slice of the flat gradients that belongs to a slice of the flat values.
-Tensor gradient_of(const ParameterStore& parameters, const Tensor& value) {
-  const Tensor values = parameters.values();
-  const auto* begin = static_cast<const std::byte*>(values.data());
-  const auto* data = static_cast<const std::byte*>(value.data());
-  if (data < begin || data >= begin + values.bytes()) return {};
-  const Tensor part =
-      parameters.gradients().rows((data - begin) / element_bytes(values.dtype()), value.size());
-  return value.rank() == 2 ? part.reshape({value.dim(0), value.dim(1)}) : part;
-}
-
 }  // namespace
 
 std::string first_bad_tensor(Runtime& runtime, const Transformer& transformer) {
@@ -160,7 +149,7 @@ std::string first_bad_tensor(Runtime& runtime, const Transformer& transformer) {
   if (token >= 0) return fmt::format("the loss of token {}", token);
   const std::vector<NamedTensor> named = parameters.named();
   for (auto at = named.rbegin(); at != named.rend(); ++at) {
-    const Tensor gradient = gradient_of(parameters, at->value);
+    const Tensor gradient = parameters.part_of(parameters.gradients(), at->value);
     if (gradient.empty()) continue;
     const std::int64_t element = first_bad_element(runtime, gradient);
     if (element >= 0) {

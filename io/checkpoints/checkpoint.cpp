@@ -10,18 +10,12 @@
 
 #include "io/checkpoints/checkpoint_state.h"
 #include "kernels/runtime/error.h"
+#include "kernels/runtime/memory/bytes_text.h"
 
 namespace memengine {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string size_text(std::uint64_t bytes) {
-  const auto size = static_cast<double>(bytes);
-  if (bytes >= 1u << 30) return fmt::format("{:.2f} GiB", size / (1 << 30));
-  if (bytes >= 1u << 20) return fmt::format("{:.1f} MiB", size / (1 << 20));
-  return fmt::format("{:.1f} KiB", size / (1 << 10));
-}
 
 constexpr std::string_view saving = ".saving-";
 constexpr std::string_view replaced = ".replaced-";
@@ -61,7 +55,8 @@ void check_room(FileSystem& files, const fs::path& root, const fs::path& target,
     fail_input(
         "{}: the checkpoint needs {} and the disk has {} free; free some space, lower "
         "checkpoint.dump.keep or set checkpoint.path",
-        target.string(), size_text(needed), size_text(available));
+        target.string(), bytes_text(static_cast<std::int64_t>(needed)),
+        bytes_text(static_cast<std::int64_t>(available)));
   }
 }
 

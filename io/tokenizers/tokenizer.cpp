@@ -28,12 +28,6 @@ class BytesTokenizer final : public Tokenizer {
     }
   }
 
-  std::string decode(std::span<const std::int32_t> ids) const override {
-    std::string bytes;
-    for (const std::int32_t id : ids) bytes += token_bytes(id);
-    return replace_invalid_utf8(bytes);
-  }
-
   std::string token_bytes(std::int32_t id) const override {
     if (id < 0 || id >= vocab_size()) {
       fail_input("token id {} is outside the byte tokenizer's vocabulary of {}", id, vocab_size());
@@ -59,6 +53,12 @@ std::vector<std::int32_t> Tokenizer::encode(std::string_view text, bool bos, boo
   encode_append(text, ids);
   if (eos) ids.push_back(eos_id());
   return ids;
+}
+
+std::string Tokenizer::decode(std::span<const std::int32_t> ids) const {
+  std::string bytes;
+  for (const std::int32_t id : ids) bytes += token_bytes(id);
+  return replace_invalid_utf8(bytes);
 }
 
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& name,

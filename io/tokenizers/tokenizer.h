@@ -28,8 +28,9 @@ class Tokenizer {
   virtual void encode_append(std::string_view text, std::vector<std::int32_t>& ids) const = 0;
 
   // The text of `ids`. BOS, EOS and other control tokens have no text; an id outside the vocabulary
-  // is an input error. The result is valid UTF-8: stray bytes become U+FFFD.
-  virtual std::string decode(std::span<const std::int32_t> ids) const = 0;
+  // is an input error. The result is valid UTF-8: stray bytes become U+FFFD. Unless a kind of
+  // tokenizer knows better, the bytes of the tokens one after the other.
+  virtual std::string decode(std::span<const std::int32_t> ids) const;
 
   // The bytes that this one token contributes to a longer text, for printing while generating:
   // concatenated pieces are the text (show up to complete_utf8_prefix). Control tokens give "".

@@ -18,12 +18,6 @@ constexpr int widest_head = 128;
 constexpr int columns_per_lane = widest_head / warp_size;
 constexpr double nothing_yet = -1e300;
 
-__device__ double sum_of_warp(double x) {
-  for (int distance = warp_size / 2; distance > 0; distance /= 2)
-    x += __shfl_xor_sync(0xffffffffU, x, distance);
-  return x;
-}
-
 __device__ double maximum_of_warp(double x) {
   for (int distance = warp_size / 2; distance > 0; distance /= 2)
     x = fmax(x, __shfl_xor_sync(0xffffffffU, x, distance));
@@ -81,7 +75,7 @@ __global__ void __launch_bounds__(queries_per_block* warp_size)
     }
   }
 
-  sum = sum_of_warp(sum);
+  sum = warp_sum(sum);
   float* row =
       out + problem.out_offset(b, head) + static_cast<std::int64_t>(query) * problem.out_stride();
 #pragma unroll

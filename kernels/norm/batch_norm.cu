@@ -68,16 +68,19 @@ __global__ void __launch_bounds__(warp_size* slab_warps)
 
 constexpr int groups = 16;
 
-// Both sums of a feature over all slabs, for the threads of group 0. Block (32 features, 16
-// groups).
+// sums [2, features] = both sums of a feature over all slabs, term(slab, f) each. True for the
+// threads that have written theirs. Block (32 features, 16 groups).
 template <typename Term>
-__device__ __forceinline__ double2 sum_slabs(int slabs, bool inside, Term term) {
+__device__ __forceinline__ bool sum_slabs(double* sums, int slabs, std::int64_t features,
+                                          Term term) {
+  const std::int64_t f = std::int64_t{blockIdx.x} * warp_size + threadIdx.x;
+  const bool inside = f < features;
   __shared__ double of_group[2][groups][warp_size];
   double2 sum = make_double2(0, 0);
   if (inside) {
 #pragma unroll 4
     for (int slab = static_cast<int>(threadIdx.y); slab < slabs; slab += groups) {
-      const double2 part = term(slab);
+      const double2 part = term(slab, f);
       sum.x += part.x;
       sum.y += part.y;
     }
@@ -85,15 +88,16 @@ __device__ __forceinline__ double2 sum_slabs(int slabs, bool inside, Term term) 
   of_group[0][threadIdx.y][threadIdx.x] = sum.x;
   of_group[1][threadIdx.y][threadIdx.x] = sum.y;
   __syncthreads();
+  if (threadIdx.y != 0 || !inside) return false;
   sum = make_double2(0, 0);
-  if (threadIdx.y == 0) {
 #pragma unroll
-    for (int group = 0; group < groups; ++group) {
-      sum.x += of_group[0][group][threadIdx.x];
-      sum.y += of_group[1][group][threadIdx.x];
-    }
+  for (int group = 0; group < groups; ++group) {
+    sum.x += of_group[0][group][threadIdx.x];
+    sum.y += of_group[1][group][threadIdx.x];
   }
-  return sum;
+  sums[f] = sum.x;
+  sums[features + f] = sum.y;
+  return true;
 }
 
 // sums [2, features] = sums of x and of x^2.
@@ -101,9 +105,7 @@ template <typename T>
 __global__ void __launch_bounds__(warp_size* groups)
     combine_statistics_kernel(double* sums, const float* partials, const T* x, int slabs,
                               std::int64_t rows, std::int64_t features) {
-  const std::int64_t f = std::int64_t{blockIdx.x} * warp_size + threadIdx.x;
-  const bool inside = f < features;
-  const double2 sum = sum_slabs(slabs, inside, [&](int slab) {
+  sum_slabs(sums, slabs, features, [&](int slab, std::int64_t f) {
     const std::int64_t first = slab_first(rows, slab, slabs);
     const auto count = static_cast<double>(slab_first(rows, slab + 1, slabs) - first);
     const double k = load<1>(x + first * features + f)[0];
@@ -112,25 +114,19 @@ __global__ void __launch_bounds__(warp_size* groups)
     return make_double2(centred_sum + count * k,
                         centred_square_sum + 2.0 * k * centred_sum + count * k * k);
   });
-  if (threadIdx.y != 0 || !inside) return;
-  sums[f] = sum.x;
-  sums[features + f] = sum.y;
 }
 
 // sums [2, features] = sums of dout and of dout * xhat, added to the parameters' gradients too.
 __global__ void __launch_bounds__(warp_size* groups)
     combine_gradients_kernel(double* sums, float* dweight, float* dbias, const float* partials,
                              int slabs, std::int64_t features) {
-  const std::int64_t f = std::int64_t{blockIdx.x} * warp_size + threadIdx.x;
-  const bool inside = f < features;
-  const double2 sum = sum_slabs(slabs, inside, [&](int slab) {
+  const bool done = sum_slabs(sums, slabs, features, [&](int slab, std::int64_t f) {
     return make_double2(partials[2 * slab * features + f], partials[(2 * slab + 1) * features + f]);
   });
-  if (threadIdx.y != 0 || !inside) return;
-  sums[f] = sum.x;
-  sums[features + f] = sum.y;
-  dbias[f] += static_cast<float>(sum.x);
-  dweight[f] += static_cast<float>(sum.y);
+  if (!done) return;
+  const std::int64_t f = std::int64_t{blockIdx.x} * warp_size + threadIdx.x;
+  dbias[f] += static_cast<float>(sums[f]);
+  dweight[f] += static_cast<float>(sums[features + f]);
 }
 
 constexpr int feature_threads = 128;
@@ -154,6 +150,17 @@ __global__ void __launch_bounds__(feature_threads)
 constexpr int rows_per_thread = 4;
 constexpr int rows_per_block = rows_per_thread * slab_warps;
 
+// body(r, row) for the rows of this thread.
+template <typename Body>
+__device__ __forceinline__ void for_each_row(std::int64_t rows, Body&& body) {
+  const std::int64_t first = std::int64_t{blockIdx.x} * rows_per_block + threadIdx.y;
+#pragma unroll
+  for (int r = 0; r < rows_per_thread; ++r) {
+    const std::int64_t row = first + r * slab_warps;
+    if (row < rows) body(r, row);
+  }
+}
+
 // out = (x - mean) * inverse_std * weight + bias; `spread` is inverse_std, or the variance when
 // `of_variance`. Block (row group, tile): a thread keeps its features' four numbers for four rows.
 template <typename T, int width, bool of_variance>
@@ -175,22 +182,15 @@ __global__ void __launch_bounds__(warp_size* slab_warps)
   for (int i = 0; i < width; ++i) {
     scale[i] = (of_variance ? 1.0F / sqrtf(scale[i] + epsilon) : scale[i]) * factor[i];
   }
-  const std::int64_t first = std::int64_t{blockIdx.x} * rows_per_block + threadIdx.y;
   Pack<T, width> values[rows_per_thread];  // all loads before the first store, which might alias
-#pragma unroll
-  for (int r = 0; r < rows_per_thread; ++r) {
-    const std::int64_t row = first + r * slab_warps;
-    if (row < rows) values[r] = load<width>(x + row * features + column);
-  }
-#pragma unroll
-  for (int r = 0; r < rows_per_thread; ++r) {
-    const std::int64_t row = first + r * slab_warps;
-    if (row >= rows) return;
+  for_each_row(
+      rows, [&](int r, std::int64_t row) { values[r] = load<width>(x + row * features + column); });
+  for_each_row(rows, [&](int r, std::int64_t row) {
     float result[width];
 #pragma unroll
     for (int i = 0; i < width; ++i) result[i] = (values[r][i] - centre[i]) * scale[i] + shift[i];
     store(out + row * features + column, result);
-  }
+  });
 }
 
 // dx may be dout: an element is read and written by the same thread, in this order.
@@ -215,20 +215,13 @@ __global__ void __launch_bounds__(warp_size* slab_warps)
     dout_mean[i] = static_cast<float>(sums[column + i] * inverse_tokens);
     product_mean[i] = static_cast<float>(sums[features + column + i] * inverse_tokens);
   }
-  const std::int64_t first = std::int64_t{blockIdx.x} * rows_per_block + threadIdx.y;
   Pack<T, width> values[rows_per_thread];
   Pack<T, width> gradients[rows_per_thread];
-#pragma unroll
-  for (int r = 0; r < rows_per_thread; ++r) {
-    const std::int64_t row = first + r * slab_warps;
-    if (row >= rows) continue;
+  for_each_row(rows, [&](int r, std::int64_t row) {
     values[r] = load<width>(x + row * features + column);
     gradients[r] = load<width>(dout + row * features + column);
-  }
-#pragma unroll
-  for (int r = 0; r < rows_per_thread; ++r) {
-    const std::int64_t row = first + r * slab_warps;
-    if (row >= rows) return;
+  });
+  for_each_row(rows, [&](int r, std::int64_t row) {
     float result[width];
 #pragma unroll
     for (int i = 0; i < width; ++i) {
@@ -236,7 +229,7 @@ __global__ void __launch_bounds__(warp_size* slab_warps)
       result[i] = scale[i] * (gradients[r][i] - dout_mean[i] - xhat * product_mean[i]);
     }
     store(dx + row * features + column, result);
-  }
+  });
 }
 
 // Calls body.template operator()<T, width>(tiles), tiles = blocks that a row of features takes.

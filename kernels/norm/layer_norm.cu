@@ -8,8 +8,8 @@
 //     dweight[h] += sum_n dout * xhat,   dbias[h] += sum_n dout
 //
 // A backward block stays with one head, so that its part of dweight and dbias fits in registers.
-#include "kernels/device_math.cuh"
 #include "kernels/norm/layer_norm.h"
+#include "kernels/norm/row_chunks.cuh"
 
 namespace memengine::cuda {
 namespace {
@@ -30,36 +30,28 @@ __global__ void __launch_bounds__(row_block_threads(team))
 
   float values[chunks][width] = {};
   float total = 0;
-#pragma unroll
-  for (int chunk = 0; chunk < chunks; ++chunk) {
-    const int column = (chunk * team + member) * width;
-    if (column < features) load(x + first + column, values[chunk]);
+  for_each_chunk<width, team, chunks>(member, features, [&](int chunk, int column) {
+    load(x + first + column, values[chunk]);
 #pragma unroll
     for (int i = 0; i < width; ++i) total += values[chunk][i];
-  }
+  });
   const float mean = team_sum<team>(total) * mean_factor;
 
   float square_sum = 0;
-#pragma unroll
-  for (int chunk = 0; chunk < chunks; ++chunk) {
-    const int column = (chunk * team + member) * width;
-    if (column >= features) continue;
+  for_each_chunk<width, team, chunks>(member, features, [&](int chunk, int column) {
 #pragma unroll
     for (int i = 0; i < width; ++i) {
       values[chunk][i] -= mean;
       square_sum += values[chunk][i] * values[chunk][i];
     }
-  }
+  });
   const float scale = 1.0F / sqrtf(team_sum<team>(square_sum) * mean_factor + epsilon);
   if (member == 0) {
     mean_out[row] = mean;
     inverse_std[row] = scale;
   }
 
-#pragma unroll
-  for (int chunk = 0; chunk < chunks; ++chunk) {
-    const int column = (chunk * team + member) * width;
-    if (column >= features) continue;
+  for_each_chunk<width, team, chunks>(member, features, [&](int chunk, int column) {
     float factor[width];
     float shift[width];
     load(weight + first_parameter + column, factor);
@@ -69,7 +61,7 @@ __global__ void __launch_bounds__(row_block_threads(team))
       values[chunk][i] = values[chunk][i] * scale * factor[i] + shift[i];
     }
     store(out + first + column, values[chunk]);
-  }
+  });
 }
 
 // Block (b, head): the tokens b * teams + team, then every gridDim.x * teams further on. dx may be
@@ -94,22 +86,16 @@ __global__ void __launch_bounds__(row_block_threads(team))
     const std::int64_t first = row * features;
     Pack<T, width> x_row[chunks];
     Pack<T, width> dout_row[chunks];
-#pragma unroll
-    for (int chunk = 0; chunk < chunks; ++chunk) {
-      const int column = (chunk * team + member) * width;
-      if (column >= features) continue;
+    for_each_chunk<width, team, chunks>(member, features, [&](int chunk, int column) {
       x_row[chunk] = load<width>(x + first + column);
       dout_row[chunk] = load<width>(dout + first + column);
-    }
+    });
     const float mean = mean_in[row];
     const float scale = inverse_std[row];
 
     float g_sum = 0;
     float g_xhat_sum = 0;
-#pragma unroll
-    for (int chunk = 0; chunk < chunks; ++chunk) {
-      const int column = (chunk * team + member) * width;
-      if (column >= features) continue;
+    for_each_chunk<width, team, chunks>(member, features, [&](int chunk, int column) {
       float factor[width];
       load(weight + head * features + column, factor);
 #pragma unroll
@@ -121,14 +107,11 @@ __global__ void __launch_bounds__(row_block_threads(team))
         g_sum += gradient * factor[i];
         g_xhat_sum += gradient * factor[i] * xhat;
       }
-    }
+    });
     const float g_mean = team_sum<team>(g_sum) * mean_factor;
     const float g_xhat_mean = team_sum<team>(g_xhat_sum) * mean_factor;
 
-#pragma unroll
-    for (int chunk = 0; chunk < chunks; ++chunk) {
-      const int column = (chunk * team + member) * width;
-      if (column >= features) continue;
+    for_each_chunk<width, team, chunks>(member, features, [&](int chunk, int column) {
       float factor[width];
       load(weight + head * features + column, factor);
       float gradient[width];
@@ -138,7 +121,7 @@ __global__ void __launch_bounds__(row_block_threads(team))
         gradient[i] = scale * (dout_row[chunk][i] * factor[i] - g_mean - xhat * g_xhat_mean);
       }
       store(dx + first + column, gradient);
-    }
+    });
   }
 
   const std::int64_t partial = (std::int64_t{blockIdx.x} * heads + head) * features;

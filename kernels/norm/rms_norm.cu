@@ -8,8 +8,8 @@
 //
 // Each backward block keeps the weight gradient of its rows in registers and leaves one partial
 // row.
-#include "kernels/device_math.cuh"
 #include "kernels/norm/rms_norm.h"
+#include "kernels/norm/row_chunks.cuh"
 
 namespace memengine::cuda {
 namespace {
@@ -28,28 +28,20 @@ __global__ void __launch_bounds__(row_block_threads(team))
   const std::int64_t first = row * channels;
 
   float values[chunks][width] = {};
-#pragma unroll
-  for (int chunk = 0; chunk < chunks; ++chunk) {
-    const int column = (chunk * team + member) * width;
-    if (column < channels) load(x + first + column, values[chunk]);
-  }
+  for_each_chunk<width, team, chunks>(
+      member, channels, [&](int chunk, int column) { load(x + first + column, values[chunk]); });
   if (branch != nullptr) {
     Pack<T, width> addend[chunks];  // all loads before the first store, which might alias them
-#pragma unroll
-    for (int chunk = 0; chunk < chunks; ++chunk) {
-      const int column = (chunk * team + member) * width;
-      if (column < channels) addend[chunk] = load<width>(branch + first + column);
-    }
-#pragma unroll
-    for (int chunk = 0; chunk < chunks; ++chunk) {
-      const int column = (chunk * team + member) * width;
-      if (column >= channels) continue;
+    for_each_chunk<width, team, chunks>(member, channels, [&](int chunk, int column) {
+      addend[chunk] = load<width>(branch + first + column);
+    });
+    for_each_chunk<width, team, chunks>(member, channels, [&](int chunk, int column) {
 #pragma unroll
       for (int i = 0; i < width; ++i) {
         values[chunk][i] = rounded<T>(values[chunk][i] + addend[chunk][i]);
       }
       store(sum + first + column, values[chunk]);
-    }
+    });
   }
 
   float square_sum = 0;
@@ -62,16 +54,13 @@ __global__ void __launch_bounds__(row_block_threads(team))
   const float scale = 1.0F / sqrtf(square_sum / static_cast<float>(channels) + epsilon);
   if (member == 0) inverse_rms[row] = scale;
 
-#pragma unroll
-  for (int chunk = 0; chunk < chunks; ++chunk) {
-    const int column = (chunk * team + member) * width;
-    if (column >= channels) continue;
+  for_each_chunk<width, team, chunks>(member, channels, [&](int chunk, int column) {
     float factor[width];
     weight.load(column, factor);
 #pragma unroll
     for (int i = 0; i < width; ++i) values[chunk][i] *= scale * factor[i];
     store(out + first + column, values[chunk]);
-  }
+  });
 }
 
 // dresidual may be dx: an element is read and written by the same thread, in this order.
@@ -91,20 +80,14 @@ __global__ void __launch_bounds__(row_block_threads(team), team == 1024 ? 1 : 2)
     const std::int64_t first = row * channels;
     Pack<T, width> x_row[chunks];
     Pack<T, width> dout_row[chunks];
-#pragma unroll
-    for (int chunk = 0; chunk < chunks; ++chunk) {
-      const int column = (chunk * team + member) * width;
-      if (column >= channels) continue;
+    for_each_chunk<width, team, chunks>(member, channels, [&](int chunk, int column) {
       x_row[chunk] = load<width>(x + first + column);
       dout_row[chunk] = load<width>(dout + first + column);
-    }
+    });
     const float scale = inverse_rms[row];
 
     float dot = 0;
-#pragma unroll
-    for (int chunk = 0; chunk < chunks; ++chunk) {
-      const int column = (chunk * team + member) * width;
-      if (column >= channels) continue;
+    for_each_chunk<width, team, chunks>(member, channels, [&](int chunk, int column) {
       float factor[width];
       weight.load(column, factor);
 #pragma unroll
@@ -113,22 +96,17 @@ __global__ void __launch_bounds__(row_block_threads(team), team == 1024 ? 1 : 2)
         dweight[chunk][i] += product;
         dot += product * factor[i];
       }
-    }
+    });
     const float mean = team_sum<team>(dot) * mean_factor;
 
     Pack<T, width> residual_row[chunks];  // all loads before the first store, which may be to dx
     if (dresidual != nullptr) {
-#pragma unroll
-      for (int chunk = 0; chunk < chunks; ++chunk) {
-        const int column = (chunk * team + member) * width;
-        if (column < channels) residual_row[chunk] = load<width>(dresidual + first + column);
-      }
+      for_each_chunk<width, team, chunks>(member, channels, [&](int chunk, int column) {
+        residual_row[chunk] = load<width>(dresidual + first + column);
+      });
     }
 
-#pragma unroll
-    for (int chunk = 0; chunk < chunks; ++chunk) {
-      const int column = (chunk * team + member) * width;
-      if (column >= channels) continue;
+    for_each_chunk<width, team, chunks>(member, channels, [&](int chunk, int column) {
       float factor[width];
       weight.load(column, factor);
       float gradient[width];
@@ -138,7 +116,7 @@ __global__ void __launch_bounds__(row_block_threads(team), team == 1024 ? 1 : 2)
         if (dresidual != nullptr) gradient[i] += residual_row[chunk][i];
       }
       store(dx + first + column, gradient);
-    }
+    });
   }
 
   float* partial = dweight_partials + std::int64_t{blockIdx.x} * channels;

@@ -90,12 +90,6 @@ class TiktokenTokenizer final : public Tokenizer {
     }
   }
 
-  std::string decode(std::span<const std::int32_t> ids) const override {
-    std::string bytes;
-    for (const std::int32_t id : ids) bytes += token_bytes(id);
-    return replace_invalid_utf8(bytes);
-  }
-
   std::string token_bytes(std::int32_t id) const override {
     if (id < 0 || id >= vocab_size()) {
       fail_input("token id {} is outside the tokenizer's vocabulary of {}", id, vocab_size());

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "kernels/runtime/memory/bytes_text.h"
 #include "kernels/runtime/memory/device_memory.h"
 #include "kernels/runtime/memory/host_memory.h"
 #include "kernels/runtime/runtime.h"
@@ -25,10 +26,10 @@ Arena::Arena(Device device, std::int64_t bytes) : device_(device) {
   if (bytes <= available.bytes) base_ = allocate_memory(device, bytes);
   if (base_ == nullptr) {
     fail_input(
-        "the plan needs {:.2f} GiB of {} memory, {:.2f} GiB {}: lower data.batch_size, "
-        "data.seq_len or the model's size",
-        static_cast<double>(bytes) / (1 << 30), device == Device::cuda ? "GPU" : "host",
-        static_cast<double>(available.bytes) / (1 << 30), available.words);
+        "the plan needs {} of {} memory, {} {}: lower data.batch_size, data.seq_len or the model's "
+        "size",
+        bytes_text(bytes), device == Device::cuda ? "GPU" : "host", bytes_text(available.bytes),
+        available.words);
   }
 }
 

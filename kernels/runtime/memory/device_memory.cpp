@@ -9,6 +9,7 @@
 #include <cstring>
 #include <utility>
 
+#include "kernels/runtime/memory/bytes_text.h"
 #include "kernels/runtime/memory/host_memory.h"
 
 namespace memengine {
@@ -42,16 +43,6 @@ void free_pinned(void* address) {
   if constexpr (cuda_build) cuda::free_pinned(address);
 }
 
-namespace {
-
-std::string size_text(std::int64_t bytes) {
-  const auto size = static_cast<double>(bytes);
-  return bytes >= 1 << 30 ? format_text("{:.1f} GiB", size / (1 << 30))
-                          : format_text("{:.1f} MiB", size / (1 << 20));
-}
-
-}  // namespace
-
 HostBlock::HostBlock(std::int64_t bytes, bool pinned, const std::string& purpose)
     : bytes_(bytes), pinned_(pinned) {
   const HostMemory available = available_host_memory();
@@ -63,7 +54,7 @@ HostBlock::HostBlock(std::int64_t bytes, bool pinned, const std::string& purpose
     fail_input(
         "{} needs {} of host memory, {} {}: lower model.productkey_args.mem_n_keys, by a factor of "
         "{:.2f} at least",
-        purpose, size_text(bytes), size_text(available.bytes), available.words,
+        purpose, bytes_text(bytes), bytes_text(available.bytes), available.words,
         shrink(available.bytes));
   }
   void* address = mmap(nullptr, static_cast<std::size_t>(bytes), PROT_READ | PROT_WRITE,
@@ -72,7 +63,7 @@ HostBlock::HostBlock(std::int64_t bytes, bool pinned, const std::string& purpose
     fail_input(
         "{} needs {} of host memory and the system refuses it ({} {}): lower "
         "model.productkey_args.mem_n_keys",
-        purpose, size_text(bytes), size_text(available.bytes), available.words);
+        purpose, bytes_text(bytes), bytes_text(available.bytes), available.words);
   }
   data_ = static_cast<std::byte*>(address);
   madvise(address, static_cast<std::size_t>(bytes), MADV_HUGEPAGE);
@@ -92,7 +83,7 @@ HostBlock::HostBlock(std::int64_t bytes, bool pinned, const std::string& purpose
         fail_input(
             "{}: the GPU's driver does not page-lock {} of host memory ({}; {} {}): lower "
             "model.productkey_args.mem_n_keys{}",
-            purpose, size_text(bytes), refusal, size_text(available.bytes), available.words,
+            purpose, bytes_text(bytes), refusal, bytes_text(available.bytes), available.words,
             bytes < most_at_once
                 ? ""
                 : format_text(", by a factor of {:.2f} at least: drivers from version 580 on lock "
