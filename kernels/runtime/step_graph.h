@@ -3,6 +3,23 @@
 // A training step is over a thousand launches; for a small model launching them one by one takes
 // longer than running them. Because a step never asks the host anything, its launches are the same
 // every time: they are recorded once and replayed with a single launch.
+//
+// The rules of what is inside:
+//   1. Nothing is allocated or freed. Memory is from arenas, scratch is reserved before, and what a
+//      step reads and writes lies at the same addresses every time: a record keeps the addresses.
+//   2. The host waits for nothing: no synchronisation, no copy from or to memory that is not
+//      page-locked, no look at a number on the device. What the host wants to know is copied out
+//      after the replay, and waited for at a StreamMarker outside.
+//   3. The host decides nothing by data. A grid is as large as the data can be, and kernels read
+//      how much there is (the count of distinct rows) from device memory.
+//   4. Whatever changes from step to step lies in device memory, as a record keeps kernel arguments
+//      too: the step, from which schedules, random numbers and bias corrections follow.
+//   5. Another stream comes in by wait_for(other, context) before its first work, and goes out by
+//      wait_for(context, other) after its last; in every step, also in one that has nothing for it.
+//   6. Processor threads take part by cudaLaunchHostFunc alone (the gather by the processor), whose
+//      function calls nothing of CUDA and whose argument lives as long as the record.
+//   7. A library may choose algorithms, load code and allocate at its first call: so the first step
+//      runs plainly, and workspaces are handed over before.
 #pragma once
 
 #include <functional>

@@ -17,6 +17,16 @@ namespace memengine {
 //   order    [P]             the picks sorted by row; equal rows in ascending p (a stable sort)
 //   offsets  [capacity + 1]  row u was picked by order[offsets[u] .. offsets[u + 1]); offsets[U] =
 //   P
+//
+// Six picks, of a table whose rows go beyond 9:
+//
+//   p        0  1  2  3  4  5
+//   picks    7  2  9  7  2  7
+//   inverse  1  0  2  1  0  1      picks 0, 3 and 5 found their row at place 1 of the list
+//   u        0  1  2               count = 3
+//   rows     2  7  9
+//   offsets  0  2  5  6
+//   order    1  4  0  3  5  2      row 2 was picked by 1 and 4, row 7 by 0, 3 and 5, row 9 by 2
 struct UniqueRows {
   Tensor rows, count, inverse, order, offsets;
   std::int64_t capacity() const { return rows.dim(0); }

