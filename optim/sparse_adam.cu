@@ -14,29 +14,6 @@ namespace {
 
 constexpr int tile_rows = 256;  // of the dense variant
 
-struct Table {
-  std::uint16_t* hi;
-  std::byte* records;
-  std::int64_t rows;
-  std::int64_t record_bytes;
-  std::int64_t m_offset;
-  std::int64_t v_offset;
-  std::int64_t step_offset;
-  int v_dim;
-};
-
-Table table_of(const ValueRows& rows) {
-  const RecordLayout& layout = rows.layout;
-  return {rows.hi,
-          rows.records,
-          rows.rows,
-          layout.bytes(),
-          layout.m_offset(),
-          layout.v_offset(),
-          layout.step_offset(),
-          static_cast<int>(layout.v_dim)};
-}
-
 // UpdateState and AdamHyperparameters as the kernels read them.
 struct Hyperparameters {
   float beta1, one_minus_beta1, beta2, one_minus_beta2, epsilon;

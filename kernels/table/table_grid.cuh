@@ -1,9 +1,10 @@
-// How many blocks work on a value table. A table in device memory wants every multiprocessor; for a
-// table in mapped host memory a few saturate the link (four were enough where it was measured), and
-// the rest stay free for kernels on other streams.
+// A value table as kernels see it, and how many blocks work on one. A table in device memory wants
+// every multiprocessor; for a table in mapped host memory a few saturate the link (four were enough
+// where it was measured), and the rest stay free for kernels on other streams.
 #pragma once
 
 #include "kernels/device_math.cuh"
+#include "kernels/table/value_rows.h"
 
 namespace memengine::cuda {
 
@@ -26,6 +27,30 @@ inline unsigned table_blocks(const void* table) {
   MEMENGINE_CUDA_CHECK(
       cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
   return static_cast<unsigned>(multiprocessors * device_table_blocks);
+}
+
+// ValueRows with its layout worked out.
+struct Table {
+  std::uint16_t* hi;
+  std::byte* records;
+  std::int64_t rows;
+  std::int64_t record_bytes;
+  std::int64_t m_offset;
+  std::int64_t v_offset;
+  std::int64_t step_offset;
+  int v_dim;
+};
+
+inline Table table_of(const ValueRows& rows) {
+  const RecordLayout& layout = rows.layout;
+  return {.hi = rows.hi,
+          .records = rows.records,
+          .rows = rows.rows,
+          .record_bytes = layout.bytes(),
+          .m_offset = layout.m_offset(),
+          .v_offset = layout.v_offset(),
+          .step_offset = layout.step_offset(),
+          .v_dim = static_cast<int>(layout.v_dim)};
 }
 
 // Threads that work on one row of `pieces` pieces: a power of two, at most a warp.

@@ -14,25 +14,6 @@ namespace {
 
 constexpr int rows_in_flight = 4;
 
-// What the kernels need of ValueRows and LazyDecay.
-struct Table {
-  std::uint16_t* hi;
-  std::byte* records;
-  std::int64_t record_bytes;
-  std::int64_t m_offset;
-  std::int64_t step_offset;
-  int v_dim;
-};
-
-Table table_of(const ValueRows& rows) {
-  return {rows.hi,
-          rows.records,
-          rows.layout.bytes(),
-          rows.layout.m_offset(),
-          rows.layout.step_offset(),
-          static_cast<int>(rows.v_dim())};
-}
-
 // Where a gather finds the rows of a list.
 struct Sources {
   Table table;  // hi is null where only newer copies are asked for
