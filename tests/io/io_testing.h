@@ -1,9 +1,8 @@
-// What the io tests share: a folder that disappears, errors as text, and a disk that fails on
-// demand.
+// What the io tests share: a folder that disappears (temporary_folder.h), errors as text, and a
+// disk that fails on demand.
 #pragma once
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
@@ -16,33 +15,11 @@
 
 #include "io/files/file.h"
 #include "kernels/runtime/error.h"
+#include "tests/io/temporary_folder.h"
 
 namespace memengine::testing_io {
 
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    static std::atomic<int> count{0};
-    // In memory where the system offers it: these tests flush thousands of small files.
-    const std::filesystem::path memory = "/dev/shm";
-    path_ =
-        (::access(memory.c_str(), W_OK) == 0 ? memory : std::filesystem::temp_directory_path()) /
-        ("memengine-" + std::to_string(::getpid()) + "-" + std::to_string(count++));
-    std::filesystem::create_directories(path_);
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
+using memengine::TemporaryFolder;
 
 // The message of the input error that a call throws, which must be one line; "no error" otherwise.
 template <typename Function>

@@ -1,18 +1,14 @@
 // The AI2 Reasoning Challenge's easy part.
-#include "tests/engine/evaluation/tasks/harness_answers.h"
-
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "tests/data.h"
+#include "tests/engine/evaluation/tasks/ai2_testing.h"
 #include "tests/io/temporary_folder.h"
 
 namespace memengine {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 TEST(ArcEasy, EqualsTheHarness) {
   MEMENGINE_REQUIRE_DATA();
@@ -20,35 +16,12 @@ TEST(ArcEasy, EqualsTheHarness) {
 }
 
 TEST(ArcEasy, TheOriginalFormIsTheSameSet) {
-  std::vector<std::string> lines;
-  for (const std::string& line : harness_lines("arc_easy", "test.jsonl")) {
-    const Json record = Json::parse(line);
-    Json choices = Json::array();
-    for (std::size_t i = 0; i < record["choices"]["text"].size(); ++i) {
-      choices.push_back(
-          {{"text", record["choices"]["text"][i]}, {"label", record["choices"]["label"][i]}});
-    }
-    lines.push_back(Json{{"id", record["id"]},
-                         {"question", {{"stem", record["question"]}, {"choices", choices}}},
-                         {"answerKey", record["answerKey"]}}
-                        .dump());
-  }
-  expect_the_same_documents("arc_easy", "ARC-V1-Feb2018-2/ARC-Easy/ARC-Easy-Test.jsonl", lines);
+  expect_the_same_documents("arc_easy", "ARC-V1-Feb2018-2/ARC-Easy/ARC-Easy-Test.jsonl",
+                            ai2_original_lines("arc_easy", "question"));
 }
 
 TEST(ArcEasy, BrokenRecords) {
-  const auto error = [](const std::string& choices, const std::string& key) {
-    return record_error(
-        "arc_easy", "arc_easy/test.jsonl",
-        R"({"id":"1","question":"q","choices":)" + choices + R"(,"answerKey":")" + key + "\"}");
-  };
-  EXPECT_NE(error(R"({"text":["a","b"],"label":["A","B"]})", "C").find("no choice has this label"),
-            std::string::npos);
-  EXPECT_NE(error(R"({"text":["a","b"],"label":["A"]})", "A").find("2 choices have 1 labels"),
-            std::string::npos);
-  EXPECT_NE(error(R"({"text":["a",""],"label":["A","B"]})", "A").find("a choice is empty"),
-            std::string::npos);
-  EXPECT_NE(error("[]", "A").find("must be an object"), std::string::npos);
+  expect_ai2_errors("arc_easy", "question");
 }
 
 // As in a table: objects inside records too.
