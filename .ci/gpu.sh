@@ -3,12 +3,17 @@
 #
 #   .ci/gpu.sh [build] [test] [sanitize] [bench]      default: all four
 #
+# What an older GPU runs, from PTX of 8.0 that the driver compiles here:
+#
+#   BUILD=build-ampere ARCHITECTURES=80-virtual CHECKERS=memcheck .ci/gpu.sh build test sanitize
+#
 # Logs and the benchmark's JSON go to $OUT (default: build-gpu/out). Exit status: the first failure's.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 build=${BUILD:-build-gpu}
 out=${OUT:-$build/out}
 steps=${*:-build test sanitize bench}
+checkers=${CHECKERS:-memcheck racecheck initcheck}
 mkdir -p "$out"
 status=0
 note() { printf '\n== %s (%ss)\n' "$1" "$SECONDS"; }
@@ -18,7 +23,8 @@ for step in $steps; do
   case $step in
     build)
       note build
-      cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release >"$out/configure.log" 2>&1 ||
+      cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release \
+        ${ARCHITECTURES:+"-DCMAKE_CUDA_ARCHITECTURES=$ARCHITECTURES"} >"$out/configure.log" 2>&1 ||
         { tail -20 "$out/configure.log"; exit 1; }
       ninja -k 20 -C "$build" >"$out/build.log" 2>&1
       result=$?
@@ -40,7 +46,7 @@ for step in $steps; do
       note sanitize
       # The checkers share the GPU and wait for the host most of the time, so each program's tests
       # are dealt out to three processes.
-      for tool in memcheck racecheck initcheck; do
+      for tool in $checkers; do
         for name in test_kernels test_optim; do
           for shard in 0 1 2; do
             (GTEST_TOTAL_SHARDS=3 GTEST_SHARD_INDEX=$shard timeout 400 compute-sanitizer \
@@ -51,7 +57,7 @@ for step in $steps; do
         done
       done
       wait
-      for tool in memcheck racecheck initcheck; do
+      for tool in $checkers; do
         for name in test_kernels test_optim; do
           for shard in 0 1 2; do
             keep "$(cat "$out/$tool.$name.$shard.status")" "$tool $name, part $shard"
