@@ -24,7 +24,7 @@ struct SynthArguments {
   std::int64_t people = 1000;
   int passages = 5;
   std::uint64_t seed = 42;
-  std::int64_t questions = 0;  // persons asked about; 0: all
+  std::int64_t questions = 0;  // 0: all
   int vocabulary = 0;
   std::string out;
 };
@@ -49,15 +49,14 @@ void synthesize(const SynthArguments& arguments) {
 
   const fs::path text = out / "biographies.jsonl", questions = out / "questions.jsonl";
   write_file(text, [&](std::ostream& file) { corpus.write_corpus(file); });
-  write_file(questions,
-             [&](std::ostream& file) { corpus.write_questions(file, arguments.questions); });
-  const std::int64_t asked =
-      arguments.questions > 0 ? std::min(arguments.questions, arguments.people) : arguments.people;
+  std::int64_t asked = 0;
+  write_file(questions, [&](std::ostream& file) {
+    asked = corpus.write_questions(file, arguments.questions);
+  });
   fmt::print("{:<28} {} of {}, {}\n", text.string(), counted(arguments.passages, "passage"),
              arguments.people == 1 ? "1 person" : grouped(arguments.people) + " people",
              bytes_text(static_cast<std::int64_t>(fs::file_size(text))));
-  fmt::print("{:<28} {}\n", questions.string(),
-             counted(asked * biography_attribute_count, "question"));
+  fmt::print("{:<28} {}\n", questions.string(), counted(asked, "question"));
   fmt::print("{:<28} {:.1f} bits a person, {} in all\n", "knowledge",
              BiographyCorpus::bits_per_person(),
              bytes_text(static_cast<std::int64_t>(BiographyCorpus::bits_per_person() *
@@ -109,7 +108,9 @@ void add_synth_command(CLI::App& program) {
   command->add_option("--passages", arguments->passages, "Paraphrases of each")
       ->capture_default_str();
   command->add_option("--seed", arguments->seed, "Of all that is drawn")->capture_default_str();
-  command->add_option("--questions", arguments->questions, "About so many of them; 0: all")
+  command
+      ->add_option("--questions", arguments->questions,
+                   "How many, six about each person in turn; 0: all")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command

@@ -194,12 +194,15 @@ void BiographyCorpus::write_corpus(std::ostream& out) const {
   }
 }
 
-void BiographyCorpus::write_questions(std::ostream& out, std::int64_t people) const {
-  const std::int64_t count = people > 0 ? std::min(people, people_) : people_;
+std::int64_t BiographyCorpus::write_questions(std::ostream& out, std::int64_t count) const {
+  const std::int64_t all = people_ * biography_attribute_count;
+  const std::int64_t wanted = count > 0 ? std::min(count, all) : all;
   std::string line;
-  for (std::int64_t index = 0; index < count; ++index) {
+  std::int64_t written = 0;
+  for (std::int64_t index = 0; written < wanted; ++index) {
     line.clear();
     for (const RecallQuestion& question : questions(person(index), index)) {
+      if (written++ == wanted) break;
       fmt::format_to(std::back_inserter(line),
                      R"({{"prompt":"{}","answer":"{}","attribute":"{}"}})"
                      "\n",
@@ -207,6 +210,7 @@ void BiographyCorpus::write_questions(std::ostream& out, std::int64_t people) co
     }
     write_line(out, line);
   }
+  return wanted;
 }
 
 double BiographyCorpus::bits_per_person() {

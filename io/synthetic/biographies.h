@@ -66,9 +66,9 @@ class BiographyCorpus {
   // shuffle. Fails (internal error) when the stream does.
   void write_corpus(std::ostream& out) const;
 
-  // JSON lines {"prompt", "answer", "attribute"}: the questions about the first `people` persons
-  // (all of them when 0 or more than there are).
-  void write_questions(std::ostream& out, std::int64_t people = 0) const;
+  // JSON lines {"prompt", "answer", "attribute"}: the first `count` questions, person after person
+  // (all of them when 0 or more than there are). Returns how many that are.
+  std::int64_t write_questions(std::ostream& out, std::int64_t count = 0) const;
 
   // The bits that name one person's attributes, given the value lists: the sum of log2(choices).
   static double bits_per_person();

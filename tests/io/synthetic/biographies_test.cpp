@@ -102,7 +102,7 @@ TEST(Biographies, JsonLinesParseAndRepeat) {
     std::ostringstream out;
     const BiographyCorpus corpus(seed, people, 2);
     corpus.write_corpus(out);
-    corpus.write_questions(out, 5);
+    EXPECT_EQ(corpus.write_questions(out, 30), 30);
     return out.str();
   };
   EXPECT_EQ(text(1, 19), text(1, 19));
@@ -125,6 +125,22 @@ TEST(Biographies, JsonLinesParseAndRepeat) {
   EXPECT_EQ(texts, 38);
   EXPECT_EQ(attributes.size(), 6U);
   for (const auto& [attribute, count] : attributes) EXPECT_EQ(count, 5) << attribute;
+
+  // The first so many of all, also where that is not a whole number of people.
+  const auto questions = [](std::int64_t count) {
+    std::ostringstream out;
+    const std::int64_t written = BiographyCorpus(1, 7, 1).write_questions(out, count);
+    const std::string lines = out.str();
+    EXPECT_EQ(written, std::count(lines.begin(), lines.end(), '\n')) << count;
+    return lines;
+  };
+  const std::string all = questions(0);
+  EXPECT_EQ(std::count(all.begin(), all.end(), '\n'), 42);
+  for (const std::int64_t count : {1, 6, 10, 41, 42, 43}) {
+    EXPECT_TRUE(all.starts_with(questions(count))) << count;
+    const std::string some = questions(count);
+    EXPECT_EQ(std::count(some.begin(), some.end(), '\n'), std::min<std::int64_t>(count, 42));
+  }
 
   // A larger corpus begins with the same people.
   std::ostringstream small, large;
