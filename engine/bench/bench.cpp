@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "engine/bench/ceilings.h"
 #include "engine/bench/ops/ops.h"
@@ -33,6 +34,21 @@ class Bench {
     std::vector<BenchCase> profiled;
     for (const std::string& name : options_.profiled) profiled.push_back(find(name));
     say_(results_.device);
+    std::set<std::string> notes;
+    const auto collect = [&](const std::vector<BenchCase>& cases) {
+      for (const BenchCase& bench_case : cases) {
+        notes.insert(bench_case.note);
+        if (options_.device == Device::cpu &&
+            bench_case.config.distributed.model_dtype == ModelDtype::bf16) {
+          notes.insert(bench_case.name + ": model_dtype is bf16, but the CPU computes in FP32");
+        }
+      }
+    };
+    collect(op_cases);
+    collect(step_cases);
+    collect(profiled);
+    notes.erase("");
+    for (const std::string& note : notes) say_("note: " + note);
     if (options_.ceilings || !op_cases.empty() || !profiled.empty()) ceilings();
     if (!op_cases.empty()) say_("\n" + op_head());
     for (const BenchCase& bench_case : op_cases) ops(bench_case);

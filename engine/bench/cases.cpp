@@ -3,6 +3,9 @@
 
 #include <filesystem>
 
+#include "engine/run/run_data.h"
+#include "kernels/runtime/error.h"
+
 namespace memengine::bench {
 namespace {
 
@@ -68,8 +71,22 @@ model: {dim: 64, n_layers: 4, n_heads: 4, vocab_size: 1024}
 data: {batch_size: 8, seq_len: 128, tokenizer: {name: bytes}}
 )";
 
-void settle_vocabulary(RunConfig& config) {
+// The named cases' vocabulary is part of the case, whatever tokenizer lies around.
+void assume_vocabulary(RunConfig& config) {
   if (config.model.vocab_size <= 0) config.model.vocab_size = assumed_vocabulary;
+}
+
+// As training does, from the tokenizer that the config names.
+void settle_vocabulary(BenchCase& found) {
+  if (found.config.model.vocab_size > 0) return;
+  try {
+    found.config.model.vocab_size = open_tokenizer(found.config.data.tokenizer)->vocab_size();
+  } catch (const Error& error) {
+    if (error.kind() != Error::Kind::input) throw;
+    found.note = fmt::format("{}: a vocabulary of {} is assumed, because {}", found.name,
+                             assumed_vocabulary, error.what());
+    assume_vocabulary(found.config);
+  }
 }
 
 }  // namespace
@@ -91,15 +108,16 @@ std::vector<std::string> op_case_names(Device device) {
 }
 
 BenchCase named_case(const std::string& name, const std::string& config_folder) {
-  if (name == "small_memory") return {name, parse_run_config(small_memory, name)};
-  if (name == "small_dense") return {name, parse_run_config(small_dense, name)};
+  if (name == "small_memory") return {name, parse_run_config(small_memory, name), ""};
+  if (name == "small_dense") return {name, parse_run_config(small_dense, name), ""};
   std::string list = "small_memory, small_dense";
   for (const NamedCase& known : gpu_cases()) {
     if (name == known.name) {
       BenchCase found{name,
                       load_run_config((std::filesystem::path(config_folder) / known.file).string(),
-                                      known.overrides)};
-      settle_vocabulary(found.config);
+                                      known.overrides),
+                      ""};
+      assume_vocabulary(found.config);
       return found;
     }
     list += std::string(", ") + known.name;
@@ -108,8 +126,9 @@ BenchCase named_case(const std::string& name, const std::string& config_folder) 
 }
 
 BenchCase case_of_config(const std::string& path, const std::vector<std::string>& overrides) {
-  BenchCase found{std::filesystem::path(path).stem().string(), load_run_config(path, overrides)};
-  settle_vocabulary(found.config);
+  BenchCase found{std::filesystem::path(path).stem().string(), load_run_config(path, overrides),
+                  ""};
+  settle_vocabulary(found);
   return found;
 }
 

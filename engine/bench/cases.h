@@ -12,6 +12,7 @@ namespace memengine::bench {
 struct BenchCase {
   std::string name;
   RunConfig config;  // its vocabulary is known
+  std::string note;  // what was assumed, if anything
 };
 
 // Names in the order of the tables. For the CPU there are small ones, built in.
@@ -21,7 +22,8 @@ std::vector<std::string> op_case_names(Device device);    // ops, by default
 // Reads the case's config below `config_folder`. Input error for an unknown name or config.
 BenchCase named_case(const std::string& name, const std::string& config_folder);
 
-// Any config with overrides, named after its file.
+// Any config with overrides, named after its file; its vocabulary is its tokenizer's, where it does
+// not say.
 BenchCase case_of_config(const std::string& path, const std::vector<std::string>& overrides);
 
 }  // namespace memengine::bench

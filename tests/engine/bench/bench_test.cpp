@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "engine/bench/cases.h"
 #include "engine/bench/ops/workbench.h"
 #include "engine/bench/report.h"
 #include "engine/bench/timing.h"
@@ -195,6 +196,27 @@ TEST_F(Bench, WhatTheGuardCosts) {
   EXPECT_LT(step.seconds_guarded, 2 * step.seconds_unguarded);
   EXPECT_NE(text.find("ms with the guard"), std::string::npos) << text;
   EXPECT_NE(to_json(results).find("ms_unguarded"), std::string::npos);
+}
+
+TEST_F(Bench, AConfigWithoutAVocabularyTakesItsTokenizers) {
+  std::string yaml = tiny;
+  yaml.replace(yaml.find("  vocab_size: 64\n"), 17, "");
+  const std::string path = write_temporary("bench_bytes.yaml", yaml);
+  EXPECT_EQ(case_of_config(path, {}).config.model.vocab_size, 258);
+  EXPECT_EQ(case_of_config(path, {}).note, "");
+  EXPECT_EQ(case_of_config(path, {"model.vocab_size=300"}).config.model.vocab_size, 300);
+  // Without the tokenizer's file something must be assumed, and that is said.
+  const BenchCase without = case_of_config(path, {"data.tokenizer={name: sp, path: no/such}"});
+  EXPECT_EQ(without.config.model.vocab_size, 32000);
+  EXPECT_NE(without.note.find("a vocabulary of 32000 is assumed"), std::string::npos);
+  BenchOptions options = tiny_options();
+  options.config = path;
+  options.overrides = {"data.tokenizer={name: sp, path: no/such}", "distributed.model_dtype=bf16"};
+  options.steps = true;
+  std::string text;
+  run_bench(options, [&](const std::string& line) { text += line + "\n"; });
+  EXPECT_NE(text.find("note: bench_bytes: a vocabulary of 32000"), std::string::npos) << text;
+  EXPECT_NE(text.find("the CPU computes in FP32"), std::string::npos) << text;
 }
 
 TEST_F(Bench, InputErrors) {
