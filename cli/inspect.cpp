@@ -52,7 +52,10 @@ void add_inspect_command(CLI::App& program) {
   command->footer(
       "What it is follows from the path:\n\n"
       "  memengine inspect configs/zero_copy.yaml model.productkey_args.mem_n_keys=4096\n"
-      "      parameters, FLOPs a token, and the memory plan; nothing is allocated\n"
+      "      parameters, FLOPs per token, and the memory plan; nothing is allocated\n"
+      "  memengine inspect configs/zero_copy.yaml --device cuda --gpu-memory 80GiB "
+      "--host-memory 128GiB\n"
+      "      whether it fits a machine that is not here; needs neither GPU nor driver\n"
       "  memengine inspect configs/eval.yaml data_dir=data/eval\n"
       "      tasks and their items, what is missing, the model, and the memory plan\n"
       "  memengine inspect data/novels\n"
@@ -74,6 +77,16 @@ void add_inspect_command(CLI::App& program) {
   command->add_option("--sample", arguments->sample_tokens, "Tokens of the shards' sample")
       ->check(CLI::Range(0, 65536))
       ->capture_default_str();
+  command
+      ->add_option("--gpu-memory", arguments->gpu_memory,
+                   "Plan for a GPU with so much memory, which need not be here: 80GiB")
+      ->type_name("SIZE");
+  command
+      ->add_option("--host-memory", arguments->host_memory,
+                   "Plan for a machine with so much free host memory: 128GiB")
+      ->type_name("SIZE");
+  command->add_flag("--tensors", arguments->all_tensors,
+                    "List every tensor of a checkpoint, and every stored value");
   command->add_flag("--no-verify", arguments->no_verify, "Do not compare checksums");
   command->callback([=] { inspect(*arguments); });
 }

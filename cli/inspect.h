@@ -2,8 +2,11 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "engine/config/memory_plan.h"
 
 namespace memengine {
 
@@ -14,6 +17,9 @@ struct InspectArguments {
   std::string tokenizer;               // of shards: to decode the sample; empty: looked for
   std::filesystem::path tokenizer_path;
   std::int64_t sample_tokens = 64;
+  bool all_tensors = false;  // of a checkpoint: each one, and every stored value
+  // Of the machine that a config's plan is for; empty: what is free here.
+  std::string gpu_memory, host_memory;
   bool no_verify = false;  // do not compare the checksums of shards and checkpoints
 };
 
@@ -25,6 +31,10 @@ void inspect_evaluation(const InspectArguments& arguments);
 void inspect_shards(const InspectArguments& arguments);
 // One checkpoint, the newest of a folder of them, or a file of tensors.
 void inspect_checkpoint(const InspectArguments& arguments);
+
+// The memory that a plan may take: what the arguments say, and what is free here; none for a GPU of
+// which neither is known.
+std::optional<MemoryBudget> inspected_budget(const InspectArguments& arguments, Device device);
 
 // Whether inspect_shards finds shards there.
 bool has_shards(const std::filesystem::path& path);

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "cli/inspect.h"
+#include "cli/tensor_groups.h"
 #include "cli/terminal.h"
 #include "engine/config/memory_plan.h"
 #include "io/checkpoints/checkpoint.h"
@@ -20,20 +21,40 @@ std::string size_text(std::uint64_t bytes) {
   return bytes_text(static_cast<std::int64_t>(bytes));
 }
 
-void print_tensors(const std::vector<TensorInfo>& tensors) {
+void print_tensors(const std::vector<TensorInfo>& tensors, bool all) {
+  std::vector<TensorGroup> groups;
+  if (all) {
+    for (const TensorInfo& tensor : tensors) groups.push_back(group_of(tensor));
+  } else {
+    groups = tensor_groups(tensors);
+  }
   std::size_t width = 0;
-  for (const TensorInfo& tensor : tensors) width = std::max(width, tensor.name.size());
-  for (const TensorInfo& tensor : tensors) {
-    std::string shape;
-    for (const std::int64_t size : tensor.shape) {
-      shape += (shape.empty() ? "" : ", ") + std::to_string(size);
-    }
-    fmt::print("    {:<{}}  {:<4}  [{}]  {}\n", tensor.name, width, file_dtype_name(tensor.dtype),
-               shape, size_text(tensor.bytes));
+  for (const TensorGroup& group : groups) width = std::max(width, group.name.size());
+  for (const TensorGroup& group : groups) {
+    fmt::print("    {:<{}}  {}  {}\n", group.name, width, group.what, size_text(group.bytes));
   }
 }
 
+// What a run's state amounts to.
 void print_state(const CheckpointState& state) {
+  const auto value = [&](const std::string& section, const std::string& key) {
+    const auto& values = state.at(section);
+    return values.contains(key)
+               ? std::visit([](const auto& x) { return fmt::format("{}", x); }, values.at(key))
+               : "?";
+  };
+  if (state.contains("run")) {
+    fmt::print("  {} tokens, written by memengine {}\n", value("run", "total_tokens"),
+               value("run", "version"));
+  }
+  for (int i = 0; state.contains(fmt::format("loader.source.{}", i)); ++i) {
+    const std::string source = fmt::format("loader.source.{}", i);
+    fmt::print("  data {}: {} sequences drawn, {} are an epoch\n", value(source, "name"),
+               value(source, "drawn"), value(source, "windows"));
+  }
+}
+
+void print_all_state(const CheckpointState& state) {
   for (const auto& [section, values] : state) {
     for (const auto& [key, value] : values) {
       if (section == "run" && key == "config") continue;
@@ -57,7 +78,7 @@ void print_link(const fs::path& root, std::int64_t step) {
   }
 }
 
-void print_checkpoint(const fs::path& folder, bool verify) {
+void print_checkpoint(const fs::path& folder, const InspectArguments& arguments) {
   const Checkpoint checkpoint(folder);
   const CheckpointSummary summary = checkpoint.summary();
   fmt::print("{}: checkpoint of step {}, {}\n", folder.string(), grouped(summary.step),
@@ -66,14 +87,14 @@ void print_checkpoint(const fs::path& folder, bool verify) {
     fmt::print("  an increment: rows updated since step {}, on top of that full checkpoint ({})\n",
                grouped(summary.base_step), size_text(summary.base_bytes));
   }
-  print_state(checkpoint.state());
+  (arguments.all_tensors ? print_all_state : print_state)(checkpoint.state());
   for (const CheckpointSummary::File& file : summary.files) {
     fmt::print("  {}  {}, {}\n", file.name,
                counted(static_cast<std::int64_t>(file.tensors.size()), "tensor"),
                size_text(file.bytes));
-    print_tensors(file.tensors);
+    print_tensors(file.tensors, arguments.all_tensors);
   }
-  if (!verify) return;
+  if (arguments.no_verify) return;
   std::fflush(stdout);
   checkpoint.verify();
   fmt::print("  every block agrees with its checksum\n");
@@ -84,14 +105,19 @@ void print_checkpoint(const fs::path& folder, bool verify) {
 void inspect_checkpoint(const InspectArguments& arguments) {
   const fs::path& path = arguments.path;
   std::error_code error;
-  if (fs::exists(path / "state.json", error)) return print_checkpoint(path, !arguments.no_verify);
+  if (fs::exists(path / "state.json", error)) return print_checkpoint(path, arguments);
   const std::vector<std::int64_t> steps =
       fs::is_directory(path, error) ? checkpoint_steps(path) : std::vector<std::int64_t>();
   if (!steps.empty()) {
     fmt::print("{}: {}\n", path.string(),
                counted(static_cast<std::int64_t>(steps.size()), "checkpoint"));
-    for (const std::int64_t step : steps) print_link(path, step);
-    return print_checkpoint(path / checkpoint_name(steps.back()), !arguments.no_verify);
+    constexpr std::size_t shown = 6;
+    const std::size_t first =
+        arguments.all_tensors || steps.size() <= shown ? 0 : steps.size() - shown;
+    if (first > 0)
+      fmt::print("  {} older\n", counted(static_cast<std::int64_t>(first), "checkpoint"));
+    for (std::size_t i = first; i < steps.size(); ++i) print_link(path, steps[i]);
+    return print_checkpoint(path / checkpoint_name(steps.back()), arguments);
   }
   const SafetensorsReader reader(path);
   std::uint64_t bytes = 0;
@@ -100,7 +126,7 @@ void inspect_checkpoint(const InspectArguments& arguments) {
              counted(static_cast<std::int64_t>(reader.tensors().size()), "tensor"),
              size_text(bytes));
   for (const auto& [key, value] : reader.metadata()) fmt::print("  {:<28} {}\n", key, value);
-  print_tensors(reader.tensors());
+  print_tensors(reader.tensors(), arguments.all_tensors);
 }
 
 }  // namespace memengine

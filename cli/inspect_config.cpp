@@ -3,6 +3,7 @@
 
 #include "cli/inspect.h"
 #include "cli/terminal.h"
+#include "engine/config/absent_gpu.h"
 #include "engine/config/config.h"
 #include "engine/run/run_data.h"
 #include "engine/run/run_files.h"
@@ -77,7 +78,7 @@ void print_model(const RunConfig& config) {
     print_row("parameters, all", counts(dense + values));
   }
   const std::int64_t flops = transformer.training_flops_per_token();
-  print_row("FLOPs a token", counts(flops) + ", forward and backward");
+  print_row("FLOPs per token", counts(flops) + ", forward and backward");
   const std::int64_t tokens = config.tokens_per_step();
   print_row("a step",
             fmt::format("{} tokens ({} x {} of {})", grouped(tokens), config.grad_acc_steps,
@@ -93,16 +94,12 @@ void print_model(const RunConfig& config) {
                         count_text(all_tokens), all_tokens * static_cast<double>(flops)));
 }
 
-// What is free now, where the device is there to be asked.
-std::string fits(const RunConfig& config, const MemoryPlan& plan, Device device) {
-  try {
-    if (device == Device::cuda) choose_device("cuda");
-  } catch (const Error&) {
-    return "whether it fits: there is no GPU here to ask";
-  }
-  const std::optional<std::string> shortage = plan_shortage(plan, device);
-  if (!shortage) return "it fits in what is free here now";
-  return fmt::format("it does not fit here: {}: {}", *shortage, keys_that_fit(config, device));
+std::string fits(const RunConfig& config, const MemoryPlan& plan, Device device,
+                 const std::optional<MemoryBudget>& budget, const char* where) {
+  if (!budget) return "whether it fits: say how large the GPU is (--gpu-memory 80GiB)";
+  const std::optional<std::string> shortage = plan_shortage(plan, device, *budget);
+  if (!shortage) return fmt::format("it fits in what {}", where);
+  return fmt::format("it does not fit: {}: {}", *shortage, keys_that_fit(config, device, *budget));
 }
 
 }  // namespace
@@ -114,19 +111,43 @@ void inspect_config(const InspectArguments& arguments) {
   for (const std::string& notice : config.notices) fmt::print("note: {}\n", notice);
   print_model(config);
   print_row("GPU code in this program", describe_gpu_code());
-  // A plan asks the GPU for the scratch of its sorts: it can be made only where there is one.
-  if (arguments.device == "cuda") choose_device("cuda");
-  const bool gpu = choose_device("auto") == Device::cuda;
+  const bool gpu_is_here = can_be_asked(Device::cuda);
+  const bool told = !arguments.gpu_memory.empty() || !arguments.host_memory.empty();
   std::vector<Device> devices;
-  if (gpu && arguments.device != "cpu") devices.push_back(Device::cuda);
+  if (arguments.device == "cuda" ||
+      (arguments.device.empty() && (gpu_is_here || !arguments.gpu_memory.empty()))) {
+    devices.push_back(Device::cuda);
+  }
   if (arguments.device != "cuda") devices.push_back(Device::cpu);
-  if (!gpu) fmt::print("note: no GPU is here, so this is the plan for the CPU alone\n");
+  if (devices.front() == Device::cpu && arguments.device.empty()) {
+    fmt::print(
+        "note: no GPU is here, so this is the plan for the CPU alone; --device cuda --gpu-memory "
+        "80GiB plans for one\n");
+  }
   for (const Device device : devices) {
     const MemoryPlan plan = TrainingModel::plan(config, device);
     fmt::print("\nmemory for training on {}\n{}  {}\n",
                device == Device::cuda ? "a GPU" : "the CPU", plan_text(plan, device),
-               fits(config, plan, device));
+               fits(config, plan, device, inspected_budget(arguments, device),
+                    told ? "was told" : "is free here now"));
+    if (device == Device::cpu && config.distributed.model_dtype == ModelDtype::bf16) {
+      fmt::print("  it computes in FP32: distributed.model_dtype=bf16 is for GPUs\n");
+    }
   }
+}
+
+std::optional<MemoryBudget> inspected_budget(const InspectArguments& arguments, Device device) {
+  const bool gpu = device == Device::cuda;
+  if (gpu && arguments.gpu_memory.empty() && !can_be_asked(device)) return std::nullopt;
+  MemoryBudget budget = MemoryBudget::here(can_be_asked(device) ? device : Device::cpu);
+  if (!arguments.gpu_memory.empty()) {
+    budget.gpu_bytes = parse_bytes(arguments.gpu_memory, "--gpu-memory");
+  }
+  if (!arguments.host_memory.empty()) {
+    budget.host_bytes = parse_bytes(arguments.host_memory, "--host-memory");
+    budget.words = "were told (--host-memory)";
+  }
+  return budget;
 }
 
 }  // namespace memengine

@@ -48,9 +48,14 @@ void inspect_evaluation(const InspectArguments& arguments) {
   for (const Device device : {Device::cuda, Device::cpu}) {
     const bool asked =
         arguments.device.empty() || (arguments.device == "cuda") == (device == Device::cuda);
-    if (!asked || (device == Device::cuda && !cuda_build)) continue;
+    const std::optional<MemoryBudget> budget = inspected_budget(arguments, device);
+    if (!asked || (arguments.device.empty() && !budget)) continue;
+    const MemoryPlan plan = evaluation_plan(config, model, device);
     fmt::print("\nmemory for evaluation on {}\n{}", device == Device::cuda ? "a GPU" : "the CPU",
-               plan_text(evaluation_plan(config, model, device), device));
+               plan_text(plan, device));
+    const std::optional<std::string> shortage =
+        budget ? plan_shortage(plan, device, *budget) : std::nullopt;
+    if (budget) fmt::print("  {}\n", shortage ? "it does not fit: " + *shortage : "it fits");
   }
 }
 

@@ -104,7 +104,8 @@ void print_histogram(const ShardSummary& summary) {
   }
   fmt::print("  tokens a document: {} to {}, {:.1f} on average\n",
              grouped(summary.shortest_document), grouped(summary.longest_document),
-             static_cast<double>(summary.tokens) / static_cast<double>(summary.documents));
+             static_cast<double>(summary.tokens) /
+                 static_cast<double>(std::max<std::int64_t>(summary.documents, 1)));
   bool begun = false;
   for (const ShardSummary::Bin& bin : summary.tokens_per_document) {
     begun = begun || bin.documents > 0;

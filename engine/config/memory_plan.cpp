@@ -1,6 +1,9 @@
 // Adds up, checks and prints a memory plan.
 #include "engine/config/memory_plan.h"
 
+#include <cctype>
+#include <charconv>
+#include <cmath>
 #include <numeric>
 
 #include "kernels/runtime/memory/host_memory.h"
@@ -23,18 +26,57 @@ std::int64_t MemoryPlan::host_bytes() const {
   return total(host);
 }
 
-std::optional<std::string> plan_shortage(const MemoryPlan& plan, Device device) {
-  const HostMemory free_host = available_host_memory();
+void add_process_bytes(MemoryPlan& plan, bool tokenizer_has_tables) {
+  constexpr std::int64_t mib = std::int64_t{1} << 20;
+  plan.device["program, libraries"] += 12 * mib;
+  plan.device["matrix library"] += 20 * mib;
+  if (tokenizer_has_tables) plan.device["tokenizer"] += 20 * mib;
+}
+
+MemoryBudget MemoryBudget::here(Device device) {
+  const HostMemory host = available_host_memory();
+  return {device == Device::cuda ? free_memory_bytes(device) : 0, host.bytes, host.words};
+}
+
+std::optional<std::string> plan_shortage(const MemoryPlan& plan, Device device,
+                                         const MemoryBudget& budget) {
   std::int64_t host = plan.host_bytes();
   if (device == Device::cpu) {
     host += plan.device_bytes();
-  } else if (const std::int64_t free = free_memory_bytes(device); plan.device_bytes() > free) {
+  } else if (plan.device_bytes() > budget.gpu_bytes) {
     return fmt::format("the plan needs {} of GPU memory, {} are free",
-                       bytes_text(plan.device_bytes()), bytes_text(free));
+                       bytes_text(plan.device_bytes()), bytes_text(budget.gpu_bytes));
   }
-  if (host <= free_host.bytes) return std::nullopt;
+  if (host <= budget.host_bytes) return std::nullopt;
   return fmt::format("the plan needs {} of host memory, {} {}", bytes_text(host),
-                     bytes_text(free_host.bytes), free_host.words);
+                     bytes_text(budget.host_bytes), budget.words);
+}
+
+std::optional<std::string> plan_shortage(const MemoryPlan& plan, Device device) {
+  return plan_shortage(plan, device, MemoryBudget::here(device));
+}
+
+std::int64_t parse_bytes(const std::string& text, const std::string& what) {
+  const auto refuse = [&] {
+    fail_input("{}: '{}' is no size; write it like 80GiB, 512MiB or 64GB", what, text);
+  };
+  double number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || !(number >= 0)) refuse();
+  std::string unit;
+  for (const char c : text.substr(static_cast<std::size_t>(end - text.data()))) {
+    if (c != ' ') unit += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  }
+  double bytes = number;
+  if (!unit.empty() && unit != "b") {
+    const std::size_t power = std::string("kmgt").find(unit.front());
+    const std::string rest = unit.substr(1);
+    if (power == std::string::npos || (!rest.empty() && rest != "b" && rest != "i" && rest != "ib"))
+      refuse();
+    bytes *= std::pow(rest == "b" ? 1000.0 : 1024.0, static_cast<double>(power + 1));
+  }
+  if (!(bytes < 9e18)) refuse();
+  return static_cast<std::int64_t>(bytes);
 }
 
 std::string plan_text(const MemoryPlan& plan, Device device) {

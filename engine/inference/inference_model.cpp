@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/config/absent_gpu.h"
 #include "engine/config/config.h"
 #include "engine/model_files/hugging_face.h"
 #include "engine/model_files/model_files.h"
@@ -71,9 +72,11 @@ MemoryPlan InferenceModel::plan(const ModelConfig& config, const InferenceSize& 
   for (const auto& [purpose, bytes] : memory.temporary.bytes_by_purpose()) {
     plan.device[purpose] += bytes;
   }
-  plan.device["scratch"] += parts.transformer->scratch_bytes(device);
+  plan.device["scratch"] += can_be_asked(device) ? parts.transformer->scratch_bytes(device)
+                                                 : estimated_pass_scratch_bytes(*parts.transformer);
   if (device == Device::cuda) plan.device["scratch"] += cuda::gemm_workspace_bytes;
   plan.host = memory.host.bytes_by_purpose();
+  if (device == Device::cpu) add_process_bytes(plan, true);
   return plan;
 }
 

@@ -11,10 +11,10 @@
 namespace memengine {
 namespace {
 
-bool fits(const RunConfig& config, Device device) {
+bool fits(const RunConfig& config, Device device, const MemoryBudget& budget) {
   try {
     validate(config);
-    return !plan_shortage(TrainingModel::plan(config, device), device);
+    return !plan_shortage(TrainingModel::plan(config, device), device, budget);
   } catch (const Error&) {
     return false;
   }
@@ -33,20 +33,21 @@ constexpr Knob knobs[] = {
 };
 
 // The largest value below the present one that fits, 0 when none does.
-std::int64_t largest_that_fits(RunConfig config, const Knob& knob, Device device) {
+std::int64_t largest_that_fits(RunConfig config, const Knob& knob, Device device,
+                               const MemoryBudget& budget) {
   std::int64_t& value = knob.field(config);
   std::int64_t low = 0;  // fits, or nothing is known to
   std::int64_t high = value;
   while (high - low > 1 + low / 64) {  // to a percent or two is near enough
     value = low + (high - low) / 2;
     config.model.max_seqlen = config.data.seq_len;
-    (fits(config, device) ? low : high) = value;
+    (fits(config, device, budget) ? low : high) = value;
   }
   return low;
 }
 
 // All knobs halved as often as it takes, each down to its least; empty when even that is too much.
-std::string all_that_fit(const RunConfig& config, Device device) {
+std::string all_that_fit(const RunConfig& config, Device device, const MemoryBudget& budget) {
   const bool memory = config.model.productkey_args.is_enabled;
   for (int halvings = 1; halvings < 40; ++halvings) {
     RunConfig smaller = config;
@@ -61,7 +62,7 @@ std::string all_that_fit(const RunConfig& config, Device device) {
       advice.push_back(fmt::format("{}={} (now {})", knob.key, knob.field(smaller), value));
     }
     smaller.model.max_seqlen = smaller.data.seq_len;
-    if (fits(smaller, device)) return fmt::format("set {}", fmt::join(advice, " and "));
+    if (fits(smaller, device, budget)) return fmt::format("set {}", fmt::join(advice, " and "));
   }
   return "";
 }
@@ -69,23 +70,27 @@ std::string all_that_fit(const RunConfig& config, Device device) {
 }  // namespace
 
 std::string keys_that_fit(const RunConfig& config, Device device) {
+  return keys_that_fit(config, device, MemoryBudget::here(device));
+}
+
+std::string keys_that_fit(const RunConfig& config, Device device, const MemoryBudget& budget) {
   std::vector<std::string> advice;
   const ProductKeyConfig& memory = config.model.productkey_args;
   if (device == Device::cuda && memory.is_enabled && !memory.zero_copy) {
     RunConfig host = config;
     host.model.productkey_args.zero_copy = true;
-    if (fits(host, device)) advice.push_back("model.productkey_args.zero_copy=true");
+    if (fits(host, device, budget)) advice.push_back("model.productkey_args.zero_copy=true");
   }
   for (const Knob& knob : knobs) {
     if (!memory.is_enabled && std::string(knob.key).find("mem_n_keys") != std::string::npos)
       continue;
     RunConfig now = config;
-    const std::int64_t value = largest_that_fits(config, knob, device);
+    const std::int64_t value = largest_that_fits(config, knob, device, budget);
     if (value > 0)
       advice.push_back(fmt::format("{}={} (now {})", knob.key, value, knob.field(now)));
   }
   if (advice.empty()) {
-    const std::string together = all_that_fit(config, device);
+    const std::string together = all_that_fit(config, device, budget);
     if (!together.empty()) return together;
     return "lower the model's size (model.dim, model.n_layers): no batch and no table is so small";
   }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/config/absent_gpu.h"
 #include "engine/config/row_optimizer_choice.h"
 #include "engine/training/batch_buffers.h"
 #include "engine/training/plan_advice.h"
@@ -35,6 +36,7 @@ constexpr std::int64_t least_staging_bytes = std::int64_t{640} << 20;
 
 // Of the model's passes, and of the sums over all gradients and all losses.
 std::int64_t step_scratch_bytes(const Transformer& transformer, Device device) {
+  if (!can_be_asked(device)) return estimated_pass_scratch_bytes(transformer);
   return std::max({transformer.scratch_bytes(device),
                    reduce_scratch_bytes(device, transformer.parameters().values().size()),
                    reduce_scratch_bytes(device, transformer.size().tokens)});
@@ -42,6 +44,7 @@ std::int64_t step_scratch_bytes(const Transformer& transformer, Device device) {
 
 // Of the rows' update, on the side stream.
 std::int64_t side_scratch_bytes(const Transformer& transformer, Device device) {
+  if (!can_be_asked(device)) return estimated_row_scratch_bytes(transformer);
   std::int64_t bytes = 0;
   for (const MemoryBank& bank : transformer.banks()) {
     bytes = std::max(bytes, bank.scratch_bytes(device));
@@ -91,6 +94,16 @@ std::int64_t checkpoint_bytes(const Transformer& transformer) {
   }
   return bytes;
 }
+
+// Batches that are filled ahead, of three integers a token; and pages of shards
+// (io/shards/shard.h).
+std::int64_t loader_bytes(const RunConfig& config) {
+  const std::int64_t batches =
+      std::clamp<std::int64_t>(config.data.prefetch_size, 1, 64) + 3 * config.grad_acc_steps;
+  return 12 * batches * config.data.batch_size * config.data.seq_len + (std::int64_t{4} << 20);
+}
+
+constexpr std::int64_t most_saving_bytes = std::int64_t{32} << 20;  // blocks on their way to a disk
 
 // In the first place: auto may decide against it.
 bool may_gather_by_host(const ProductKeyConfig& memory) {
@@ -143,6 +156,13 @@ MemoryPlan TrainingModel::plan(const RunConfig& config, const ModelSize& size, D
     }
   }
   plan.checkpoint_bytes = checkpoint_bytes(*parts.transformer);
+  if (device == Device::cpu) {
+    add_process_bytes(plan, config.data.tokenizer.name != TokenizerKind::bytes);
+    plan.device["loader"] += loader_bytes(config);
+    if (config.checkpoint.dump.every > 0) {
+      plan.device["saving"] += std::min(plan.checkpoint_bytes, most_saving_bytes);
+    }
+  }
   return plan;
 }
 

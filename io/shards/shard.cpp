@@ -161,8 +161,21 @@ std::uint32_t Shard::read(std::int64_t first, std::span<std::int32_t> out) const
     fail_internal("tokens [{}, {}) are outside shard {} of {}", first, first + count,
                   path_.string(), tokens_);
   }
+  // The kernel maps what lies around a page that is touched.
+  constexpr std::size_t around = 64 << 10, most_held = 2 << 20;
+  held_bytes_ += out.size() * static_cast<std::size_t>(token_bytes_) + around;
+  if (held_bytes_ > most_held) {
+    held_bytes_ = 0;
+    release(0, mapped_bytes_);
+  }
   const unsigned char* from = mapped_ + shard_header_bytes + first * token_bytes_;
   return token_bytes_ == 2 ? widen<std::uint16_t>(from, out) : widen<std::uint32_t>(from, out);
+}
+
+void Shard::release(std::size_t first, std::size_t bytes) const {
+  constexpr std::size_t page = 4096;  // or a multiple of it, where madvise refuses: no harm
+  first = first / page * page;
+  ::madvise(const_cast<unsigned char*>(mapped_) + first, bytes, MADV_DONTNEED);
 }
 
 std::string Shard::fingerprint() const {
@@ -190,7 +203,12 @@ bool Shard::verify_checksum() const {
   if (!info_) return false;
   XXH3_state_t* state = XXH3_createState();
   XXH3_64bits_reset(state);
-  XXH3_64bits_update(state, mapped_ + shard_header_bytes, mapped_bytes_ - shard_header_bytes);
+  constexpr std::size_t block = 4 << 20;
+  for (std::size_t at = shard_header_bytes; at < mapped_bytes_; at += block) {
+    const std::size_t bytes = std::min(block, mapped_bytes_ - at);
+    XXH3_64bits_update(state, mapped_ + at, bytes);
+    release(at, bytes);
+  }
   XXH3_64bits_update(state, mapped_, shard_header_bytes);
   const std::string found = fmt::format("{:016x}", XXH3_64bits_digest(state));
   XXH3_freeState(state);

@@ -7,10 +7,14 @@
 // how large its vocabulary is, how many documents, and an XXH3-64 checksum. Shards without one (the
 // public pre-tokenized sets) are read as they are.
 //
+// Pages that were read are given back to the system's cache soon after, so that a run over a
+// hundred gigabytes of shards holds a few megabytes of them.
+//
 // A shard is untrusted input: every size is checked against the file before it is used, and each
 // problem is one line that names the file.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -70,9 +74,13 @@ class Shard {
   bool verify_checksum() const;
 
  private:
+  // Bytes [first, first + bytes) of the file need not stay in this process's memory.
+  void release(std::size_t first, std::size_t bytes) const;
+
   std::filesystem::path path_;
   const unsigned char* mapped_ = nullptr;
   std::size_t mapped_bytes_ = 0;
+  mutable std::atomic<std::size_t> held_bytes_ = 0;  // by reads since the last release, at most
   std::int64_t tokens_ = 0;
   int token_bytes_ = 0;
   std::optional<ShardInfo> info_;

@@ -5,6 +5,7 @@
 
 #include <sstream>
 
+#include "engine/config/absent_gpu.h"
 #include "engine/inference/inference_model.h"
 #include "engine/training/plan_advice.h"
 #include "engine/training/training_model.h"
@@ -40,9 +41,70 @@ TEST(MemoryPlan, CountsBatchesAndTheUseOfRows) {
   EXPECT_GT(more.device.at("batches"), without.device.at("batches"));
 }
 
+// Values from "key=value (now ...)".
+std::vector<std::string> overrides_in(const std::string& advice) {
+  std::vector<std::string> overrides;
+  std::istringstream words(advice);
+  for (std::string word; words >> word;) {
+    if (word.find('=') != std::string::npos) overrides.push_back(word);
+  }
+  return overrides;
+}
+
+// A GPU's plan needs none; where there is one, what it says itself is the measure.
+TEST(MemoryPlan, AnAbsentGpuIsPlannedForAsIfItWereHere) {
+  for (const char* dtype : {"fp32", "bf16"}) {
+    for (const char* zero_copy : {"true", "false"}) {
+      const RunConfig run =
+          config({std::string("distributed.model_dtype=") + dtype, "model.dim=512",
+                  "model.n_heads=8", "model.n_layers=8", "model.productkey_args.layers='2,5'",
+                  "model.productkey_args.mem_n_keys=512", "model.productkey_args.mem_knn=32",
+                  "model.productkey_args.mem_k_dim=256", "data.batch_size=8", "data.seq_len=1024",
+                  std::string("model.productkey_args.zero_copy=") + zero_copy});
+      ModelMemory planning;
+      const Transformer transformer(run.model, training_size(run, Device::cuda), planning);
+      const std::int64_t estimated = estimated_pass_scratch_bytes(transformer) +
+                                     estimated_row_scratch_bytes(transformer) + (32 << 20);
+      const MemoryPlan plan = TrainingModel::plan(run, Device::cuda);
+      const std::int64_t difference = estimated - plan.device.at("scratch");
+      EXPECT_LE(std::abs(difference), std::max<std::int64_t>(plan.device_bytes() / 50, 64 << 20));
+      if (!can_be_asked(Device::cuda)) EXPECT_LE(std::abs(difference), 4 << 20);
+    }
+  }
+}
+
+TEST(MemoryPlan, FitsAMachineThatIsTold) {
+  const MemoryPlan plan = TrainingModel::plan(config(), Device::cuda);
+  MemoryBudget machine{std::int64_t{80} << 30, std::int64_t{128} << 30, "were told"};
+  EXPECT_FALSE(plan_shortage(plan, Device::cuda, machine));
+  machine.gpu_bytes = plan.device_bytes() - 1;
+  ASSERT_TRUE(plan_shortage(plan, Device::cuda, machine));
+  EXPECT_NE(plan_shortage(plan, Device::cuda, machine)->find("GPU memory"), std::string::npos);
+  const std::string advice = keys_that_fit(config(), Device::cuda, machine);
+  EXPECT_FALSE(plan_shortage(TrainingModel::plan(config(overrides_in(advice)), Device::cuda),
+                             Device::cuda, machine))
+      << advice;
+  machine = {std::int64_t{80} << 30, plan.host_bytes() - 1, "were told"};
+  const auto shortage = plan_shortage(plan, Device::cuda, machine);
+  ASSERT_TRUE(shortage);
+  EXPECT_TRUE(shortage->ends_with("were told")) << *shortage;
+}
+
+TEST(MemoryPlan, ReadsSizes) {
+  const auto bytes = [](const char* text) { return parse_bytes(text, "--gpu-memory"); };
+  EXPECT_EQ(bytes("80GiB"), std::int64_t{80} << 30);
+  EXPECT_EQ(bytes("79.5 gib"), std::int64_t{159} << 29);
+  EXPECT_EQ(bytes("80G"), std::int64_t{80} << 30);
+  EXPECT_EQ(bytes("80GB"), 80'000'000'000);
+  EXPECT_EQ(bytes("512MiB"), 512 << 20);
+  EXPECT_EQ(bytes("1000"), 1000);
+  EXPECT_EQ(bytes("2TiB"), std::int64_t{2} << 40);
+  for (const char* bad : {"", "x", "GiB", "-1GiB", "nan", "inf", "80 Gifts", "80GiBs", "1e30G"}) {
+    EXPECT_THROW(bytes(bad), Error) << bad;
+  }
+}
+
 TEST(MemoryPlan, RowsOfHostTablesStayInAQuarterOfTheRest) {
-  if (cuda_build && choose_device("auto") != Device::cuda)
-    GTEST_SKIP() << "a build with CUDA asks the GPU for the scratch of its sorts";
   const auto staged = [](const MemoryPlan& plan) {
     return plan.device.contains("staged rows") ? plan.device.at("staged rows") : 0;
   };
@@ -62,16 +124,6 @@ TEST(MemoryPlan, RowsOfHostTablesStayInAQuarterOfTheRest) {
       config({"data.seq_len=512", "model.productkey_args.staging_gib=0"}), Device::cuda);
   EXPECT_EQ(staged(none), 0);
   EXPECT_LE(none.device_bytes(), gpu.device_bytes() - staged(gpu)) << "an exchange needs scratch";
-}
-
-// Values from "key=value (now ...)".
-std::vector<std::string> overrides_in(const std::string& advice) {
-  std::vector<std::string> overrides;
-  std::istringstream words(advice);
-  for (std::string word; words >> word;) {
-    if (word.find('=') != std::string::npos) overrides.push_back(word);
-  }
-  return overrides;
 }
 
 TEST(MemoryPlan, AdviceIsKeptToTheLetter) {
