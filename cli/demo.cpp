@@ -31,7 +31,8 @@ class DemoDisplay : public DemoListener {
   void stepped(const StepReport& report) override {
     const std::int64_t tenth = report.steps * reported_ / 10;
     if (line_.terminal()) {
-      line_.show("  " + step_line(report));
+      const std::size_t width = line_.width();
+      line_.show("  " + fit_columns(step_columns(report), width > 2 ? width - 2 : width));
     } else if (report.step >= tenth) {
       line_.say("  " + step_line(report));
     }

@@ -8,7 +8,7 @@
 #include <atomic>
 #include <csignal>
 
-#include "io/text/utf8.h"
+#include "io/text/display_width.h"
 
 namespace memengine {
 namespace {
@@ -36,19 +36,20 @@ LiveLine::~LiveLine() {
   if (live_) put("\n");
 }
 
+std::size_t LiveLine::width() const {
+  if (!terminal_) return 0;
+  winsize size{};
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 2) return 0;
+  return size.ws_col - 1U;  // a letter in the last column makes some terminals wrap
+}
+
 void LiveLine::show(const std::string& line) {
   if (!terminal_) {
     say(line);
     return;
   }
-  winsize size{};
-  std::string visible = line;
-  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 &&
-      visible.size() > size.ws_col) {
-    visible.resize(size.ws_col);
-    visible.resize(complete_utf8_prefix(visible));
-  }
-  put("\r\x1b[K" + visible);
+  shown_ = line;
+  put("\r\x1b[K" + fit_text(line, width()));
   std::fflush(stdout);
   live_ = true;
 }
@@ -67,6 +68,17 @@ void LiveLine::say(const std::string& line) {
   clear();
   put(line + "\n");
   std::fflush(stdout);
+}
+
+void LiveLine::say_above(const std::string& line) {
+  const bool live = live_;
+  say(line);
+  if (live) show(shown_);
+}
+
+void LiveLine::keep() {
+  if (live_) put("\n");
+  live_ = false;
 }
 
 void catch_stop_signals() {

@@ -15,10 +15,16 @@ class LiveLine {
   LiveLine& operator=(const LiveLine&) = delete;
 
   bool terminal() const { return terminal_; }
+  // Columns that a live line may fill now, as the window is; 0: any, there is no terminal.
+  std::size_t width() const;
   // Replaces the live line, cut to the terminal's width.
   void show(const std::string& line);
-  // A line that stays.
+  // A line that stays, in the place of the live line.
   void say(const std::string& line);
+  // A line that stays, above the live line.
+  void say_above(const std::string& line);
+  // The live line, if any, stays as it is; the next one goes below.
+  void keep();
   // Takes the live line away.
   void clear();
   // Lets the live line stand as it is.
@@ -27,6 +33,7 @@ class LiveLine {
  private:
   bool terminal_;
   bool live_ = false;
+  std::string shown_;  // the live line
 };
 
 // From here on SIGINT, SIGTERM and SIGUSR1 only count; a second one ends the process at once.

@@ -5,6 +5,7 @@
 
 #include "cli/command.h"
 #include "cli/terminal.h"
+#include "engine/clock.h"
 #include "engine/run/run_files.h"
 #include "engine/training/trainer.h"
 #include "kernels/runtime/error.h"
@@ -12,22 +13,54 @@
 namespace memengine {
 namespace {
 
-// Steps on the live line; all else stays.
+// The newest step is the live line; its line stays where something is said about that step, and at
+// the end. Where there is no terminal every report is a line, and a long time between two of them
+// is broken by lines of what is known meanwhile.
 class ProgressDisplay : public TrainingListener {
  public:
   void started(const RunConfig& config, const RunStart& start) override {
     line_.say(start_text(config, start));
+    last_.steps = config.steps;
+    said_ = now_seconds();
   }
-  void stepped(const StepReport& report) override { line_.show(step_line(report)); }
-  void validated(const ValidationReport& report) override { line_.say(validation_line(report)); }
-  void saved(const SaveReport& report) override { line_.say(save_line(report)); }
+  void stepped(const StepReport& report) override {
+    last_ = report;
+    show();
+  }
+  void progressed(const StepProgress& progress) override {
+    constexpr double patience = 30;
+    if (!line_.terminal() && now_seconds() - said_ < patience) return;
+    last_.step = progress.step;
+    last_.loss = progress.loss;
+    last_.dense_gradient_norm = progress.dense_gradient_norm;
+    last_.value_gradient_norm = progress.value_gradient_norm;
+    last_.learning_rate = progress.learning_rate;
+    last_.tokens_per_second = progress.tokens_per_second;
+    last_.seconds_per_step = progress.seconds_per_step;
+    last_.data_seconds_per_step = progress.data_seconds_per_step;
+    last_.seconds_left = progress.seconds_left;
+    show();
+  }
+  void validated(const ValidationReport& report) override { say(validation_line(report)); }
+  void saved(const SaveReport& report) override { say(save_line(report)); }
   void evaluated(std::int64_t step, const std::string& table) override {
-    line_.say(format_text("evaluation at step {}\n{}", step, table));
+    say(format_text("evaluation at step {}\n{}", step, table));
   }
-  void noticed(const std::string& message) override { line_.say("note: " + message); }
+  void noticed(const std::string& message) override { line_.say_above("note: " + message); }
 
  private:
+  void show() {
+    line_.show(fit_columns(step_columns(last_), line_.width()));
+    said_ = now_seconds();
+  }
+  void say(const std::string& text) {
+    line_.keep();
+    line_.say(text);
+  }
+
   LiveLine line_;
+  StepReport last_;
+  double said_ = 0;
 };
 
 void train(const std::string& path, const std::vector<std::string>& overrides) {

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/run/run_lines.h"
 #include "engine/training/training_listener.h"
 #include "io/files/file.h"
 #include "io/files/metrics.h"
@@ -37,7 +38,8 @@ class RunFiles : public TrainingListener {
 
  private:
   void log(const std::string& line);
-  void write_metrics(const std::vector<Metric>& metrics);
+  // With the run's name and the time in front.
+  void write_metrics(std::int64_t step, const std::vector<Metric>& metrics);
 
   Trouble trouble_;
   FileSystem& files_;
@@ -45,19 +47,8 @@ class RunFiles : public TrainingListener {
   std::int64_t lost_lines_ = 0;  // of metrics, since the last that was written
   std::FILE* log_ = nullptr;
   std::vector<std::string> early_notices_;
+  std::string name_;  // of the run
   MemoryPlan plan_;
 };
-
-// The lines that training prints about itself, on a terminal and in train.log alike; no newline at
-// the end.
-std::string start_text(const RunConfig& config, const RunStart& start);  // several lines
-std::string step_line(const StepReport& report);
-std::string validation_line(const ValidationReport& report);
-std::string save_line(const SaveReport& report);
-
-// "12.3k", "4.56M".
-std::string count_text(double count);
-// "1h 02m", "3m 10s", "12s".
-std::string duration_text(double seconds);
 
 }  // namespace memengine

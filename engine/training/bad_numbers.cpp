@@ -10,7 +10,9 @@
 namespace memengine {
 
 BadNumbers::BadNumbers(const GuardConfig& config, Device device)
-    : config_(config), pinned_(device == Device::cuda) {
+    : config_(config),
+      pinned_(device == Device::cuda),
+      spike_news_(config.spike_zscore, config.spike_window) {
   constexpr std::size_t bytes = slots * sizeof(GuardState);
   states_ = static_cast<GuardState*>(pinned_ ? allocate_pinned(bytes) : ::operator new(bytes));
   std::fill_n(states_, slots, GuardState{});
@@ -74,10 +76,12 @@ std::vector<std::string> BadNumbers::look(std::int64_t step) {
     if (state_.last_spike_step == now && state_.spikes > before.spikes) {
       const auto worst = std::max_element(std::begin(state_.zscores), std::end(state_.zscores));
       const auto figure = worst - std::begin(state_.zscores);
-      said.push_back(fmt::format(
-          "spike at update {}: {} {:.4g}, {:.1f} deviations above the mean of the last {}{}", now,
-          guard_figure_names[figure], state_.figures[figure], *worst, config_.spike_window,
-          config_.skip_spikes ? "; the update was skipped" : ""));
+      if (const auto more = spike_news_.judge(now, *worst)) {
+        said.push_back(fmt::format(
+            "spike at update {}: {} {:.4g}, {:.1f} deviations above the mean of the last {}{}{}",
+            now, guard_figure_names[figure], state_.figures[figure], *worst, config_.spike_window,
+            config_.skip_spikes ? "; the update was skipped" : "", *more));
+      }
     }
   }
   return said;

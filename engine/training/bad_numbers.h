@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/training/watch/spike_news.h"
 #include "kernels/runtime/context.h"
 #include "kernels/runtime/runtime.h"
 #include "model/transformer.h"
@@ -38,7 +39,7 @@ class BadNumbers {
               std::int64_t sequence);
 
   // Looks at all updates up to `step`, which the device has done. Returns what is worth saying:
-  // the first bad update of a row, the end of a row, a spike.
+  // the first bad update of a row, the end of a row, a spike that is news.
   std::vector<std::string> look(std::int64_t step);
 
   // Of the last update looked at.
@@ -59,6 +60,7 @@ class BadNumbers {
   std::int64_t followed_ = 0;  // the last update that was followed
   std::int64_t looked_ = 0;    // and that was looked at
   GuardState state_;
+  SpikeNews spike_news_;
   std::int64_t first_bad_sequence_ = -1;
 };
 

@@ -34,7 +34,8 @@ Trainer::Trainer(const RunConfig& config, std::vector<TrainingListener*> listene
       batches_(runtime_.context().device, config_.grad_acc_steps, config_.data.batch_size,
                config_.data.seq_len, config_.model.document_mask,
                config_.model.sliding_window.value_or(0)),
-      bad_numbers_(config_.guard, runtime_.context().device) {
+      bad_numbers_(config_.guard, runtime_.context().device),
+      collapse_watch_(config_) {
   model_.watch(batches_.loss());
   if (config_.eval) check_evaluation(*config_.eval);
   std::error_code refused;
@@ -65,6 +66,7 @@ Trainer::Trainer(const RunConfig& config, std::vector<TrainingListener*> listene
   for (const MemoryBank& bank : model_.transformer().banks()) {
     for (const ValueTable& table : bank.tables()) {
       start.value_parameters += table.rows().rows * table.rows().v_dim();
+      start.tables.push_back(table.name());
     }
   }
   start.flops_per_token = model_.transformer().training_flops_per_token();
@@ -72,8 +74,11 @@ Trainer::Trainer(const RunConfig& config, std::vector<TrainingListener*> listene
   start.resumed_step = step_ > 0 ? step_ : -1;
   start.plan = model_.memory_plan();
   tell([&](TrainingListener& listener) { listener.started(config_, start); });
-  for (const std::string& notice : config_.notices) {
-    tell([&](TrainingListener& listener) { listener.noticed(notice); });
+  for (const std::string& message : config_.notices) notice(message);
+  if (!runtime_.context().on_cuda() && config_.distributed.model_dtype == ModelDtype::bf16) {
+    notice(
+        "distributed.model_dtype is bf16, but the CPU computes in FP32: speed and losses are those "
+        "of model_dtype=fp32");
   }
   if (!model_.gather_notice().empty()) {
     tell([&](TrainingListener& listener) { listener.noticed(model_.gather_notice()); });
@@ -146,8 +151,19 @@ std::int64_t Trainer::run(const std::function<bool()>& stop) {
     stopped = stop();
     const bool last = step_ == config_.steps || stopped;
     const auto due = [&](std::int64_t every) { return every > 0 && step_ % every == 0; };
-    if (due(config_.logging.freq) || last) report();
+    // The first step is always reported, so that a run which goes wrong shows it at once.
+    if (due(config_.logging.freq) || last || step_ == 1) {
+      report();
+    } else {
+      show_progress();
+    }
     if (last) watch_numbers(step_);
+    if (collapse_watch_.due(step_)) {
+      for (const std::string& news :
+           collapse_watch_.look(runtime_, model_.transformer(), batches_.batch(0).tokens, step_)) {
+        notice(news);
+      }
+    }
     if (validation_ != nullptr && (due(config_.validation.every) || step_ == config_.steps)) {
       const ValidationReport validation = validate();
       tell([&](TrainingListener& listener) { listener.validated(validation); });
@@ -178,6 +194,7 @@ void Trainer::report() {
   report.value_learning_rate = optimizer.entry(step_).value_learning_rate;
   report.total_tokens = total_tokens_;
   report.banks = step_usage(runtime_, model_.transformer());
+  report.banks_step = step_;
   watch_numbers(step_);  // everything above has waited for the device
   report.skipped_updates = bad_numbers_.state().bad_updates + bad_numbers_.state().skipped_spikes;
   report.spikes = bad_numbers_.state().spikes;
@@ -190,14 +207,38 @@ void Trainer::report() {
       static_cast<double>(config_.tokens_per_step()) / report.seconds_per_step;
   report.flops_per_second = report.tokens_per_second *
                             static_cast<double>(model_.transformer().training_flops_per_token());
-  seconds_per_step_ = seconds_per_step_ == 0
-                          ? report.seconds_per_step
-                          : 0.8 * seconds_per_step_ + 0.2 * report.seconds_per_step;
+  // The first report is of steps that also set things up.
+  seconds_per_step_ = reports_++ < 2 ? report.seconds_per_step
+                                     : 0.8 * seconds_per_step_ + 0.2 * report.seconds_per_step;
   report.seconds_left = seconds_per_step_ * static_cast<double>(config_.steps - step_);
   clock_ = now;
   steps_since_ = 0;
   data_seconds_ = 0;
   tell([&](TrainingListener& listener) { listener.stepped(report); });
+}
+
+void Trainer::show_progress() {
+  constexpr double seconds_between = 0.25;
+  const double now = now_seconds();
+  if (now - progress_shown_ < seconds_between) return;
+  progress_shown_ = now;
+  // A GPU's last two updates may be under way.
+  if (!runtime_.context().on_cuda()) watch_numbers(step_);
+  const GuardState& state = bad_numbers_.state();
+  if (state.step < 1) return;
+  StepProgress progress;
+  progress.step = state.step;
+  progress.loss = state.figures[0];
+  progress.dense_gradient_norm = state.figures[1];
+  progress.value_gradient_norm = state.figures[2];
+  progress.learning_rate = model_.optimizer().entry(state.step).learning_rate;
+  const double seconds = (now - clock_) / static_cast<double>(steps_since_);
+  progress.tokens_per_second = static_cast<double>(config_.tokens_per_step()) / seconds;
+  progress.seconds_per_step = seconds;
+  progress.data_seconds_per_step = data_seconds_ / static_cast<double>(steps_since_);
+  progress.seconds_left =
+      (reports_ < 2 ? seconds : seconds_per_step_) * static_cast<double>(config_.steps - step_);
+  tell([&](TrainingListener& listener) { listener.progressed(progress); });
 }
 
 ValidationReport Trainer::validate() {
@@ -225,7 +266,7 @@ ValidationReport Trainer::validate() {
     sum(context, batches_.loss(), log_probabilities, -1.0);
     total += read_scalar<double>(runtime_, batches_.loss());
     report.tokens += tokens;
-    if (batch.batch_size == config_.data.batch_size) usage.count();
+    usage.count(tokens);
   }
   report.loss = total / static_cast<double>(std::max<std::int64_t>(report.tokens, 1));
   report.banks = usage.result();

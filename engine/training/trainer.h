@@ -12,11 +12,13 @@
 #include <string>
 #include <vector>
 
+#include "engine/model_files/model_source.h"
 #include "engine/run/run_data.h"
 #include "engine/training/bad_numbers.h"
 #include "engine/training/batch_buffers.h"
 #include "engine/training/training_listener.h"
 #include "engine/training/training_model.h"
+#include "engine/training/watch/collapse_watch.h"
 #include "io/checkpoints/checkpoint.h"
 #include "kernels/runtime/runtime.h"
 #include "kernels/runtime/step_graph.h"
@@ -50,6 +52,7 @@ class Trainer {
   void resume();
   void resume_from(const Checkpoint& checkpoint);
   void initialise_weights();
+  void say_initial_weights(const ModelSource& source);
   // Whether the checkpoints to come have room: input error when not even one has, else a notice.
   void check_disk();
   HostAllocator host_allocator();
@@ -57,6 +60,8 @@ class Trainer {
   // Looks at the guard of all updates up to `step`, tells what is news, and stops when it must.
   void watch_numbers(std::int64_t step);
   void report();
+  // What is known without waiting, as often as people like to look.
+  void show_progress();
   void save(bool last);
   void write_checkpoint(bool last);
   // Runs config.eval on the newest checkpoint.
@@ -82,6 +87,7 @@ class Trainer {
   StepGraph step_graph_;
   StreamMarker uploaded_[2];
   BadNumbers bad_numbers_;
+  CollapseWatch collapse_watch_;
   std::int64_t first_sequence_ = 0;  // of the next batch, in the data's stream
 
   std::int64_t step_ = 0;
@@ -94,6 +100,8 @@ class Trainer {
   double data_seconds_ = 0;
   double clock_ = 0;
   double seconds_per_step_ = 0;  // smoothed, for the time left
+  int reports_ = 0;
+  double progress_shown_ = 0;
 };
 
 }  // namespace memengine

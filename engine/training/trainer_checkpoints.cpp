@@ -146,6 +146,41 @@ void Trainer::initialise_weights() {
   } else {
     load_weights(runtime_.context(), open_weights(source), model_.transformer());
   }
+  say_initial_weights(source);
+}
+
+// All weights are taken or none, so what is left to say is where they come from and what does not.
+void Trainer::say_initial_weights(const ModelSource& source) {
+  std::string what = "a Hugging Face model";
+  if (source.kind == ModelSource::Kind::exported) what = "an exported model";
+  if (source.kind == ModelSource::Kind::checkpoint) {
+    what = fmt::format("the checkpoint of step {} of run {}", source.step, source.run->name);
+  }
+  std::int64_t values = 0;
+  for (const MemoryBank& bank : model_.transformer().banks()) {
+    for (const ValueTable& table : bank.tables()) {
+      values += table.rows().rows * table.rows().v_dim();
+    }
+  }
+  const ParameterStore& parameters = model_.transformer().parameters();
+  notice(fmt::format(
+      "all weights are from {} in {}: {} tensors of {} numbers{}; the optimizer's moments, the "
+      "schedule and the place in the data start afresh",
+      what, source.folder.string(), parameters.named().size(), parameters.parameter_count(),
+      values > 0 ? fmt::format(", and value tables of {}", values) : ""));
+  if (!source.tokenizer) return;
+  // Other tokens mean other words: the weights would be of no use, and no number would say so.
+  std::string theirs;
+  try {
+    theirs = open_tokenizer(source)->hash();
+  } catch (const Error&) {
+    return;  // it is not here to be compared
+  }
+  if (theirs == data_.tokenizer->hash()) return;
+  notice(
+      fmt::format("checkpoint.init_ckpt_path: {} was made with another tokenizer than {}: its "
+                  "token ids mean other words",
+                  source.folder.string(), config_.data.tokenizer.path.value_or("bytes")));
 }
 
 // --- Saving --------------------------------------------------------------------------------------

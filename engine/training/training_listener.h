@@ -19,9 +19,27 @@ struct BankUsage {
   std::int64_t rows_ever_used = 0;  // since the start of the run
   double divergence = 0;            // KL of the step's picks to uniform use, nats
 
-  double unique_share() const {
-    return static_cast<double>(unique_rows) / static_cast<double>(picks);
+  // Of the picks; 0 where there are none.
+  double unique_share() const { return share(unique_rows, picks); }
+  double ever_used_share() const { return share(rows_ever_used, rows); }
+
+ private:
+  static double share(std::int64_t part, std::int64_t whole) {
+    return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0;
   }
+};
+
+// Where training stands between two reports: what the host knows without waiting for the device.
+struct StepProgress {
+  std::int64_t step = 0;  // updates done, as far as the host knows; the figures are of this one
+  double loss = 0;
+  double dense_gradient_norm = 0;
+  double value_gradient_norm = 0;
+  double learning_rate = 0;
+  double tokens_per_second = 0;  // since the last report
+  double seconds_per_step = 0;
+  double data_seconds_per_step = 0;
+  double seconds_left = 0;
 };
 
 struct StepReport {
@@ -41,6 +59,7 @@ struct StepReport {
   std::int64_t skipped_updates = 0;  // bad numbers and skipped spikes, since the start of the run
   std::int64_t spikes = 0;
   std::vector<BankUsage> banks;
+  std::int64_t banks_step = 0;  // the update whose use `banks` tells
 };
 
 struct ValidationReport {
@@ -48,7 +67,7 @@ struct ValidationReport {
   double loss = 0;
   std::int64_t tokens = 0;
   double seconds = 0;
-  // Over all full batches of the held-out set; empty without memory layers.
+  // Over the batches that were read; empty without memory layers.
   std::vector<BankUsage> banks;
 };
 
@@ -64,6 +83,7 @@ struct RunStart {
   std::string device;
   std::int64_t parameters = 0;  // dense
   std::int64_t value_parameters = 0;
+  std::vector<std::string> tables;  // names of the value tables, as in checkpoints
   std::int64_t flops_per_token = 0;
   std::int64_t training_tokens = 0;  // in the data
   std::int64_t resumed_step = -1;    // -1: from the beginning
@@ -75,6 +95,8 @@ class TrainingListener {
   virtual ~TrainingListener() = default;
   virtual void started(const RunConfig& /*config*/, const RunStart& /*start*/) {}
   virtual void stepped(const StepReport& /*report*/) {}
+  // Several times a second at most, between reports.
+  virtual void progressed(const StepProgress& /*progress*/) {}
   virtual void validated(const ValidationReport& /*report*/) {}
   virtual void saved(const SaveReport& /*report*/) {}
   // A table of evaluation results, several lines.

@@ -60,10 +60,10 @@ std::int64_t UsageCounter::planned_bytes(const Transformer& transformer) {
   return bytes;
 }
 
-void UsageCounter::count() {
+void UsageCounter::count(std::int64_t tokens) {
   for (std::size_t i = 0; i < histograms_.size(); ++i) {
     const MemoryBank& bank = transformer_.banks()[i];
-    bank.count_usage(runtime_.context(), histograms_[i], readers(bank, transformer_));
+    bank.count_usage(runtime_.context(), histograms_[i], readers(bank, transformer_), tokens);
   }
 }
 
@@ -82,9 +82,11 @@ std::vector<BankUsage> UsageCounter::result() {
       log_sum += count * std::log(static_cast<double>(count));
     }
     // sum p log(p R) with p = c / P.
-    const auto picks = static_cast<double>(std::max<std::int64_t>(usage.picks, 1));
-    usage.divergence =
-        log_sum / picks - std::log(picks) + std::log(static_cast<double>(usage.rows));
+    const auto picks = static_cast<double>(usage.picks);
+    if (usage.picks > 0) {
+      usage.divergence =
+          log_sum / picks - std::log(picks) + std::log(static_cast<double>(usage.rows));
+    }
     usage.rows_ever_used = usage.unique_rows;
     result.push_back(usage);
   }

@@ -21,8 +21,8 @@ class UsageCounter {
   // What that allocates.
   static std::int64_t planned_bytes(const Transformer& transformer);
 
-  // Adds the picks of the forward pass just made, of full length.
-  void count();
+  // Adds the picks of the forward pass of `tokens` tokens just made.
+  void count(std::int64_t tokens);
 
   // Over all counted passes: unique_rows is the number of rows ever picked.
   std::vector<BankUsage> result();

@@ -94,13 +94,20 @@ void MemoryBank::measure_usage(const Context& context) const {
   memengine::usage_divergence(context, usage_divergence_, step_rows_, tables_.front().rows().rows);
 }
 
-void MemoryBank::count_usage(const Context& context, Tensor histogram, std::int64_t slots) const {
-  const Tensor picks = picks_.rows(0, slots * capacity_.tokens);
-  UniqueRows unique = step_rows_;
-  unique.inverse = unique.inverse.rows(0, picks.size());
-  unique.order = unique.order.rows(0, picks.size());
-  deduplicate(context, unique, picks.reshape({picks.size()}), tables_.front().rows().rows);
-  memengine::count_usage(context, histogram, unique);
+void MemoryBank::count_usage(const Context& context, Tensor histogram, std::int64_t slots,
+                             std::int64_t tokens) const {
+  // Slots that are full stand one behind the other, and are counted as one.
+  const bool full = tokens == capacity_.tokens;
+  const std::int64_t rows = tables_.front().rows().rows;
+  for (std::int64_t slot = 0; slot < (full ? 1 : slots); ++slot) {
+    const Tensor picks =
+        picks_.rows(slot * capacity_.tokens, full ? slots * capacity_.tokens : tokens);
+    UniqueRows unique = step_rows_;
+    unique.inverse = unique.inverse.rows(0, picks.size());
+    unique.order = unique.order.rows(0, picks.size());
+    deduplicate(context, unique, picks.reshape({picks.size()}), rows);
+    memengine::count_usage(context, histogram, unique);
+  }
 }
 
 std::int64_t MemoryBank::scratch_bytes(Device device) const {

@@ -54,9 +54,10 @@ class MemoryBank {
   // Divergence of the step's use of the rows from uniform, nats, f64 [1].
   void measure_usage(const Context& context) const;
   Tensor usage_divergence() const { return usage_divergence_; }
-  // histogram [rows] i32 += the picks in the first `slots` slots, all of full length: what all
-  // readers picked in a forward pass of N tokens. Overwrites step_rows().
-  void count_usage(const Context& context, Tensor histogram, std::int64_t slots) const;
+  // histogram [rows] i32 += the picks of the first `tokens` tokens in the first `slots` slots: what
+  // all readers picked in a forward pass of so many. Overwrites step_rows().
+  void count_usage(const Context& context, Tensor histogram, std::int64_t slots,
+                   std::int64_t tokens) const;
 
   const ValueTable& values() const { return tables_.back(); }    // v
   const ValueTable& experts() const { return tables_.front(); }  // u, PEER only
