@@ -8,7 +8,7 @@
 #include <atomic>
 #include <csignal>
 
-#include "io/text/display_width.h"
+#include "engine/run/display_width.h"
 
 namespace memengine {
 namespace {

@@ -44,8 +44,9 @@ std::optional<std::string> plan_shortage(const MemoryPlan& plan, Device device);
 // The plan as a table of text, several lines.
 std::string plan_text(const MemoryPlan& plan, Device device);
 
-// What bytes_text says, read: "80GiB", "79.6 GiB", "512 MB", "1073741824"; units of 1024 with an i or as a
-// single letter (80G), of 1000 with a B alone. Input error for anything else, which names `what`.
+// What bytes_text says, read: "80GiB", "79.6 GiB", "512 MB", "1073741824"; units of 1024 with an i
+// or as a single letter (80G), of 1000 with a B alone. Input error for anything else, which names
+// `what`.
 std::int64_t parse_bytes(const std::string& text, const std::string& what);
 
 }  // namespace memengine

@@ -8,7 +8,7 @@
 #include <limits>
 #include <utility>
 
-#include "io/text/display_width.h"
+#include "engine/run/display_width.h"
 
 namespace memengine {
 namespace {

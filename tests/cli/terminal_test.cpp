@@ -1,7 +1,7 @@
 // Training in a real pseudo-terminal: what its user sees in windows of several widths.
 #include <pty.h>
 
-#include "io/text/display_width.h"
+#include "engine/run/display_width.h"
 #include "tests/cli/program.h"
 
 namespace memengine {

@@ -5,7 +5,7 @@
 
 #include <limits>
 
-#include "io/text/display_width.h"
+#include "engine/run/display_width.h"
 
 namespace memengine {
 namespace {

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <string>
 
-#include "cli/inspect.h"
-#include "cli/tensor_groups.h"
+#include "cli/inspect/inspect.h"
+#include "cli/inspect/tensor_groups.h"
 #include "cli/terminal.h"
 #include "engine/config/memory_plan.h"
 #include "io/checkpoints/checkpoint.h"

@@ -1,5 +1,5 @@
 // Widths by ranges of code points, after Unicode's East Asian Width W and F.
-#include "io/text/display_width.h"
+#include "engine/run/display_width.h"
 
 #include <algorithm>
 #include <span>

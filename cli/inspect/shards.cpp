@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "cli/inspect.h"
+#include "cli/inspect/inspect.h"
 #include "cli/terminal.h"
 #include "io/shards/shard.h"
 #include "io/shards/shard_summary.h"

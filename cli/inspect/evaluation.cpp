@@ -1,7 +1,7 @@
 // An evaluation's config in words: its tasks and sets, its model, and the memory it would take.
 #include <fmt/core.h>
 
-#include "cli/inspect.h"
+#include "cli/inspect/inspect.h"
 #include "cli/terminal.h"
 #include "engine/evaluation/evaluation.h"
 #include "engine/run/run_files.h"

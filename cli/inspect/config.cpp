@@ -1,7 +1,7 @@
 // A config in numbers: the model is built on planning arenas, which count and allocate nothing.
 #include <fmt/core.h>
 
-#include "cli/inspect.h"
+#include "cli/inspect/inspect.h"
 #include "cli/terminal.h"
 #include "engine/config/absent_gpu.h"
 #include "engine/config/config.h"

@@ -1,5 +1,5 @@
 // memengine inspect PATH: says what a config, shards or a checkpoint hold.
-#include "cli/inspect.h"
+#include "cli/inspect/inspect.h"
 
 #include "cli/command.h"
 #include "engine/config/config.h"

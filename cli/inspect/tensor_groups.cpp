@@ -1,5 +1,5 @@
 // Groups by name; the names are those of our checkpoints and of Hugging Face's.
-#include "cli/tensor_groups.h"
+#include "cli/inspect/tensor_groups.h"
 
 #include <fmt/format.h>
 

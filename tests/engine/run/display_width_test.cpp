@@ -1,5 +1,5 @@
 // What a text fills of a terminal's line.
-#include "io/text/display_width.h"
+#include "engine/run/display_width.h"
 
 #include <gtest/gtest.h>
 
