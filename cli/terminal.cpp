@@ -76,11 +76,6 @@ void LiveLine::say_above(const std::string& line) {
   if (live) show(shown_);
 }
 
-void LiveLine::keep() {
-  if (live_) put("\n");
-  live_ = false;
-}
-
 void catch_stop_signals() {
   for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) std::signal(signal, note_signal);
 }

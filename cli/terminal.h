@@ -27,8 +27,6 @@ class LiveLine {
   void keep();
   // Takes the live line away.
   void clear();
-  // Lets the live line stand as it is.
-  void keep();
 
  private:
   bool terminal_;
