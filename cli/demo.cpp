@@ -31,8 +31,9 @@ class DemoDisplay : public DemoListener {
   void stepped(const StepReport& report) override {
     const std::int64_t tenth = report.steps * reported_ / 10;
     if (line_.terminal()) {
-      const std::size_t width = line_.width();
-      line_.show("  " + fit_columns(step_columns(report), width > 2 ? width - 2 : width));
+      std::vector<LineColumn> columns = step_columns(report);
+      columns.front().text.insert(0, "  ");
+      line_.show(columns);
     } else if (report.step >= tenth) {
       line_.say("  " + step_line(report));
     }

@@ -32,9 +32,13 @@ class EvalDisplay {
     const double seconds = std::chrono::duration<double>(now - begin_).count();
     const double rate = static_cast<double>(done) / std::max(seconds, 1e-9);
     const std::size_t filled = total > 0 ? done * 24 / total : 24;
-    line_.show(fmt::format("{:<10} [{}{}]  {}/{} requests  {:.1f}/s  left {}", task,
-                           std::string(filled, '#'), std::string(24 - filled, '.'), done, total,
-                           rate, duration_text(static_cast<double>(total - done) / rate)));
+    line_.show(
+        {{fmt::format("{:<10}", task), never_dropped},
+         {fmt::format("[{}{}]", std::string(filled, '#'), std::string(24 - filled, '.')), 20},
+         {fmt::format("{}/{} requests", done, total), 70},
+         {fmt::format("{:.1f}/s", rate), 40},
+         {fmt::format("left {}", duration_text(static_cast<double>(total - done) / rate)),
+          never_dropped}});
   }
 
  private:
@@ -51,6 +55,9 @@ void evaluate_checkpoint(const std::string& path, const std::vector<std::string>
   const ModelSource source = find_model(config.ckpt_dir, tokenizer);
   const Device device = choose_device(config.device);
   fmt::print("evaluating {} on {}\n", source.folder.string(), describe_device(device));
+  if (device == Device::cpu && config.generator.dtype == EvalDtype::bf16) {
+    fmt::print("note: generator.dtype is bf16: the CPU computes in FP32\n");
+  }
   std::fflush(stdout);
   Evaluation evaluation;
   {

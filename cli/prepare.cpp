@@ -206,8 +206,9 @@ void print_summary(const PrepareArguments& arguments, const PreparedSource& done
   fmt::print("  val    {:>12} documents  {:>14} tokens  {}\n", grouped(done.val_documents),
              grouped(done.val_tokens), counted(done.val_shards, "shard"));
   const std::int64_t tokens = done.train_tokens + done.val_tokens;
-  fmt::print("  {} of text, {:.2f} bytes a token\n", bytes_text(done.text_bytes),
-             static_cast<double>(done.text_bytes) / static_cast<double>(tokens));
+  fmt::print("  {} of text, {:.2f} bytes per token\n", bytes_text(done.text_bytes),
+             static_cast<double>(done.text_bytes) /
+                 static_cast<double>(std::max<std::int64_t>(tokens, 1)));
   for (const std::string& notice : done.notices) fmt::print("  {}\n", notice);
   if (done.bad_lines == 0) return;
   fmt::print("  {} skipped\n", counted(done.bad_lines, "bad line"));

@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 
 #include "engine/config/memory_plan.h"
+#include "engine/run/display_width.h"
 #include "engine/run/run_files.h"
 
 namespace memengine {
@@ -22,14 +23,14 @@ void TrainingDisplay::show(const SentencePieceProgress& now) {
 }
 
 void PrepareDisplay::report(const PrepareProgress& now) {
-  const std::string text = words(now);
+  const std::vector<LineColumn> columns = words(now);
   if (!line_.terminal() && !now.finished && now.seconds - shown_seconds_ < 10) return;
   shown_seconds_ = now.seconds;
-  line_.show(text);
+  line_.show(columns);
   if (now.finished) line_.keep();
 }
 
-std::string PrepareDisplay::words(const PrepareProgress& now) {
+std::vector<LineColumn> PrepareDisplay::words(const PrepareProgress& now) {
   if (now.source != first_.source || now.phase != first_.phase) {
     first_ = now;
     shown_seconds_ = now.seconds;
@@ -40,10 +41,13 @@ std::string PrepareDisplay::words(const PrepareProgress& now) {
       now.finished ? 1
       : known      ? static_cast<double>(now.bytes_read) / static_cast<double>(now.bytes_total)
                    : 0;
-  std::string text = fmt::format("{} {:<10} ", now.source, now.phase);
-  if (known || now.finished) text += fmt::format("{:3.0f}%  ", 100 * share);
-  text += fmt::format("{} documents  {} tokens", grouped(now.documents),
-                      count_text(static_cast<double>(now.tokens)));
+  constexpr std::size_t most_of_name = 24;
+  std::string what = fmt::format(
+      "{} {:<10}", fit_text(now.source, line_.terminal() ? most_of_name : 0), now.phase);
+  if (known || now.finished) what += fmt::format(" {:3.0f}%", 100 * share);
+  std::vector<LineColumn> columns = {{what, never_dropped},
+                                     {grouped(now.documents) + " documents", 50},
+                                     {count_text(static_cast<double>(now.tokens)) + " tokens", 60}};
   const double seconds = now.seconds - first_.seconds;
   const std::int64_t read = now.bytes_read - first_.bytes_read;
   if (seconds > 0 && read > 0) {
@@ -51,11 +55,11 @@ std::string PrepareDisplay::words(const PrepareProgress& now) {
     const std::int64_t done = shuffle ? read : now.text_bytes - first_.text_bytes;
     const double left =
         seconds / static_cast<double>(read) * static_cast<double>(now.bytes_total - now.bytes_read);
-    text += fmt::format("  {:.1f} MB/s", static_cast<double>(done) / seconds / 1e6);
-    if (known && !now.finished) text += fmt::format("  left {}", duration_text(left));
-    if (now.finished) text += fmt::format("  in {}", duration_text(seconds));
+    columns.push_back({fmt::format("{:.1f} MB/s", static_cast<double>(done) / seconds / 1e6), 40});
+    if (known && !now.finished) columns.push_back({"left " + duration_text(left), never_dropped});
+    if (now.finished) columns.push_back({"in " + duration_text(seconds), 45});
   }
-  return text;
+  return columns;
 }
 
 }  // namespace memengine

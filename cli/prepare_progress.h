@@ -35,7 +35,7 @@ class PrepareDisplay {
   void report(const PrepareProgress& now);
 
  private:
-  std::string words(const PrepareProgress& now);
+  std::vector<LineColumn> words(const PrepareProgress& now);
 
   LiveLine& line_;
   PrepareProgress first_;  // of this phase

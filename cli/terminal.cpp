@@ -54,6 +54,10 @@ void LiveLine::show(const std::string& line) {
   live_ = true;
 }
 
+void LiveLine::show(const std::vector<LineColumn>& columns) {
+  show(fit_columns(columns, width()));
+}
+
 void LiveLine::clear() {
   if (live_) put("\r\x1b[K");
   live_ = false;

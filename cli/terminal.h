@@ -3,6 +3,9 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
+
+#include "engine/run/run_lines.h"
 
 namespace memengine {
 
@@ -19,6 +22,8 @@ class LiveLine {
   std::size_t width() const;
   // Replaces the live line, cut to the terminal's width.
   void show(const std::string& line);
+  // The same of the columns that have room.
+  void show(const std::vector<LineColumn>& columns);
   // A line that stays, in the place of the live line.
   void say(const std::string& line);
   // A line that stays, above the live line.

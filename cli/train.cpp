@@ -50,7 +50,7 @@ class ProgressDisplay : public TrainingListener {
 
  private:
   void show() {
-    line_.show(fit_columns(step_columns(last_), line_.width()));
+    line_.show(step_columns(last_));
     said_ = now_seconds();
   }
   void say(const std::string& text) {
