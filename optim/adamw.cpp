@@ -61,9 +61,14 @@ void adamw(const Context& context, Tensor weights, Tensor compute, Tensor first_
   });
 }
 
-void advance_step(const Context& context, Tensor step) {
-  MEMENGINE_ON_CUDA(context, cuda::advance_step(context, step));
-  ++*step.as<std::int32_t>();
+void advance_step(const Context& context, const UpdateState& state) {
+  MEMENGINE_ON_CUDA(context, cuda::advance_step(context, state));
+  const bool left_out = std::isnan(*state.value_scale.as<float>());
+  const double log_keep = left_out ? 0 : current_entry(state).value_log_keep;
+  std::int32_t& step = *state.step.as<std::int32_t>();
+  double* log_decay = state.log_decay.as<double>();
+  log_decay[step + 1] = log_decay[step] + log_keep;
+  ++step;
 }
 
 }  // namespace memengine

@@ -60,8 +60,12 @@ __global__ void clip_scale_kernel(float* scale, double* norm, const double* squa
     *scale = max_norm > 0 ? static_cast<float>(fmin(1.0, max_norm / (length + 1e-6))) : 1.0F;
 }
 
-__global__ void advance_step_kernel(std::int32_t* step) {
-  *step += 1;
+__global__ void advance_step_kernel(std::int32_t* step, double* log_decay,
+                                    const ScheduleEntry* schedule, const float* value_scale) {
+  const std::int32_t now = *step;
+  const double log_keep = isnan(*value_scale) ? 0 : schedule[now + 1].value_log_keep;
+  log_decay[now + 1] = log_decay[now] + log_keep;
+  *step = now + 1;
 }
 
 }  // namespace
@@ -109,8 +113,11 @@ void adamw(const Context& context, Tensor weights, Tensor compute, Tensor first_
     launch_all.template operator()<true>();
 }
 
-void advance_step(const Context& context, Tensor step) {
-  advance_step_kernel<<<1, 1, 0, context.stream>>>(step.as<std::int32_t>());
+void advance_step(const Context& context, const UpdateState& state) {
+  advance_step_kernel<<<1, 1, 0, context.stream>>>(
+      state.step.as<std::int32_t>(), state.log_decay.as<double>(),
+      reinterpret_cast<const ScheduleEntry*>(state.schedule.as<std::uint8_t>()),
+      state.value_scale.as<float>());
   MEMENGINE_LAUNCH_CHECK("advance_step");
 }
 

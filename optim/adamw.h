@@ -18,9 +18,13 @@ struct AdamHyperparameters {
 
 // Device-side description of the update under way: written once (schedule) or by kernels (the
 // rest).
+//
+// log_decay is history, not plan: entry t is what has decayed in updates 1 to t as they were really
+// made, so an update that is left out adds nothing, and what a resumed run changes about learning
+// rates counts from there on. Entries past `step` mean nothing yet.
 struct UpdateState {
   Tensor schedule;     // u8 [total + 1] ScheduleEntry
-  Tensor log_decay;    // f64 [total + 1], Schedule::value_log_decay
+  Tensor log_decay;    // f64 [total + 1]: cumulative log decay of the value rows; [0] = 0
   Tensor step;         // i32 [1]: updates done so far; the update under way is step + 1
   Tensor dense_scale;  // f32 [1]: what every dense gradient is multiplied by (clipping)
   Tensor value_scale;  // f32 [1]: likewise for the value rows
@@ -42,8 +46,9 @@ void adamw(const Context& context, Tensor weights, Tensor compute, Tensor first_
            Tensor second_moment, Tensor gradients, const UpdateState& state,
            const AdamHyperparameters& hyperparameters);
 
-// step += 1.
-void advance_step(const Context& context, Tensor step);
+// Ends an update: log_decay[step + 1] = log_decay[step] + the schedule's value_log_keep, or + 0
+// where value_scale is NaN (nothing was updated, so nothing decays); then step += 1.
+void advance_step(const Context& context, const UpdateState& state);
 
 namespace cuda {
 decltype(memengine::clip_scale) clip_scale;

@@ -44,7 +44,7 @@ void Optimizer::update_rows(const Context& context, std::span<const RowGradients
 }
 
 void Optimizer::count_step(const Context& context) const {
-  advance_step(context, state_.step);
+  advance_step(context, state_);
 }
 
 Optimizer::Optimizer(const OptimizerSettings& settings, std::int64_t parameters, DType dtype,
@@ -79,13 +79,39 @@ Optimizer::Optimizer(const OptimizerSettings& settings, std::int64_t parameters,
 
 void Optimizer::initialize(const Context& context) const {
   copy_bytes(context, state_.schedule.data(), schedule_.entries.data(), state_.schedule.bytes());
-  copy_bytes(context, state_.log_decay.data(), schedule_.value_log_decay.data(),
-             state_.log_decay.bytes());
+}
+
+bool Optimizer::rows_decay() const {
+  return settings_.rows->decays_lazily && settings_.value_weight_decay != 0;
 }
 
 LazyDecay Optimizer::row_decay() const {
-  if (!settings_.rows->decays_lazily || settings_.value_weight_decay == 0) return {};
+  if (!rows_decay()) return {};
   return {state_.log_decay, state_.step};
+}
+
+Tensor Optimizer::past_decay(const Context& context) const {
+  if (!rows_decay()) return {};
+  std::int32_t step = 0;
+  copy_bytes(context, &step, state_.step.data(), sizeof step);
+  return state_.log_decay.rows(0, step + 1);
+}
+
+void Optimizer::restore_decay(const Context& context, std::span<const double> past,
+                              const std::string& where) const {
+  if (!rows_decay()) {
+    if (past.back() == 0) return;
+    fail_input(
+        "{}: its value rows still owe the decay of updates that did not touch them, which is never "
+        "applied with value_weight_decay=0 or value_optimizer=dense_adamw: keep "
+        "model.productkey_args.value_optimizer=sparse_adam and a value_weight_decay above 0, "
+        "however small",
+        where);
+  }
+  // A run that was already longer than it shall be now trains no more.
+  const auto count = std::min(static_cast<std::int64_t>(past.size()), state_.log_decay.size());
+  copy_bytes(context, state_.log_decay.data(), past.data(),
+             count * static_cast<std::int64_t>(sizeof(double)));
 }
 
 }  // namespace memengine

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "kernels/runtime/memory/arena.h"
@@ -39,7 +40,7 @@ class Optimizer {
   // `parameters` is the length of the flat blocks, `dtype` that of the master weights.
   Optimizer(const OptimizerSettings& settings, std::int64_t parameters, DType dtype, Arena& arena);
 
-  // Uploads the schedule. Moments are zero already (arenas are).
+  // Uploads the schedule. Moments and past decay are zero already (arenas are).
   void initialize(const Context& context) const;
 
   // One update. The norms and clipping factors of both kinds of gradients; then whether the update
@@ -59,6 +60,14 @@ class Optimizer {
   // Lazy decay of the rows, for the forward pass; empty when rows do not decay.
   LazyDecay row_decay() const;
 
+  // What has decayed in each update so far, f64 [steps done + 1]; empty when rows do not decay. It
+  // is state, not plan: after a resume with other learning rates it cannot be computed again.
+  Tensor past_decay(const Context& context) const;
+  // The past of a resumed run, from update 0 on, not empty. Input error where rows of it still have
+  // decay to come that this optimizer would never apply; `where` they are of, for its message.
+  void restore_decay(const Context& context, std::span<const double> past,
+                     const std::string& where) const;
+
   // Of the last step, before clipping: f64 [1].
   Tensor dense_norm() const { return dense_norm_; }
   Tensor value_norm() const { return value_norm_; }
@@ -73,6 +82,8 @@ class Optimizer {
   }
 
  private:
+  bool rows_decay() const;  // lazily
+
   OptimizerSettings settings_;
   AdamHyperparameters hyperparameters_;
   Schedule schedule_;

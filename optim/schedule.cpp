@@ -69,7 +69,8 @@ Schedule make_schedule(const OptimConfig& config, double value_learning_rate,
           "more: every row would be erased, lower one of them",
           entry.value_learning_rate, value_weight_decay, step);
     }
-    schedule.value_log_decay[t] = schedule.value_log_decay[t - 1] + std::log1p(-decay);
+    entry.value_log_keep = std::log1p(-decay);
+    schedule.value_log_decay[t] = schedule.value_log_decay[t - 1] + entry.value_log_keep;
   }
   return schedule;
 }

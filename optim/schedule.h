@@ -18,6 +18,7 @@ struct ScheduleEntry {
   float value_learning_rate = 0;
   float bias_correction1 = 1;  // 1 - beta1^t
   float bias_correction2 = 1;  // 1 - beta2^t
+  double value_log_keep = 0;   // log(1 - value_learning_rate * decay): what decay leaves of a row
 };
 
 // Multiplier of the base learning rate at update `step` (1-based, of `total` steps), as the
@@ -26,8 +27,9 @@ double schedule_multiplier(const OptimConfig& config, std::int64_t step, std::in
 
 struct Schedule {
   std::vector<ScheduleEntry> entries;  // [total + 1]
-  std::vector<double>
-      value_log_decay;  // [total + 1]: sum over s <= t of log(1 - value_lr_s * decay)
+  // [total + 1]: sum of value_log_keep over s <= t, which is what decays when no update is left
+  // out.
+  std::vector<double> value_log_decay;
 };
 
 // `value_learning_rate` and `value_weight_decay` are those of the memory layers' tables.

@@ -145,6 +145,7 @@ void sparse(const ValueRows& table, const StagedRows& staged, const UniqueRows& 
   const RowUpdate<T> update{table, AdamStep<float>(entry, hyperparameters),
                             entry.value_learning_rate, scale};
   const double* log_decay = state.log_decay.as<double>();
+  const double log_decay_now = log_decay[step - 1] + entry.value_log_keep;
   const std::int32_t* rows = unique.rows.as<std::int32_t>();
   const std::int64_t count = *unique.count.as<std::int32_t>();
   std::int32_t first_uses = 0;
@@ -158,7 +159,7 @@ void sparse(const ValueRows& table, const StagedRows& staged, const UniqueRows& 
                              : RowParts(table, rows[u]);
     const std::uint32_t last_step = row.touch(step);
     first_uses += last_step == 0 ? 1 : 0;
-    const float keep = static_cast<float>(std::exp(log_decay[step] - log_decay[last_step]));
+    const float keep = static_cast<float>(std::exp(log_decay_now - log_decay[last_step]));
     update.apply(row, gradients + u * table.v_dim(), keep, {true, seed, rows[u], step});
   }
   *rows_ever_used += first_uses;

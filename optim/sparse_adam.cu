@@ -170,7 +170,8 @@ __global__ void __launch_bounds__(table_threads)
   if (isnan(update.scale)) return;
   const std::int64_t first = here.first == nullptr ? 0 : *here.first;
   const std::int64_t end = *here.end;
-  const double log_decay_now = adam.log_decay[update.step];
+  const double log_decay_now =
+      adam.log_decay[update.step - 1] + adam.schedule[update.step].value_log_keep;
   const int member = static_cast<int>(threadIdx.x) % team;
   const unsigned mask = team_mask(team);
   const int teams_per_block = table_threads / team;

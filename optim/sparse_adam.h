@@ -14,13 +14,13 @@
 namespace memengine {
 
 // For each u < unique.count, with g = row_gradients[u] * state.value_scale and t = state.step + 1:
-//   w = (hi + lo) * exp(log_decay[t] - log_decay[last_step])
+//   w = (hi + lo) * exp(log_decay[t - 1] + value_log_keep[t] - log_decay[last_step])
 //   m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
 //   w -= value_lr (m / bc1) / (sqrt(v / bc2) + epsilon);  last_step = t
 // row_gradients [capacity, v_dim] f32 (or f64, CPU only; state is kept in f32 all the same). BF16
 // moments are rounded stochastically from (seed, row, t). rows_ever_used [1] i32 += rows whose
 // last_step was 0. A NaN scale leaves all as it is. hyperparameters.weight_decay is not used: the
-// decay is in state.log_decay.
+// decay is in state.log_decay and in the schedule.
 //
 // Rows that exchange_rows() has brought into `staged` for this list
 // (kernels/table/staged_rows/staged_rows.h) are updated there and not in the table, with the same

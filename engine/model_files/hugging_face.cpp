@@ -204,6 +204,7 @@ ModelSource find_hugging_face(const fs::path& folder) {
   try {
     validate(model);
   } catch (const Error& error) {
+    if (error.kind() != Error::Kind::input) throw;
     fail_input("{}: {}", config.path, error.what());
   }
   if (fs::exists(folder / "tokenizer.model")) {

@@ -10,6 +10,7 @@
 #include <iterator>
 #include <memory>
 
+#include "engine/model_files/row_decay.h"
 #include "engine/model_files/table_columns.h"
 #include "io/files/parallel.h"
 #include "kernels/runtime/runtime.h"
@@ -118,6 +119,13 @@ std::vector<TensorSink> sinks_of(const Reader& reader, const std::string& where,
   return sinks;
 }
 
+// Saved as it is; on the way back past_row_decay() reads it, which knows older checkpoints too.
+void add_past_decay(std::vector<FileTensor>& list, const Context& context,
+                    const Optimizer& optimizer) {
+  const Tensor past = optimizer.past_decay(context);
+  if (!past.empty()) list.push_back(plain(context, past_decay_name, past));
+}
+
 CheckpointFile file_of(const std::string& name, const std::vector<FileTensor>& tensors) {
   CheckpointFile file{name, {}};
   for (const FileTensor& tensor : tensors) file.tensors.push_back(tensor.source);
@@ -137,7 +145,9 @@ std::vector<CheckpointFile> model_files(const Context& context, const Transforme
     }
   }
   std::vector<CheckpointFile> files = {file_of("model.safetensors", list.model)};
-  if (optimizer != nullptr) files.push_back(file_of("optimizer.safetensors", list.optimizer));
+  if (optimizer == nullptr) return files;
+  add_past_decay(list.optimizer, context, *optimizer);
+  files.push_back(file_of("optimizer.safetensors", list.optimizer));
   return files;
 }
 
@@ -145,7 +155,8 @@ std::optional<IncrementFiles> increment_files(const Context& context,
                                               const Transformer& transformer,
                                               const Optimizer& optimizer,
                                               const CheckpointBase& base, double most_share) {
-  const ModelTensors list = list_tensors(context, transformer, &optimizer);
+  ModelTensors list = list_tensors(context, transformer, &optimizer);
+  add_past_decay(list.optimizer, context, optimizer);
   IncrementFiles result;
   result.increment.base = base;
   CheckpointFile rows{"rows.safetensors", {}};
@@ -190,6 +201,7 @@ void load_model_files(const Context& context, const Checkpoint& checkpoint,
   }
   const std::string where = checkpoint.folder().string();
   checkpoint.load(sinks_of(checkpoint, where, std::move(all)), file_threads());
+  if (optimizer != nullptr) optimizer->restore_decay(context, past_row_decay(checkpoint), where);
   transformer.parameters().refresh_compute(context);
 }
 

@@ -2,7 +2,7 @@
 //
 // model.safetensors has the weights under the reference's names, in FP32, value tables included;
 // optimizer.safetensors has both moments of every weight, the step of each row's last update, how
-// many rows were ever used, and the number of updates done.
+// many rows were ever used, the number of updates done, and what of the rows decayed in each.
 // Value tables are put together and taken apart on the way (table_columns.h). An increment has
 // rows.safetensors beside these, with the rows of each table that were updated since its base, and
 // leaves the tables out of the other two.

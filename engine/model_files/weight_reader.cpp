@@ -8,10 +8,9 @@
 #include <memory>
 #include <vector>
 
-#include "engine/config/row_optimizer_choice.h"
+#include "engine/model_files/row_decay.h"
 #include "io/checkpoints/checkpoint.h"
 #include "kernels/runtime/error.h"
-#include "optim/schedule.h"
 
 namespace memengine {
 namespace {
@@ -21,11 +20,6 @@ struct RowDecay {
   std::vector<float> keep;
   std::int64_t columns = 0;
 };
-
-bool rows_decay(const RunConfig& run) {
-  const ProductKeyConfig& args = run.model.productkey_args;
-  return args.is_enabled && args.value_weight_decay > 0 && row_optimizer(args).decays_lazily;
-}
 
 RowDecay read_decay(const Checkpoint& checkpoint, const TensorInfo& weights,
                     const TensorInfo& last_step, const std::vector<double>& log_decay) {
@@ -49,15 +43,10 @@ RowDecay read_decay(const Checkpoint& checkpoint, const TensorInfo& weights,
   return decay;
 }
 
-std::map<std::string, RowDecay, std::less<>> table_decays(const Checkpoint& checkpoint,
-                                                          const RunConfig& run) {
+std::map<std::string, RowDecay, std::less<>> table_decays(const Checkpoint& checkpoint) {
   std::map<std::string, RowDecay, std::less<>> decays;
-  if (!rows_decay(run)) return decays;
-  const ProductKeyConfig& args = run.model.productkey_args;
-  const std::vector<double> log_decay =
-      make_schedule(run.optim, args.value_fixed_lr.value_or(run.optim.lr), args.value_weight_decay,
-                    std::max(run.steps, checkpoint.step()))
-          .value_log_decay;
+  const std::vector<double> log_decay = past_row_decay(checkpoint);
+  if (log_decay.back() == 0) return decays;
   constexpr std::string_view suffix = ".last_step";
   for (const CheckpointSummary::File& file : checkpoint.summary().files) {
     for (const TensorInfo& tensor : file.tensors) {
@@ -74,8 +63,8 @@ std::map<std::string, RowDecay, std::less<>> table_decays(const Checkpoint& chec
 
 WeightReader checkpoint_weights(const ModelSource& source) {
   auto checkpoint = std::make_shared<Checkpoint>(source.folder);
-  auto decays = std::make_shared<std::map<std::string, RowDecay, std::less<>>>(
-      table_decays(*checkpoint, *source.run));
+  auto decays =
+      std::make_shared<std::map<std::string, RowDecay, std::less<>>>(table_decays(*checkpoint));
   WeightReader reader;
   reader.where = source.folder.string();
   reader.find = [checkpoint](std::string_view name) { return checkpoint->find(name); };

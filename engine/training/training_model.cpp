@@ -83,8 +83,9 @@ struct TrainingModel::Parts {
 
 namespace {
 
-// Weights and both moments in FP32, and the tables with the step of each row's last update.
-std::int64_t checkpoint_bytes(const Transformer& transformer) {
+// Weights and both moments in FP32, the tables with the step of each row's last update, and what
+// decayed in each step.
+std::int64_t checkpoint_bytes(const Transformer& transformer, std::int64_t steps) {
   std::int64_t bytes = 3 * transformer.parameters().values().bytes();
   for (const MemoryBank& bank : transformer.banks()) {
     for (const ValueTable& table : bank.tables()) {
@@ -92,7 +93,7 @@ std::int64_t checkpoint_bytes(const Transformer& transformer) {
       bytes += rows.rows * (rows.v_dim() * (4 + 2 * element_bytes(rows.layout.moments)) + 4);
     }
   }
-  return bytes;
+  return bytes + (steps + 1) * element_bytes(DType::f64);
 }
 
 // Batches that are filled ahead, of three integers a token; and pages of shards
@@ -155,7 +156,7 @@ MemoryPlan TrainingModel::plan(const RunConfig& config, const ModelSize& size, D
           HostGather::planned_bytes(bank.lookup_capacity(), bank.values().rows().v_dim());
     }
   }
-  plan.checkpoint_bytes = checkpoint_bytes(*parts.transformer);
+  plan.checkpoint_bytes = checkpoint_bytes(*parts.transformer, config.steps);
   if (device == Device::cpu) {
     add_process_bytes(plan, config.data.tokenizer.name != TokenizerKind::bytes);
     plan.device["loader"] += loader_bytes(config);

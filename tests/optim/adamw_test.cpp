@@ -32,7 +32,7 @@ TEST_P(AdamW, FollowsItsDefinition) {
         set_scales(scale, std::nan(""));
         adamw(context(), device_weights, compute, m, v, upload(accumulator(), {count}, gradients),
               state_, adam_);
-        advance_step(context(), state_.step);
+        advance_step(context(), state_);
         for (std::int64_t i = 0; i < count; ++i) {
           reference[at(i)].decay(entry(step).learning_rate, weight_decay);
           reference[at(i)].update(gradients[at(i)] * scale, entry(step).learning_rate, adam_, step);
@@ -99,7 +99,7 @@ TEST_P(AdamW, ClipScaleBoundsTheNorm) {
 TEST_P(AdamW, RefusesToRunPastItsSchedule) {
   if (context().on_cuda()) GTEST_SKIP() << "checked by the CPU reference";
   start(1);
-  advance_step(context(), state_.step);
+  advance_step(context(), state_);
   const Tensor one = zeros(accumulator(), {1});
   EXPECT_THROW(adamw(context(), one, Tensor(), one, one, one, state_, adam_), Error);
 }

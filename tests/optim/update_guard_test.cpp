@@ -25,7 +25,7 @@ class UpdateGuard : public OptimTest {
     guard_update(context(), guard_, upload(DType::f64, {1}, figures[0]),
                  upload(DType::f64, {1}, figures[1]), upload(DType::f64, {1}, figures[2]), state_,
                  config_);
-    advance_step(context(), state_.step);
+    advance_step(context(), state_);
     const double dense_scale = download(state_.dense_scale)[0];
     const double value_scale = download(state_.value_scale)[0];
     EXPECT_EQ(std::isnan(dense_scale), std::isnan(value_scale));

@@ -23,8 +23,6 @@ UpdateState update_state(Workbench& bench) {
   const float one = 1;
   copy_bytes(bench.context(), state.schedule.data(), schedule.entries.data(),
              state.schedule.bytes());
-  copy_bytes(bench.context(), state.log_decay.data(), schedule.value_log_decay.data(),
-             state.log_decay.bytes());
   copy_bytes(bench.context(), state.dense_scale.data(), &one, sizeof(one));
   copy_bytes(bench.context(), state.value_scale.data(), &one, sizeof(one));
   bench.runtime().synchronize();

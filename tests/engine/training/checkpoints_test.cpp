@@ -115,6 +115,7 @@ TEST_F(Checkpoints, EveryPieceOfStateMatters) {
   EXPECT_NE(without("step", "optimizer.step", zero), expected);
   EXPECT_NE(without("first", "norm.weight.first_moment", zero), expected);
   EXPECT_NE(without("second", table + ".second_moment", zero), expected);
+  EXPECT_NE(without("decay", "optimizer.value_log_decay", zero), expected);
   // One row's last step, of a row that was used and will be again: it owes another decay then.
   std::size_t differing = 0;
   std::vector<std::int32_t> steps(256);
@@ -139,6 +140,21 @@ TEST_F(Checkpoints, EveryPieceOfStateMatters) {
     differing += losses != expected ? 1 : 0;
   }
   EXPECT_EQ(differing, 1U) << "no row's last step was missed";
+}
+
+// Checkpoints of before past decay was stored: it is what their own config says.
+TEST_F(Checkpoints, AnOlderCheckpointResumesWithTheDecayOfItsConfig) {
+  const TrainingRecord whole = train("whole");
+  train("run", {}, 4);
+  const fs::path folder = checkpoints("run") / "0000000004";
+  std::string bytes = file_bytes(folder / "optimizer.safetensors");
+  const std::size_t name = bytes.find("optimizer.value_log_decay");
+  ASSERT_NE(name, std::string::npos);
+  bytes[name] = '_';
+  testing_io::write_bytes(folder / "optimizer.safetensors", bytes);
+  testing_io::reseal(folder);
+  EXPECT_EQ(train("run").losses, std::vector<double>(whole.losses.begin() + 4, whole.losses.end()));
+  EXPECT_EQ(error, "");
 }
 
 // Every system call of a run's files fails in turn. Whatever happens, the run ends by itself, what
@@ -210,6 +226,25 @@ TEST_F(Checkpoints, AFullDiskIsToldBeforeTheStartAndOutlivedLater) {
   std::vector<std::int64_t> saved;
   for (const SaveReport& save : record.saves) saved.push_back(save.step);
   EXPECT_EQ(saved, (std::vector<std::int64_t>{2, 8, 10, 12}));
+}
+
+// A device that fails is not a disk that is full: what is in memory cannot be trusted any more.
+TEST_F(Checkpoints, AnInternalErrorDuringASaveEndsTheRun) {
+  struct BrokenDevice : FileSystem {
+    Fault fault(Call call, const fs::path& path) override {
+      const bool now = call == Call::make_folder && path.string().ends_with("saving-0000000008");
+      if (now) fail_internal("CUDA: an illegal memory access was encountered");
+      return {};
+    }
+  };
+  BrokenDevice files;
+  const TrainingRecord record = train("run", {}, 1 << 30, files);
+  EXPECT_EQ(error, "CUDA: an illegal memory access was encountered");
+  EXPECT_EQ(record.losses.size(), 8U) << "it went on";
+  EXPECT_EQ(checkpoint_steps(checkpoints("run")), std::vector<std::int64_t>{4});
+  const TrainingRecord rest = train("run");
+  EXPECT_EQ(error, "");
+  EXPECT_EQ(rest.resumed, 4);
 }
 
 TEST_F(Checkpoints, ADamagedOneIsNamedAndPassedOverOrRefused) {
