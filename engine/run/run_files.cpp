@@ -121,6 +121,7 @@ void RunFiles::write_metrics(std::int64_t step, const std::vector<Metric>& metri
     }
     lost_lines_ = 0;
   } catch (const Error& error) {
+    if (error.kind() != Error::Kind::input) throw;
     if (lost_lines_++ == 0) say(fmt::format("training goes on without metrics: {}", error.what()));
   }
 }

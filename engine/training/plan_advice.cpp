@@ -15,7 +15,8 @@ bool fits(const RunConfig& config, Device device, const MemoryBudget& budget) {
   try {
     validate(config);
     return !plan_shortage(TrainingModel::plan(config, device), device, budget);
-  } catch (const Error&) {
+  } catch (const Error& error) {
+    if (error.kind() != Error::Kind::input) throw;
     return false;
   }
 }

@@ -186,14 +186,14 @@ void Trainer::say_initial_weights(const ModelSource& source) {
 // --- Saving --------------------------------------------------------------------------------------
 
 // A save that fails in the middle of a run leaves the checkpoints before it as they were, and the
-// next interval tries again; only the last one's failure ends the run.
+// next interval tries again; only the last one's failure ends the run. That is so for disks and
+// other input: an internal error (a device whose fault a synchronize finds) says that the numbers
+// in memory cannot be trusted, and ends the run at once.
 void Trainer::save(bool last) {
   try {
     write_checkpoint(last);
-  } catch (const DivergedError&) {
-    throw;
   } catch (const Error& error) {
-    if (last) throw;
+    if (last || error.kind() != Error::Kind::input) throw;
     notice(
         fmt::format("not saved, training goes on and the next save tries again: {}", error.what()));
   }
@@ -256,7 +256,7 @@ void Trainer::evaluate() {
       listener.evaluated(step_, eval_table(evaluation.results));
     });
   } catch (const Error& error) {
-    if (step_ == config_.steps) throw;
+    if (step_ == config_.steps || error.kind() != Error::Kind::input) throw;
     notice(fmt::format("not evaluated, training goes on: {}", error.what()));
   }
   clock_ += now_seconds() - begin;

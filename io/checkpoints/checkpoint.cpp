@@ -191,7 +191,7 @@ SavedCheckpoint save_checkpoint(FileSystem& files, const fs::path& root, std::in
     if (fs::exists(aside)) files.remove_all(aside);
     if (options.keep > 0) remove_old(files, root, step, options);
   } catch (const Error& error) {
-    if (trouble == nullptr) throw;
+    if (trouble == nullptr || error.kind() != Error::Kind::input) throw;
     *trouble = error.what();
   }
   return saved;

@@ -52,7 +52,7 @@ void load_file(const VerifiedFile& file, std::vector<Target> targets, std::size_
   });
 }
 
-// Turns every error about a checkpoint's files into one that says so.
+// Turns every error about a checkpoint's files into one that says so; internal ones stay themselves.
 template <typename Work>
 void as_damage(Work&& work) {
   try {
@@ -60,6 +60,7 @@ void as_damage(Work&& work) {
   } catch (const DamagedCheckpoint&) {
     throw;
   } catch (const Error& error) {
+    if (error.kind() != Error::Kind::input) throw;
     throw DamagedCheckpoint(error.what());
   }
 }
