@@ -1,9 +1,12 @@
 // De-duplication: the sorted list of distinct rows among P picks, and who picked each.
 //
-// Each distinct row crosses the link once and is updated once, so everything between the lookup and
-// the optimizer works on this list. Sorted order is also the order that a link's address
-// translation and the segmented reduction (embedding_bag.h) like. Nothing here goes through the
-// host: the number of distinct rows stays in device memory and later kernels read it there.
+// A lookup reads each distinct row over the link once, however many of its tokens pick it, and a
+// step updates each once, so everything between the lookup and the optimizer works on this list.
+// (Several lookups of a step that pick the same row each read it; and a row of a host table that is
+// updated on the GPU crosses once more each way: staged_rows/staged_rows.h.) Sorted order is also
+// the order that a link's address translation and the segmented reduction (embedding_bag.h) like.
+// Nothing here goes through the host: the number of distinct rows stays in device memory and later
+// kernels read it there.
 #pragma once
 
 #include "kernels/runtime/context.h"
