@@ -69,6 +69,31 @@ const char* tokenizer_name(TokenizerKind kind) {
   return "?";
 }
 
+// llm.c puts these before each document of its sets, which have no sidecar.
+constexpr std::int32_t gpt2_document_start = 50256;     // <|endoftext|>, in uint16 shards
+constexpr std::int32_t llama3_document_start = 128000;  // <|begin_of_text|>, in uint32 shards
+
+std::int32_t shard_document_start(const Shard& shard, const Tokenizer& tokenizer,
+                                  std::int64_t vocab_size) {
+  const std::string where = "model.document_mask: " + shard.path().string();
+  if (shard.info()) {
+    if (shard.info()->bos_id >= 0) return shard.info()->bos_id;
+    fail_input(
+        "{}: its documents do not start with a token that marks them (no BOS): prepare them with "
+        "one, or set model.document_mask=false",
+        where);
+  }
+  // Vocabularies are filled up to a multiple of 128 at most; a larger one is another tokenizer's.
+  const bool stands_in = tokenizer.name() == "bytes" && vocab_size > 384;
+  std::int32_t start = tokenizer.bos_id();
+  if (stands_in) start = shard.token_bytes() == 2 ? gpt2_document_start : llama3_document_start;
+  if (start >= 0 && start < vocab_size) return start;
+  fail_input(
+      "{}: it has no sidecar that says which token starts a document: name its tokenizer "
+      "(data.tokenizer), or set model.document_mask=false",
+      where);
+}
+
 }  // namespace
 
 std::unique_ptr<Tokenizer> open_tokenizer(const TokenizerConfig& config) {
@@ -89,6 +114,30 @@ RunData RunData::open(RunConfig& config) {
   return data;
 }
 
+std::int32_t RunData::document_start(const RunConfig& config) const {
+  if (!config.model.document_mask) return tokenizer->bos_id();
+  std::int32_t start = -1;
+  fs::path first;
+  for (const LoaderSource& source : sources) {
+    for (const char* split : {"train", "val"}) {
+      if (!has_split(source.path, split)) continue;
+      for (const fs::path& path : find_shards(source.path, split)) {
+        const std::int32_t here =
+            shard_document_start(Shard(path), *tokenizer, config.model.vocab_size);
+        if (!first.empty() && here != start) {
+          fail_input(
+              "model.document_mask: documents start with token {} in {}, with {} in {}: prepare "
+              "all sources with one tokenizer",
+              start, first.string(), here, path.string());
+        }
+        start = here;
+        first = path;
+      }
+    }
+  }
+  return start;
+}
+
 std::unique_ptr<TokenLoader> RunData::training_loader(const RunConfig& config,
                                                       const HostAllocator& allocator,
                                                       const LoaderPosition* from) const {
@@ -101,7 +150,7 @@ std::unique_ptr<TokenLoader> RunData::training_loader(const RunConfig& config,
   options.prefetch = static_cast<int>(std::clamp<std::int64_t>(config.data.prefetch_size, 1, 64));
   options.keep = static_cast<int>(3 * config.grad_acc_steps);
   options.vocab_size = config.model.vocab_size;
-  options.document_start = tokenizer->bos_id();
+  options.document_start = document_start(config);
   options.tokenizer_hash = tokenizer->hash();
   options.accept_other_shards = config.checkpoint.force_resume;
   options.allocator = allocator;
@@ -117,7 +166,7 @@ std::unique_ptr<ValidationReader> RunData::validation_reader(const RunConfig& co
   options.batch_size = config.data.batch_size;
   options.seq_len = config.data.seq_len;
   options.vocab_size = config.model.vocab_size;
-  options.document_start = tokenizer->bos_id();
+  options.document_start = document_start(config);
   options.tokenizer_hash = tokenizer->hash();
   return std::make_unique<ValidationReader>(options);
 }

@@ -21,6 +21,12 @@ struct RunData {
   // Input errors: no data, a vocabulary smaller than the tokenizer's.
   static RunData open(RunConfig& config);
 
+  // The token that starts a document: with model.document_mask what the shards themselves say, else
+  // the tokenizer's BOS or -1. A shard without a sidecar that "bytes" only stands in for (its
+  // vocabulary is larger) is llm.c's: GPT-2's <|endoftext|> or Llama 3's <|begin_of_text|>. Input
+  // error with document_mask where documents have no such token or it cannot be known.
+  std::int32_t document_start(const RunConfig& config) const;
+
   // Training batches; `from` continues a stored position.
   std::unique_ptr<TokenLoader> training_loader(const RunConfig& config,
                                                const HostAllocator& allocator,

@@ -20,6 +20,7 @@ inline void write_byte_shard(const std::filesystem::path& path,
   info.tokenizer = "bytes";
   info.tokenizer_hash = load_tokenizer("bytes", "")->hash();
   info.vocab_size = 258;
+  info.bos_id = 256;
   std::filesystem::create_directories(path.parent_path());
   ShardWriter writer(path, info);
   writer.append(tokens);
