@@ -63,8 +63,8 @@ InferenceSize inference_size(const EvalConfig& config, const ModelConfig& model,
   });
   if (generates) {
     size.cache_length = max_length;
-    size.cache_sequences = fitting_sequences(model, max_length, size.bf16, device,
-                                             std::min(most_sequences, size.tokens));
+    size.cache_sequences =
+        fitting_sequences(model, size, device, std::min(most_sequences, size.tokens));
   }
   return size;
 }

@@ -237,13 +237,17 @@ void InferenceModel::download(std::vector<Number>& numbers, const Tensor& x) {
   }
 }
 
-std::int64_t fitting_sequences(const ModelConfig& config, std::int64_t cache_length, bool bf16,
-                               Device device, std::int64_t most) {
-  const std::int64_t width = bf16 && device == Device::cuda ? 2 : 4;
-  const std::int64_t bytes =
-      2 * config.n_layers * cache_length * config.kv_heads() * config.head_size() * width +
-      config.vocab_size * width;
-  return std::clamp<std::int64_t>(free_memory_bytes(device) / 4 / bytes, 1, most);
+std::int64_t decoding_bytes(const ModelConfig& config, const InferenceSize& size, Device device) {
+  return element_bytes(model_size(size, device).dtype) *
+         (2 * config.n_layers * size.cache_length * config.kv_heads() * config.head_size() +
+          config.vocab_size);
+}
+
+std::int64_t fitting_sequences(const ModelConfig& config, const InferenceSize& size, Device device,
+                               std::int64_t most) {
+  if (device == Device::cuda && choose_device("auto") != Device::cuda) return most;
+  const std::int64_t fitting = free_memory_bytes(device) / 4 / decoding_bytes(config, size, device);
+  return std::clamp<std::int64_t>(fitting, 1, most);
 }
 
 }  // namespace memengine

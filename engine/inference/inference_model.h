@@ -114,9 +114,13 @@ class InferenceModel {
   std::vector<std::int32_t> wanted_, wanted_targets_;
 };
 
-// How many texts can decode at once: at most `most`, and no more than a quarter of the free memory
-// holds caches for. At least 1.
-std::int64_t fitting_sequences(const ModelConfig& config, std::int64_t cache_length, bool bf16,
-                               Device device, std::int64_t most);
+// Of one text that decodes, of size.cache_length tokens: its caches and its logits, in the dtype
+// that a model of this size computes in.
+std::int64_t decoding_bytes(const ModelConfig& config, const InferenceSize& size, Device device);
+
+// How many such texts can decode at once: at most `most`, and no more than a quarter of the free
+// memory holds caches for. At least 1. For a GPU that is not there to be asked: `most`.
+std::int64_t fitting_sequences(const ModelConfig& config, const InferenceSize& size, Device device,
+                               std::int64_t most);
 
 }  // namespace memengine

@@ -194,5 +194,30 @@ TEST(Sampler, DrawsFollowTheDistribution) {
   EXPECT_EQ(possible(options), (std::vector<bool>{false, false, true, false}));
 }
 
+// What a text is counted with is what the plan grows by for it, in every dtype there is.
+TEST(FittingSequences, CountsCachesAsThePlanDoes) {
+  const ModelConfig config = tiny_model();
+  for (const bool fp64 : {false, true}) {
+    for (const bool bf16 : {false, true}) {
+      for (const Device device : {Device::cpu, Device::cuda}) {
+        if (device == Device::cuda && (fp64 || !cuda_build)) continue;
+        InferenceSize size = inference_rows(512, 64, 256);
+        size.fp64 = fp64;
+        size.bf16 = bf16;
+        const std::int64_t few = InferenceModel::plan(config, size, device).device_bytes();
+        size.cache_sequences = 256;
+        const std::int64_t many = InferenceModel::plan(config, size, device).device_bytes();
+        const auto each = static_cast<double>(decoding_bytes(config, size, device));
+        EXPECT_NEAR(static_cast<double>(many - few) / 192, each, 0.01 * each)
+            << "fp64 " << fp64 << ", bf16 " << bf16;
+      }
+    }
+  }
+  InferenceSize wide = inference_rows(512, 1, 256);
+  const std::int64_t single = decoding_bytes(config, wide, Device::cpu);
+  wide.fp64 = true;
+  EXPECT_EQ(decoding_bytes(config, wide, Device::cpu), 2 * single) << "FP64 takes twice as much";
+}
+
 }  // namespace
 }  // namespace memengine
