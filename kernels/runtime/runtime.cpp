@@ -56,7 +56,8 @@ Runtime::Runtime(Device device) {
     }
   }
   side_ = context_;
-  link_ = context_;
+  side_.gemm_workspace = Tensor();  // two products at once in one workspace would overwrite it
+  link_ = side_;
   if constexpr (cuda_build) {
     if (device == Device::cuda) {
       cuda::open_side(side_);

@@ -33,7 +33,8 @@ class Runtime {
   Context& context() { return context_; }
 
   // A second stream with scratch memory of its own, for work that may run beside the main stream's;
-  // wait_for() puts the two in order. On the CPU, work on it is done when it is enqueued.
+  // wait_for() puts the two in order. Matrix products on it do without a workspace, which is the
+  // main stream's. On the CPU, work on it is done when it is enqueued.
   Context& side() { return side_; }
 
   // A third stream, without scratch memory, for long copies between host and device.

@@ -284,7 +284,6 @@ std::int64_t MemoryLayer::scratch_bytes(Device device) const {
   std::int64_t bytes = product_key_scratch_bytes(device, shape);
   if (query_norm_) bytes = std::max(bytes, query_norm_->scratch_bytes(device));
   bytes = std::max(bytes, deduplicate_scratch_bytes(device, tokens_ * picks_, config_.rows()));
-  bytes = std::max(bytes, ValueTable::gather_scratch_bytes(bank_->lookup_capacity()));
   bytes =
       std::max(bytes, linear_scratch_bytes(device, tokens_, config_.mem_heads * config_.mem_k_dim));
   bytes = std::max(bytes, linear_scratch_bytes(device, tokens_, std::max(dim_, v_dim_)));

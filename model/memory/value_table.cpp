@@ -67,6 +67,9 @@ ValueTable::ValueTable(const std::string& name, const ModelConfig& config, Place
   row_gradients_ = device.allocate("memory layers", accumulator, {distinct, rows_.v_dim()});
   if (placement == Placement::host) {
     staged_ = allocate_staged(device, rows_, distinct, capacity.staging_bytes);
+    const std::int64_t lookup = std::min(capacity.tokens * capacity.picks, rows_.rows);
+    if (staged_.capacity() > 0)
+      newer_places_ = device.allocate("staged rows", DType::i32, {lookup});
   }
 }
 
@@ -79,9 +82,7 @@ void ValueTable::gather(const Context& context, Tensor out, const UniqueRows& un
   if (host_gather_ != nullptr) host_gather_->gather(context, out, rows_, unique);
   NewerRows newer;
   if (staged_.capacity() > 0) {
-    Scratch scratch(context);
-    auto* places = scratch.take<std::int32_t>(unique.capacity());
-    newer = {staged_.values, Tensor(places, DType::i32, {unique.capacity()})};
+    newer = {staged_.values, newer_places_.rows(0, unique.capacity())};
     find_staged(context, newer.places, staged_, unique);
   }
   if (host_gather_ == nullptr)

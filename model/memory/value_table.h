@@ -43,16 +43,10 @@ class ValueTable {
   // newest copies, wherever they are.
   void gather(const Context& context, Tensor out, const UniqueRows& unique,
               const LazyDecay& decay) const;
-  static std::int64_t gather_scratch_bytes(std::int64_t capacity) {
-    return scratch_part<std::int32_t>(capacity);
-  }
 
   // From now on gather() goes through `gather`, which outlives the table; null: the device reads
-  // the rows itself. Only where can_gather_by_host(); the rows are the same.
+  // the rows itself. Only for a host table of which no records are read; the rows are the same.
   void set_gather(HostGather* gather) { host_gather_ = gather; }
-  bool can_gather_by_host(const LazyDecay& decay) const {
-    return placement_ == Placement::host && !reads_records(decay);
-  }
 
   // row_gradients() = for each distinct row of the step's picks, the sum over its picks p of
   // coefficient[p] * vector[token of p] (kernels/bag/embedding_bag.h).
@@ -84,6 +78,7 @@ class ValueTable {
   Tensor row_gradients_;
   Tensor rows_ever_used_;
   StagedRows staged_;
+  Tensor newer_places_;  // of a lookup's rows that are staged: i32 [capacity]
   HostGather* host_gather_ = nullptr;
 };
 
