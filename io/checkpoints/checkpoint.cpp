@@ -197,20 +197,4 @@ SavedCheckpoint save_checkpoint(FileSystem& files, const fs::path& root, std::in
   return saved;
 }
 
-NewestCheckpoint newest_checkpoint(const fs::path& root) {
-  NewestCheckpoint result;
-  const std::vector<std::int64_t> steps = checkpoint_steps(root);
-  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
-    try {
-      Checkpoint candidate(root / checkpoint_name(*step));
-      candidate.verify();
-      result.checkpoint.emplace(std::move(candidate));
-      break;
-    } catch (const Error& error) {
-      result.skipped.push_back(error.what());
-    }
-  }
-  return result;
-}
-
 }  // namespace memengine

@@ -168,12 +168,4 @@ T Checkpoint::get(const std::string& section, const std::string& key) const {
   return std::get<T>(*found);
 }
 
-struct NewestCheckpoint {
-  std::optional<Checkpoint> checkpoint;  // empty when there is none that is whole
-  std::vector<std::string> skipped;  // newer ones that are damaged: one line each, with the reason
-};
-
-// The newest checkpoint whose every block verifies.
-NewestCheckpoint newest_checkpoint(const std::filesystem::path& root);
-
 }  // namespace memengine

@@ -10,7 +10,32 @@
 #include "io/checkpoints/checkpoint_state.h"
 #include "tests/io/temporary_folder.h"
 
-namespace memengine::testing_io {
+namespace memengine {
+
+struct NewestCheckpoint {
+  std::optional<Checkpoint> checkpoint;  // empty when there is none that is whole
+  std::vector<std::string> skipped;  // newer ones that are damaged: one line each, with the reason
+};
+
+// The newest checkpoint whose every block verifies.
+
+inline NewestCheckpoint newest_checkpoint(const std::filesystem::path& root) {
+  NewestCheckpoint result;
+  const std::vector<std::int64_t> steps = checkpoint_steps(root);
+  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+    try {
+      Checkpoint candidate(root / checkpoint_name(*step));
+      candidate.verify();
+      result.checkpoint.emplace(std::move(candidate));
+      break;
+    } catch (const Error& error) {
+      result.skipped.push_back(error.what());
+    }
+  }
+  return result;
+}
+
+namespace testing_io {
 
 inline void write_bytes(const std::filesystem::path& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
@@ -51,4 +76,5 @@ inline void alter_tensor(const std::filesystem::path& file, const std::string& t
   fail_input("no tensor {}", tensor);
 }
 
-}  // namespace memengine::testing_io
+}  // namespace testing_io
+}  // namespace memengine
