@@ -17,6 +17,7 @@
 #include "engine/config/memory_plan.h"
 #include "engine/run/run_files.h"
 #include "io/files/file.h"
+#include "io/files/new_folders.h"
 #include "io/prepare/source_name.h"
 #include "io/shards/shard.h"
 #include "io/text/text_files.h"
@@ -257,6 +258,7 @@ void run_prepare(PrepareArguments arguments) {
     fail_input("give either --validation or --validation-input");
   }
   options.validation_fraction = explicit_validation ? 0 : arguments.validation;
+  const NewFolders made(arguments.out);
   for (PrepareSource& source : options.sources) {
     say_left_out(source, options.text, line);
     hold_out(source, options.text, line);

@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "io/files/new_folders.h"
 #include "io/prepare/prepare_shards.h"
 #include "io/prepare/prepare_tokenize.h"
 #include "io/prepare/source_name.h"
@@ -246,6 +247,7 @@ bool prepare_source(const PrepareOptions& options, const PrepareSource& source,
       return true;
     }
   }
+  const NewFolders made(folder);  // goes last
   fs::create_directories(work, error);
   if (error) fail_input("cannot make {}: {}", work.string(), error.message());
   const FolderLock lock(work);
@@ -266,7 +268,9 @@ bool prepare_source(const PrepareOptions& options, const PrepareSource& source,
                               failure.what(), work.string()));
     }
     fs::remove_all(work, error);
-    if (fs::is_empty(folder, error)) fs::remove(folder, error);
+    throw;
+  } catch (...) {  // out of memory or threads
+    if (!has_journal(work)) fs::remove_all(work, error);
     throw;
   }
 }

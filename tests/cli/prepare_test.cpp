@@ -37,7 +37,12 @@ TEST(PrepareCommand, BadLinesAreNamedAndLeaveNothing) {
   folder.write("a.jsonl", small_texts() + "{\"text\": 3}\n" + small_texts());
   expect_refusal(folder, prepare_words({"a.jsonl"}),
                  {"a.jsonl:21: field 'text' is not a string", "--max-bad-lines"});
-  EXPECT_FALSE(fs::exists(folder / "data/a"));
+  EXPECT_FALSE(fs::exists(folder / "data")) << "an empty folder stayed";
+  fs::create_directories(folder / "mine");
+  Words into = prepare_words({"a.jsonl"});
+  std::replace(into.begin(), into.end(), std::string("data"), std::string("mine/x/y"));
+  expect_refusal(folder, into, {"a.jsonl:21"});
+  EXPECT_TRUE(fs::is_empty(folder / "mine"));
   const std::string said = run_well(folder, prepare_words({"a.jsonl", "--max-bad-lines", "1"}));
   expect_contains(said, "1 bad line skipped");
   expect_contains(said, "    a.jsonl:21: field 'text' is not a string");

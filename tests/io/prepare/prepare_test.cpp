@@ -251,7 +251,7 @@ TEST(Prepare, RefusesWhatCannotWork) {
     auto options = f.options("out");
     change(options);
     expect_input_error(part, [&] { prepare(options); });
-    EXPECT_FALSE(std::filesystem::exists(f.folder / "out/s/train_000000.bin"));
+    EXPECT_FALSE(std::filesystem::exists(f.folder / "out"));
   };
   refuses("has no documents", [](auto&) {});
   refuses("no source", [](auto& o) { o.sources.clear(); });
