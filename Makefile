@@ -32,12 +32,11 @@ ifeq ($(GPU),)
 demo: BUILD := $(BUILD)-cpu
 demo: CUDA := -DMEMENGINE_CUDA=OFF
 endif
-# Where other programs want the cores too, waiting threads had better sleep soon than spin.
 demo: program
-	GOMP_SPINCOUNT=5000 ./memengine demo
+	./memengine demo
 
 test: build
-	OMP_WAIT_POLICY=passive ctest --test-dir $(BUILD) -j2 --output-on-failure
+	ctest --test-dir $(BUILD) -j2 --output-on-failure
 
 build: configure
 	cmake --build $(BUILD) -j $(JOBS)

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <new>
 #include <string>
+#include <system_error>
 
 #include "cli/command.h"
 #include "cli/terminal.h"
@@ -80,6 +81,13 @@ int main(int argument_count, char** arguments) {
     fmt::print(stderr, "memengine: {}: {}; check the path and its permissions\n",
                error.path1().string(), error.code().message());
     return 2;
+  } catch (const std::system_error& error) {
+    const bool threads = error.code() == std::errc::resource_unavailable_try_again;
+    fmt::print(stderr, "memengine: {}\n",
+               threads ? "the system starts no more threads: raise the limit of processes "
+                         "(`ulimit -u`, or the container's) or that of memory (`ulimit -v`)"
+                       : error.what());
+    return threads ? 2 : 1;
   } catch (const std::bad_alloc&) {
     fmt::print(stderr, "memengine: out of host memory\n");
     return 1;

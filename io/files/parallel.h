@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -19,8 +20,9 @@ inline std::size_t file_threads() {
 }
 
 // Calls body(i) once for every i < count, lower ones first, on at most `threads` threads, of which
-// the caller is one. Each thread makes its own body by make_body(), which may hold its buffers.
-// After an exception no new i is begun; the first one is thrown again here.
+// the caller is one, and fewer where the system has no more. Each thread makes its own body by
+// make_body(), which may hold its buffers. After an exception no new i is begun; the first one is
+// thrown again here.
 template <typename MakeBody>
 void parallel_for(std::size_t count, std::size_t threads, const MakeBody& make_body) {
   std::atomic<std::size_t> next{0};
@@ -37,7 +39,10 @@ void parallel_for(std::size_t count, std::size_t threads, const MakeBody& make_b
     }
   };
   std::vector<std::thread> pool;
-  for (std::size_t i = 1; i < std::min(threads, count); ++i) pool.emplace_back(work);
+  try {
+    for (std::size_t i = 1; i < std::min(threads, count); ++i) pool.emplace_back(work);
+  } catch (const std::system_error&) {  // as many as there are then
+  }
   work();
   for (std::thread& thread : pool) thread.join();
   if (failure) std::rethrow_exception(failure);

@@ -20,6 +20,7 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <system_error>
 #include <thread>
 
 #include "io/prepare/prepare_spill.h"
@@ -112,7 +113,11 @@ class Workers {
       : options_(options), key_(key), spill_(spill) {
     const int threads = options.threads > 0 ? options.threads
                                             : static_cast<int>(std::thread::hardware_concurrency());
-    for (int i = 0; i < std::max(1, threads); ++i) threads_.emplace_back([this] { work(); });
+    try {
+      for (int i = 0; i < std::max(1, threads); ++i) threads_.emplace_back([this] { work(); });
+    } catch (const std::system_error&) {
+      if (threads_.empty()) throw;  // with some it only takes longer
+    }
   }
 
   ~Workers() {

@@ -9,6 +9,7 @@
 #include <exception>
 #include <mutex>
 #include <set>
+#include <system_error>
 #include <thread>
 
 #include "io/checkpoints/checkpoint_state.h"
@@ -197,7 +198,11 @@ TokenLoader::TokenLoader(const LoaderOptions& options, const LoaderPosition* fro
         {BatchBuffer(options.batch_size, options.seq_len, options.allocator), {}, {}});
   }
   if (!options.async) return;
-  impl_->thread = std::thread([this, at = impl_->returned] { impl_->prefetch(at); });
+  try {
+    impl_->thread = std::thread([this, at = impl_->returned] { impl_->prefetch(at); });
+  } catch (const std::system_error&) {  // no more threads to be had: the caller fills
+    impl_->options.async = false;
+  }
 }
 
 TokenLoader::~TokenLoader() {

@@ -58,7 +58,8 @@ struct LoaderOptions {
   std::int64_t seq_len = 0;     // T
   std::uint64_t seed = 0;
   int rank = 0, world = 1;
-  bool async = true;            // fill ahead on a thread; false: fill in next(), for debugging
+  // Fill ahead on a thread; false, or where no thread can be had: fill in next().
+  bool async = true;
   int prefetch = 2;             // batches filled ahead
   int keep = 2;                 // the batches of the last `keep` calls of next() stay untouched
   bool shuffle = true;          // false: shards and windows in their stored order, every epoch

@@ -1,7 +1,8 @@
 // Matrix products on the CPU: C = alpha op(A) op(B) + beta C, row-major, through CBLAS.
 //
 // The library is held to one thread and OpenMP divides the work: two thread pools (the library's
-// and OpenMP's) would wait for each other by spinning on the same cores.
+// and OpenMP's) would wait for each other by spinning on the same cores. (The program sees to it
+// that the library does not even start any: cli/blas_threads.cpp.)
 #pragma once
 
 #include <cblas.h>
