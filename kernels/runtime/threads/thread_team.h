@@ -71,7 +71,7 @@ class ThreadTeam {
   std::atomic<void*> data_{nullptr};
   std::atomic<std::uint32_t> done_{0};
   WaitedWord begun_, finished_;  // regions
-  bool patient_ = true;
+  std::atomic<bool> patient_{true};
 
   std::atomic<std::uint32_t> arrived_{0};  // at a barrier
   WaitedWord barriers_;

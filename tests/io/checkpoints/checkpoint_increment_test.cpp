@@ -7,6 +7,7 @@
 
 #include "io/checkpoints/checkpoint.h"
 #include "io/checkpoints/checkpoint_state.h"
+#include "tests/io/checkpoints/checkpoint_testing.h"
 #include "tests/io/io_testing.h"
 
 namespace memengine {

@@ -11,6 +11,7 @@
 #include <set>
 
 #include "io/checkpoints/checkpoint_state.h"
+#include "tests/io/checkpoints/checkpoint_testing.h"
 #include "tests/io/io_testing.h"
 
 namespace memengine {
