@@ -29,18 +29,10 @@ Tensor per_head(const Tensor& kept, const Tensor& x) {
   return kept.rows(0, x.dim(0) * x.dim(1)).reshape({x.dim(0), x.dim(1)});
 }
 
-// All below tells two kinds apart.
-QueryNorm known(QueryNorm kind) {
-  if (kind != QueryNorm::batchnorm && kind != QueryNorm::layernorm) {
-    fail_internal("query norm {} is neither batchnorm nor layernorm", static_cast<int>(kind));
-  }
-  return kind;
-}
-
 }  // namespace
 
 QueryNormLayer::QueryNormLayer(ParameterStore& store, const ModelConfig& config, std::int64_t layer)
-    : kind_(known(config.productkey_args.mem_query_norm)),
+    : kind_(config.productkey_args.mem_query_norm),
       heads_(config.productkey_args.mem_heads),
       k_dim_(config.productkey_args.mem_k_dim) {
   const auto parameter = [&](const char* name, double initial) {

@@ -65,14 +65,12 @@ TEST(QueryNormLayer, IsTheKernelOfItsKind) {
 }
 
 TEST(QueryNormLayer, OfNoKindIsRefused) {
-  for (const auto kind : {QueryNorm::none, static_cast<QueryNorm>(7)}) {
-    ParameterStore store;
-    try {
-      const QueryNormLayer norm(store, with_norm(kind), 0);
-      ADD_FAILURE() << "was taken for batchnorm";
-    } catch (const Error& error) {
-      EXPECT_EQ(error.kind(), Error::Kind::internal);
-    }
+  ParameterStore store;
+  try {
+    const QueryNormLayer norm(store, with_norm(QueryNorm::none), 0);
+    ADD_FAILURE() << "was taken for one of the kinds";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), Error::Kind::internal);
   }
 }
 
