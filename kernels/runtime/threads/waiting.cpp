@@ -17,6 +17,7 @@ constexpr std::int64_t microsecond = 1000;
 constexpr std::int64_t millisecond = 1000 * microsecond;
 
 constexpr int first_spins = 300;                          // some 5 us
+constexpr int patient_spins = 1500;                       // some 25 us more
 constexpr std::int64_t patience = 4 * millisecond;        // then even a patient thread sleeps
 constexpr std::int64_t lost_core = 400 * microsecond;     // between two looks: another program ran
 constexpr std::int64_t shortest_spell = 8 * millisecond;  // that sleeping early lasts
@@ -63,6 +64,10 @@ void WaitedWord::wait_while(std::uint32_t old, bool patient) {
   }
   if (patient && !cores_are_contended()) {
     const std::int64_t begin = now();
+    for (int i = 0; i < patient_spins; ++i) {
+      if (load() != old) return;
+      pause();
+    }
     for (std::int64_t last = begin; last - begin < patience;) {
       for (int i = 0; i < 16; ++i) {
         if (load() != old) return;

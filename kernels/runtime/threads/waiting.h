@@ -4,7 +4,7 @@
 // (a virtual machine needs some 50 us), so who waits should spin. Where other programs want the
 // cores, a spinning thread takes the very time that the awaited one needs: a model then trains at a
 // fiftieth of its speed. No fixed time to spin is right in both places, so here it is found out: a
-// thread spins for a few microseconds, then gives its core away at every look (sched_yield, which
+// thread spins for some microseconds, then gives its core away at every look (sched_yield, which
 // costs nothing where nobody else wants it), and goes to sleep after a few milliseconds. When it
 // finds that it was off its core for long, the cores are contended, and for the next moment, the
 // longer the more often that happens, all threads of the process go to sleep after the first few
