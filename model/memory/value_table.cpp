@@ -69,7 +69,7 @@ ValueTable::ValueTable(const std::string& name, const ModelConfig& config, Place
     staged_ = allocate_staged(device, rows_, distinct, capacity.staging_bytes);
     const std::int64_t lookup = std::min(capacity.tokens * capacity.picks, rows_.rows);
     if (staged_.capacity() > 0)
-      newer_places_ = device.allocate("staged rows", DType::i32, {lookup});
+      newer_places_ = device.allocate("memory layers", DType::i32, {lookup});
   }
 }
 
