@@ -144,10 +144,16 @@ TEST(MemoryBank, CountsUse) {
   }
   EXPECT_NEAR(*two.bank.usage_divergence().as<double>(), divergence, 1e-12);
 
-  std::vector<std::int32_t> histogram(rows, 5);
-  two.bank.count_usage(two.context(), Tensor(histogram.data(), DType::i32, {rows}), 2);
-  for (std::int32_t& count : counts) count += 5;
-  EXPECT_EQ(histogram, counts);
+  // All tokens of both slots, and the first four of each.
+  for (const std::int64_t counted : {tokens, std::int64_t{4}}) {
+    std::vector<std::int32_t> histogram(rows, 5), expected(rows, 5);
+    for (std::size_t p = 0; p < two.picked.size(); ++p) {
+      const auto token = static_cast<std::int64_t>(p) / picks % tokens;
+      if (token < counted) ++expected[static_cast<std::size_t>(two.picked[p])];
+    }
+    two.bank.count_usage(two.context(), Tensor(histogram.data(), DType::i32, {rows}), 2, counted);
+    EXPECT_EQ(histogram, expected);
+  }
 }
 
 TEST(MemoryBank, NamesItsTablesAfterTheirOwner) {
