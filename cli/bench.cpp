@@ -5,6 +5,7 @@
 
 #include <cstdio>
 
+#include "cli/arguments/arguments.h"
 #include "cli/command.h"
 #include "kernels/runtime/runtime.h"
 
@@ -64,6 +65,7 @@ void add_bench_command(CLI::App& program) {
   command->add_option("--data", options.data,
                       "A folder of token shards for the steps, instead of random tokens");
   command->add_option("--warm-up", options.warm_up, "Steps before those that are measured")
+      ->check(at_least(0))
       ->capture_default_str();
   command->add_flag("--guards", options.guards,
                     "Also measure what the guard against bad numbers costs a step");

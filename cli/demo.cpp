@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <string>
 
+#include "cli/arguments/arguments.h"
 #include "cli/command.h"
 #include "cli/terminal.h"
 #include "engine/demo/demo.h"
@@ -66,7 +67,7 @@ std::filesystem::path where_it_lies(const std::filesystem::path& config) {
 }
 
 void demonstrate(const DemoOptions& options) {
-  catch_stop_signals();
+  catch_stop_signals("stopping, to save; Ctrl-C once more ends at once");
   DemoResult result;
   DemoDisplay display;
   fmt::print(
@@ -105,16 +106,22 @@ void add_demo_command(CLI::App& program) {
   auto options = std::make_shared<DemoOptions>();
   auto steps = std::make_shared<std::int64_t>(0);
   command->add_option("--config", options->config, "The memory model and its training")
+      ->transform(home_path())
       ->capture_default_str();
-  command->add_option("--out", options->out, "Folder for data and runs")->capture_default_str();
-  command->add_option("--people", options->people, "How many")->capture_default_str();
+  command->add_option("--out", options->out, "Folder for data and runs")
+      ->transform(home_path())
+      ->capture_default_str();
+  command->add_option("--people", options->people, "How many")
+      ->check(at_least(1))
+      ->capture_default_str();
   command->add_option("--passages", options->passages, "Paraphrases of each")
+      ->check(at_least(1))
       ->capture_default_str();
   command->add_option("--vocab", options->vocabulary, "Pieces of the tokenizer")
-      ->check(CLI::PositiveNumber)
+      ->check(at_least(1))
       ->capture_default_str();
   command->add_option("--steps", *steps, "Of each training (default: the config's)")
-      ->check(CLI::PositiveNumber);
+      ->check(at_least(1));
   command->add_option("overrides", options->overrides, "a.b.c=value, for both models");
   command->callback([=] {
     if (*steps > 0) options->overrides.push_back("steps=" + std::to_string(*steps));

@@ -6,10 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "cli/arguments/arguments.h"
 #include "cli/command.h"
 #include "cli/terminal.h"
 #include "engine/evaluation/evaluation.h"
 #include "engine/run/run_files.h"
+#include "engine/run/settle_evaluation.h"
 #include "kernels/runtime/runtime.h"
 
 namespace memengine {
@@ -50,9 +52,13 @@ class EvalDisplay {
 
 void evaluate_checkpoint(const std::string& path, const std::vector<std::string>& overrides,
                          const std::string& tokenizer) {
-  const EvalConfig config = load_eval_config(path, overrides);
-  for (const std::string& notice : config.notices) fmt::print("note: {}\n", notice);
+  EvalConfig config = load_eval_config(path, overrides);
   const ModelSource source = find_model(config.ckpt_dir, tokenizer);
+  for (const std::string& notice : settle_evaluation(config)) config.notices.push_back(notice);
+  if (const std::string moves = open_results(config); !moves.empty()) {
+    config.notices.push_back(moves);
+  }
+  for (const std::string& notice : config.notices) fmt::print("note: {}\n", notice);
   const Device device = choose_device(config.device);
   fmt::print("evaluating {} on {}\n", source.folder.string(), describe_device(device));
   if (device == Device::cpu && config.generator.dtype == EvalDtype::bf16) {
@@ -67,9 +73,11 @@ void evaluate_checkpoint(const std::string& path, const std::vector<std::string>
                                   display.show(task, done, total);
                                 });
   }
+  // Whatever becomes of the files, the results are seen.
+  fmt::print("\n{}\n", eval_table(evaluation.results));
+  std::fflush(stdout);
   write_evaluation(config, evaluation, std::max<std::int64_t>(source.step, 0));
-  fmt::print("\n{}\nresults in {}\n", eval_table(evaluation.results),
-             (std::filesystem::path(config.dump_dir) / "results.json").string());
+  fmt::print("results in {}\n", (std::filesystem::path(config.dump_dir) / "results.json").string());
 }
 
 }  // namespace
@@ -84,14 +92,16 @@ void add_eval_command(CLI::App& program) {
       "ckpt_dir is a checkpoint, a run's folder (its newest checkpoint), an exported model or a\n"
       "Hugging Face Llama folder. Keys of the config can be overridden:\n\n"
       "  memengine eval configs/eval.yaml ckpt_dir=runs/demo data_dir=data/eval harness.limit=100");
-  auto path = std::make_shared<std::string>();
-  auto overrides = std::make_shared<std::vector<std::string>>();
+  const auto arguments = add_config(*command);
   auto tokenizer = std::make_shared<std::string>();
-  command->add_option("config", *path, "YAML file")->required();
-  command->add_option("overrides", *overrides, "a.b.c=value");
-  command->add_option("--tokenizer", *tokenizer,
-                      "Tokenizer file (or 'bytes') in place of the model's own");
-  command->callback([=] { evaluate_checkpoint(*path, *overrides, *tokenizer); });
+  command
+      ->add_option("--tokenizer", *tokenizer,
+                   "Tokenizer file (or 'bytes') in place of the model's own")
+      ->transform(home_path());
+  command->callback([=] {
+    const ConfigArguments given = settled(*arguments, "eval");
+    evaluate_checkpoint(given.path, given.overrides, *tokenizer);
+  });
 }
 
 }  // namespace memengine

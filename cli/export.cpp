@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <string>
 
+#include "cli/arguments/arguments.h"
 #include "cli/command.h"
 #include "engine/config/memory_plan.h"
 #include "engine/model_files/export.h"
@@ -23,7 +24,9 @@ void add_export_command(CLI::App& program) {
       ->add_option("model", arguments->model,
                    "A checkpoint, a run's folder, or a Hugging Face Llama folder")
       ->required();
-  command->add_option("--out", arguments->out, "Folder to write to")->required();
+  command->add_option("--out", arguments->out, "Folder to write to")
+      ->transform(home_path())
+      ->required();
   command
       ->add_option("--format", arguments->format,
                    "Names of the reference (memory layers too), or Hugging Face's (dense models)")

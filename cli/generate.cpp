@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/arguments/arguments.h"
 #include "cli/command.h"
 #include "cli/terminal.h"
 #include "engine/inference/generator.h"
@@ -103,7 +104,7 @@ void generate(const GenerateArguments& arguments) {
   model.load(source);
   Generator generator(model, *tokenizer);
   const bool terminal = isatty(STDOUT_FILENO) != 0;
-  catch_stop_signals();
+  catch_stop_signals("stopping; Ctrl-C once more ends at once");
 
   const auto continue_text = [&](const std::string& text, SamplingOptions sampling) {
     const bool bos = source.add_bos && tokenizer->bos_id() >= 0;
@@ -118,6 +119,11 @@ void generate(const GenerateArguments& arguments) {
     stream.finish();
     if (terminal && made.end != Generation::End::end_of_sequence) {
       fmt::print("[{} tokens; {}]\n", made.tokens.size(), why_it_ended(made.end));
+    } else if (made.end == Generation::End::context_full) {
+      // Elsewhere stdout is the text alone.
+      fmt::print(stderr,
+                 "note: {} of at most {} new tokens: the model reads {}, and they are full\n",
+                 made.tokens.size(), arguments.max_tokens, source.model.max_seqlen);
     }
   };
   if (arguments.prompt) {
@@ -159,7 +165,7 @@ void add_generate_command(CLI::App& program) {
   command->add_option("--prompt", arguments->prompt,
                       "Text to continue; without it lines are read from the terminal");
   command->add_option("--max-tokens", arguments->max_tokens, "Most new tokens")
-      ->check(CLI::PositiveNumber)
+      ->check(at_least(1))
       ->capture_default_str();
   command->add_option("--temperature", arguments->sampling.temperature, "0: the most likely token")
       ->capture_default_str();
@@ -167,16 +173,16 @@ void add_generate_command(CLI::App& program) {
                       "Keep the tokens that make up this share");
   command->add_option("--top-k", arguments->sampling.top_k, "Keep so many of the likeliest tokens");
   command->add_option("--seed", arguments->sampling.seed, "Of the draws")
-      ->check([](const std::string& text) {
-        return text.starts_with('-') ? text + " must be at least 0" : std::string();
-      })
+      ->check(at_least(0))
       ->capture_default_str();
   command->add_option("--stop", arguments->until, "Stop once this text appears (repeatable)")
       ->check([](const std::string& text) {
         return text.empty() ? std::string("an empty text would stop everywhere") : std::string();
       });
-  command->add_option("--tokenizer", arguments->tokenizer,
-                      "Tokenizer file (or 'bytes') in place of the model's own");
+  command
+      ->add_option("--tokenizer", arguments->tokenizer,
+                   "Tokenizer file (or 'bytes') in place of the model's own")
+      ->transform(home_path());
   command->add_option("--device", arguments->device, "Where to run")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
       ->capture_default_str();

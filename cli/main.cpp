@@ -4,6 +4,7 @@
 //   128 + n  stopped by signal n with work left; the same command goes on
 #include <fmt/format.h>
 
+#include <cstring>
 #include <exception>
 #include <filesystem>
 #include <new>
@@ -35,9 +36,25 @@ void check_command(CLI::App& program, const std::string& word) {
                         word, nearest);
 }
 
-}  // namespace
+// The help of the command that was called.
+std::string help_of(const CLI::App& program, int argument_count, char** arguments) {
+  std::string command;
+  for (const CLI::App* known : program.get_subcommands([](const CLI::App*) { return true; })) {
+    if (argument_count > 1 && known->get_name() == arguments[1]) command = known->get_name() + " ";
+  }
+  return "memengine " + command + "--help";
+}
 
-int main(int argument_count, char** arguments) {
+// A command that is done is not done well when what it says was lost.
+int finish_output(int code) {
+  const int trouble = memengine::output_trouble();  // std::cout writes through stdout
+  if (code != 0 || trouble == 0) return code;
+  fmt::print(stderr, "memengine: all is done, but the output could not be written: {}\n",
+             std::strerror(trouble));
+  return 1;
+}
+
+int run_program(int argument_count, char** arguments) {
   CLI::App program(
       "memengine trains and evaluates transformers with product-key memory layers whose value "
       "table lives in host memory.",
@@ -48,8 +65,9 @@ int main(int argument_count, char** arguments) {
   program.get_formatter()->column_width(36);
   program.footer(
       "Exit codes: 0 done; 2 the input is wrong; 3 training was stopped by bad numbers; 1 anything "
-      "else;\n128 + n stopped by signal n with work left (130 Ctrl-C, 143 SIGTERM, 138 SIGUSR1): "
-      "the same command goes on.");
+      "else;\n128 + n stopped by signal n with work left (130 Ctrl-C, 143 SIGTERM, 138 SIGUSR1, "
+      "140 "
+      "SIGUSR2):\nthe same command goes on.");
   memengine::add_prepare_command(program);
   memengine::add_train_command(program);
   memengine::add_eval_command(program);
@@ -66,7 +84,8 @@ int main(int argument_count, char** arguments) {
     return 0;
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return program.exit(error);  // help was asked for
-    fmt::print(stderr, "memengine: {} (see memengine --help)\n", error.what());
+    fmt::print(stderr, "memengine: {} (see {})\n", error.what(),
+               help_of(program, argument_count, arguments));
     return 2;
   } catch (const memengine::Stopped& stopped) {
     return 128 + stopped.signal;
@@ -95,4 +114,10 @@ int main(int argument_count, char** arguments) {
     fmt::print(stderr, "memengine: {}\n", error.what());
     return 1;
   }
+}
+
+}  // namespace
+
+int main(int argument_count, char** arguments) {
+  return finish_output(run_program(argument_count, arguments));
 }

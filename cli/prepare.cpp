@@ -11,12 +11,14 @@
 #include <algorithm>
 #include <memory>
 
+#include "cli/arguments/arguments.h"
 #include "cli/command.h"
 #include "cli/prepare_progress.h"
 #include "cli/terminal.h"
 #include "engine/config/memory_plan.h"
 #include "engine/run/run_files.h"
 #include "io/files/file.h"
+#include "io/files/home.h"
 #include "io/files/new_folders.h"
 #include "io/prepare/source_name.h"
 #include "io/shards/shard.h"
@@ -50,7 +52,7 @@ std::pair<std::string, fs::path> split_named(const std::string& option, const st
   if (equals == 0 || equals == std::string::npos || equals + 1 == text.size()) {
     fail_input("{} is '{}': write NAME=PATH", option, text);
   }
-  return {text.substr(0, equals), text.substr(equals + 1)};
+  return {text.substr(0, equals), expand_home(text.substr(equals + 1))};
 }
 
 std::vector<PrepareSource> collect_sources(const PrepareArguments& arguments) {
@@ -146,6 +148,11 @@ void train_tokenizer(const PrepareArguments& arguments, const std::vector<Prepar
         return false;
       },
       training, path);
+  const std::int64_t pieces = load_tokenizer("sp", path)->vocab_size();
+  if (pieces < training.vocab_size) {
+    line.say(fmt::format("note: the tokenizer has {} pieces, not {}: the text holds no more",
+                         grouped(pieces), grouped(training.vocab_size)));
+  }
 }
 
 // Whether a folder below `out` has shards: they need the tokenizer that made them.
@@ -265,7 +272,7 @@ void run_prepare(PrepareArguments arguments) {
   }
   say_inputs(options, line);
   const std::unique_ptr<Tokenizer> tokenizer = place_tokenizer(arguments, options.sources, line);
-  catch_stop_signals();
+  catch_stop_signals("stopping; Ctrl-C once more ends at once");
   options.tokenizer = tokenizer.get();
   options.out_dir = arguments.out;
   options.add_bos = !arguments.no_bos;
@@ -305,15 +312,18 @@ void add_prepare_command(CLI::App& program) {
   PrepareOptions& options = arguments->options;
   options.seed = 42;
   command->add_option("input", arguments->inputs, "Text files or folders, or '-': one source");
-  command->add_option("--out", arguments->out, "Folder for the shards")->required();
+  command->add_option("--out", arguments->out, "Folder for the shards")
+      ->transform(home_path())
+      ->required();
   command->add_option("--tokenizer", arguments->tokenizer, "sp, tiktoken or bytes")
       ->check(CLI::IsMember({"sp", "tiktoken", "bytes"}))
       ->capture_default_str();
-  command->add_option("--tokenizer-path", arguments->tokenizer_path, "The tokenizer's model file");
+  command->add_option("--tokenizer-path", arguments->tokenizer_path, "The tokenizer's model file")
+      ->transform(home_path());
   command
       ->add_option("--train-tokenizer", arguments->train_vocabulary,
                    "Train a SentencePiece tokenizer of so many pieces on the inputs")
-      ->check(CLI::PositiveNumber);
+      ->check(at_least(1));
   command->add_option("--name", arguments->name, "Name of the source (default: the input's name)");
   command->add_option("--source", arguments->sources, "NAME=PATH: a source by name; repeatable")
       ->allow_extra_args(false);
@@ -325,11 +335,14 @@ void add_prepare_command(CLI::App& program) {
       ->add_option("--validation-input", arguments->validation_inputs,
                    "PATH or NAME=PATH: hold out these texts instead; repeatable")
       ->allow_extra_args(false);
-  command->add_option("--seed", options.seed, "Of the documents' order")->capture_default_str();
+  command->add_option("--seed", options.seed, "Of the documents' order")
+      ->check(at_least(0))
+      ->capture_default_str();
   command->add_option("--threads", options.threads, "0: one a core")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   command->add_option("--shard-tokens", options.max_shard_tokens, "Most tokens in one shard")
+      ->check(at_least(1))
       ->capture_default_str();
   command
       ->add_option("--text-field", arguments->text_fields,
@@ -341,7 +354,7 @@ void add_prepare_command(CLI::App& program) {
   command
       ->add_option("--max-bad-lines", options.text.max_bad_lines,
                    "Skip so many lines that are not JSON, have no text or are not UTF-8")
-      ->check(CLI::NonNegativeNumber)
+      ->check(at_least(0))
       ->capture_default_str();
   command->add_flag("--no-bos", arguments->no_bos, "No BOS in front of documents");
   command->add_flag("--no-eos", arguments->no_eos, "No EOS behind documents");

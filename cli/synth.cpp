@@ -8,11 +8,13 @@
 #include <fstream>
 #include <functional>
 
+#include "cli/arguments/arguments.h"
 #include "cli/command.h"
 #include "cli/terminal.h"
 #include "engine/config/memory_plan.h"
 #include "io/synthetic/biographies.h"
 #include "io/tokenizers/sentencepiece/sentencepiece_trainer.h"
+#include "io/tokenizers/tokenizer.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine {
@@ -80,8 +82,9 @@ void synthesize(const SynthArguments& arguments) {
     SentencePieceTraining training;
     training.vocab_size = arguments.vocabulary;
     train_sentencepiece_file(next, training, path);
-    fmt::print("{:<28} SentencePiece, at most {} pieces\n", path.string(),
-               grouped(arguments.vocabulary));
+    const std::int64_t pieces = load_tokenizer("sp", path)->vocab_size();
+    fmt::print("{:<28} SentencePiece, {} pieces{}\n", path.string(), grouped(pieces),
+               pieces < arguments.vocabulary ? ": the texts hold no more" : "");
   }
   const Biography first = corpus.person(0);
   const RecallQuestion question = corpus.questions(first, 0).front();
@@ -103,20 +106,27 @@ void add_synth_command(CLI::App& program) {
       "whose facts can be counted, to measure how much a model stores.\n\n"
       "  memengine synth --people 20000 --passages 8 --vocab 1024 --out data/bio");
   auto arguments = std::make_shared<SynthArguments>();
-  command->add_option("--out", arguments->out, "Folder to write to")->required();
-  command->add_option("--people", arguments->people, "How many")->capture_default_str();
-  command->add_option("--passages", arguments->passages, "Paraphrases of each")
+  command->add_option("--out", arguments->out, "Folder to write to")
+      ->transform(home_path())
+      ->required();
+  command->add_option("--people", arguments->people, "How many")
+      ->check(at_least(1))
       ->capture_default_str();
-  command->add_option("--seed", arguments->seed, "Of all that is drawn")->capture_default_str();
+  command->add_option("--passages", arguments->passages, "Paraphrases of each")
+      ->check(at_least(1))
+      ->capture_default_str();
+  command->add_option("--seed", arguments->seed, "Of all that is drawn")
+      ->check(at_least(0))
+      ->capture_default_str();
   command
       ->add_option("--questions", arguments->questions,
                    "How many, six about each person in turn; 0: all")
-      ->check(CLI::NonNegativeNumber)
+      ->check(at_least(0))
       ->capture_default_str();
   command
       ->add_option("--vocab", arguments->vocabulary,
                    "Also train a SentencePiece tokenizer of so many pieces")
-      ->check(CLI::PositiveNumber);
+      ->check(at_least(1));
   command->callback([=] { synthesize(*arguments); });
 }
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <csignal>
 
 #include "engine/run/display_width.h"
@@ -13,19 +14,46 @@
 namespace memengine {
 namespace {
 
-std::atomic<int> first_signal{0};  // lock-free, so that a handler on any thread may set it
+constexpr int stop_signals[] = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGHUP, SIGXCPU};
+
+// Lock-free, so that a handler on any thread may set them.
+std::atomic<int> first_signal{0};
+std::atomic<int> first_urgent{0};  // SIGINT or SIGTERM
+std::string answer_line;           // set before the handlers are
 
 extern "C" void note_signal(int signal) {
+  const int kept = errno;
   int none = 0;
-  if (first_signal.compare_exchange_strong(none, signal)) return;
-  std::signal(signal, SIG_DFL);
-  std::raise(signal);
+  const bool first = first_signal.compare_exchange_strong(none, signal);
+  bool again = false;
+  if (signal == SIGINT || signal == SIGTERM) {
+    int nothing = 0;
+    again = !first_urgent.compare_exchange_strong(nothing, signal);
+  }
+  if (again || (signal == SIGINT && !first)) {
+    std::signal(signal, SIG_DFL);
+    std::raise(signal);
+  } else if (first) {
+    [[maybe_unused]] const ssize_t written =
+        ::write(STDERR_FILENO, answer_line.data(), answer_line.size());
+  }
+  errno = kept;
 }
 
-// Unlike fmt::print it does not throw when nobody reads or the disk of a redirection is full: that
-// is no reason to end hours of work.
+int trouble = 0;  // the first errno of stdout
+
+void note_trouble(bool failed) {
+  if (failed && trouble == 0) trouble = errno;
+}
+
+// Unlike fmt::print these do not throw when nobody reads or the disk of a redirection is full: that
+// is no reason to end hours of work. main() tells about it at the end.
 void put(const std::string& text) {
-  std::fputs(text.c_str(), stdout);
+  note_trouble(std::fputs(text.c_str(), stdout) == EOF);
+}
+
+void flush() {
+  note_trouble(std::fflush(stdout) != 0);
 }
 
 }  // namespace
@@ -50,7 +78,7 @@ void LiveLine::show(const std::string& line) {
   }
   shown_ = line;
   put("\r\x1b[K" + fit_text(line, width()));
-  std::fflush(stdout);
+  flush();
   live_ = true;
 }
 
@@ -71,7 +99,7 @@ void LiveLine::keep() {
 void LiveLine::say(const std::string& line) {
   clear();
   put(line + "\n");
-  std::fflush(stdout);
+  flush();
 }
 
 void LiveLine::say_above(const std::string& line) {
@@ -80,8 +108,23 @@ void LiveLine::say_above(const std::string& line) {
   if (live) show(shown_);
 }
 
-void catch_stop_signals() {
-  for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) std::signal(signal, note_signal);
+void catch_stop_signals(const char* answer) {
+  // On a terminal in place of the live line.
+  answer_line = std::string(isatty(STDERR_FILENO) != 0 ? "\r\x1b[K" : "") + answer + "\n";
+  for (const int signal : stop_signals) {
+    struct sigaction action {};
+    if (::sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN) continue;
+    action = {};
+    action.sa_handler = note_signal;
+    action.sa_flags = SA_RESTART;
+    ::sigaction(signal, &action, nullptr);
+  }
+}
+
+int output_trouble() {
+  flush();
+  note_trouble(std::ferror(stdout) != 0 && (errno = EIO) != 0);  // somebody else's failed write
+  return trouble == EPIPE ? 0 : trouble;
 }
 
 bool stop_requested() {

@@ -39,11 +39,20 @@ class LiveLine {
   std::string shown_;  // the live line
 };
 
-// From here on SIGINT, SIGTERM and SIGUSR1 only count; a second one ends the process at once.
-void catch_stop_signals();
+// From here on the signals that ask a program to end, or a batch job to come to one, only count:
+// SIGINT, SIGTERM, SIGUSR1, SIGUSR2 (the reference's SLURM launcher sends it before the time
+// limit), SIGHUP (a terminal that goes away) and SIGXCPU. The first is acknowledged at once with
+// `answer`, a line on stderr. A SIGINT after it ends the process at once, and so does a second
+// SIGTERM; the others come several times, or one after the other, by themselves. What was ignored
+// when the program started (nohup) stays ignored.
+void catch_stop_signals(const char* answer);
 bool stop_requested();
 // The first of them that came; 0: none.
 int stop_signal();
+
+// Why output could not be written to stdout: an errno, or 0. A pipe that nobody reads any more is
+// no trouble.
+int output_trouble();
 
 // Thrown by a command that a signal stopped with work left, after it said so and left a state from
 // which the same command goes on. The program's exit code is then 128 + signal, as a shell's is: a

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/arguments/arguments.h"
 #include "cli/command.h"
 #include "cli/terminal.h"
 #include "engine/clock.h"
@@ -45,7 +46,9 @@ class ProgressDisplay : public TrainingListener {
   void saved(const SaveReport& report) override { say(save_line(report)); }
   void evaluated(std::int64_t step, const std::string& table) override {
     say(format_text("evaluation at step {}\n{}", step, table));
+    evaluated_ = true;
   }
+  bool has_evaluated() const { return evaluated_; }
   void noticed(const std::string& message) override { line_.say_above("note: " + message); }
 
  private:
@@ -61,6 +64,7 @@ class ProgressDisplay : public TrainingListener {
   LiveLine line_;
   StepReport last_;
   double said_ = 0;
+  bool evaluated_ = false;
 };
 
 void train(const std::string& path, const std::vector<std::string>& overrides) {
@@ -68,11 +72,15 @@ void train(const std::string& path, const std::vector<std::string>& overrides) {
   RunFiles files([&](const std::string& trouble) { display.noticed(trouble); });
   const RunConfig config = load_run_config(path, overrides);
   std::signal(SIGPIPE, SIG_IGN);  // a reader of our output that went away is no reason to stop
-  catch_stop_signals();           // before the model is built: a stop then waits for the first step
+  // Before the model is built: a stop then waits for the first step.
+  catch_stop_signals("stopping after this step, to save; Ctrl-C once more ends at once");
   Trainer trainer(config, {&files, &display});
   const std::int64_t begin = trainer.step();
   const std::int64_t step = trainer.run([] { return stop_requested(); });
-  if (begin >= config.steps) {
+  if (begin >= config.steps && display.has_evaluated()) {
+    display.noticed(format_text("the run was at step {} of steps={}: only its evaluation was left",
+                                begin, config.steps));
+  } else if (begin >= config.steps) {
     display.noticed(
         format_text("nothing to do: the run is at step {} of steps={}", begin, config.steps));
   } else if (config.checkpoint.dump.every <= 0) {
@@ -90,14 +98,16 @@ void add_train_command(CLI::App& program) {
   command->footer(
       "Any key of the config can be overridden:\n"
       "  memengine train configs/zero_copy.yaml steps=100 model.productkey_args.mem_n_keys=1024\n\n"
-      "Ctrl-C (or SIGTERM, SIGUSR1) finishes the step, saves and exits with code 130 (143, 138); a "
-      "second one ends\nat once. The same command goes on. Code 3: training was stopped because of "
-      "numbers that are not finite\n(guard.max_bad_steps).");
-  auto path = std::make_shared<std::string>();
-  auto overrides = std::make_shared<std::vector<std::string>>();
-  command->add_option("config", *path, "YAML file")->required();
-  command->add_option("overrides", *overrides, "a.b.c=value");
-  command->callback([=] { train(*path, *overrides); });
+      "Ctrl-C (or SIGTERM, SIGUSR1, SIGUSR2, SIGHUP, SIGXCPU) finishes the step, saves and exits "
+      "with "
+      "code 130 (128 +\nthe signal); a second Ctrl-C ends at once. The same command goes on. Code "
+      "3: "
+      "training was stopped because of\nnumbers that are not finite (guard.max_bad_steps).");
+  const auto arguments = add_config(*command);
+  command->callback([=] {
+    const ConfigArguments given = settled(*arguments, "train");
+    train(given.path, given.overrides);
+  });
 }
 
 }  // namespace memengine

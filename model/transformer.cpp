@@ -21,24 +21,39 @@ void Transformer::run_blocks(const Context& context, Tensor tokens, const TokenL
   const Tensor normed = normed_.rows(0, rows);
   const Tensor branch = branch_.rows(0, rows);
 
+  const auto computed = [&](const std::string& name, const Tensor& x) {
+    if (hooks.computed) hooks.computed(name, x);
+  };
+
   // The addition of a branch to the residual state is fused into the norm that follows it.
   Tensor residual = blocks_.front().input.rows(0, rows);
   embedding_forward(context, residual, tokens, embedding_->compute);
   Tensor pending;  // branch that is not yet added to the residual state
+  std::string writer = "tok_embeddings";
   for (Block& block : blocks_) {
+    const std::string layer = "layers." + std::to_string(&block - blocks_.data());
     const Tensor input = block.input.rows(0, rows);
     rms_norm_forward(context, normed, pending.empty() ? Tensor() : input,
                      block.attention_inverse_rms.rows(0, rows), residual, pending,
                      block.attention_norm.value, config_.norm_eps);
+    computed("residual." + writer, input);
     if (cache != nullptr) {
       block.attention.forward_cached(context, branch, normed, *cache);
     } else {
       block.attention.forward(context, branch, normed, layout, sequences);
     }
+    writer = layer + ".attention";
+    computed(writer + ".out", branch);
     const Tensor middle = block.middle.rows(0, rows);
     rms_norm_forward(context, normed, middle, block.ffn_inverse_rms.rows(0, rows), input, branch,
                      block.ffn_norm.value, config_.norm_eps);
+    computed("residual." + writer, middle);
     block.feed_forward->forward(context, branch, normed, mode, micro_batch);
+    writer = layer + ".feed_forward";
+    computed(writer + ".out", branch);
+    if (hooks.looked_up && block.memory != nullptr) {
+      hooks.looked_up(writer, block.memory->last_lookup(micro_batch, rows));
+    }
     if (hooks.picked && block.memory != nullptr && block.memory->reads_last()) {
       hooks.picked(block.memory->bank());
     }
@@ -47,6 +62,7 @@ void Transformer::run_blocks(const Context& context, Tensor tokens, const TokenL
   }
   rms_norm_forward(context, normed, last_.rows(0, rows), last_inverse_rms_.rows(0, rows), residual,
                    pending, norm_->value, config_.norm_eps);
+  computed("residual." + writer, last_.rows(0, rows));
 }
 
 void Transformer::forward(const Context& context, const TokenBatch& batch, std::int64_t micro_batch,

@@ -57,6 +57,11 @@ struct PassHooks {
   std::function<void(const MemoryBank&)> picked;
   // In backward(): no memory layer is left; all that row gradients are made of is in the banks.
   std::function<void()> rows_done;
+  // In forward(), each as soon as it is there: every residual state [N, C], named after what wrote
+  // it as in residual_states(); every layer's output [N, C], such as "layers.0.attention.out";
+  // every lookup, such as "layers.4.feed_forward".
+  std::function<void(const std::string& name, const Tensor& x)> computed;
+  std::function<void(const std::string& name, const MemoryLookup& lookup)> looked_up;
 };
 
 class Transformer {

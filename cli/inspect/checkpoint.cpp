@@ -66,9 +66,9 @@ void print_all_state(const CheckpointState& state) {
 }
 
 // One line of a chain: what a checkpoint is, and what it stands on.
-void print_link(const fs::path& root, std::int64_t step) {
+void print_link(const fs::path& root, std::int64_t step, bool verify) {
   try {
-    const CheckpointSummary summary = Checkpoint(root / checkpoint_name(step)).summary();
+    const CheckpointSummary summary = Checkpoint(root / checkpoint_name(step), verify).summary();
     fmt::print("  step {:>12}  {:>10}  {}\n", grouped(step), size_text(summary.bytes),
                summary.base_step < 0
                    ? "full"
@@ -79,7 +79,7 @@ void print_link(const fs::path& root, std::int64_t step) {
 }
 
 void print_checkpoint(const fs::path& folder, const InspectArguments& arguments) {
-  const Checkpoint checkpoint(folder);
+  const Checkpoint checkpoint(folder, !arguments.no_verify);
   const CheckpointSummary summary = checkpoint.summary();
   fmt::print("{}: checkpoint of step {}, {}\n", folder.string(), grouped(summary.step),
              size_text(summary.bytes));
@@ -116,7 +116,9 @@ void inspect_checkpoint(const InspectArguments& arguments) {
         arguments.all_tensors || steps.size() <= shown ? 0 : steps.size() - shown;
     if (first > 0)
       fmt::print("  {} older\n", counted(static_cast<std::int64_t>(first), "checkpoint"));
-    for (std::size_t i = first; i < steps.size(); ++i) print_link(path, steps[i]);
+    for (std::size_t i = first; i < steps.size(); ++i) {
+      print_link(path, steps[i], !arguments.no_verify);
+    }
     return print_checkpoint(path / checkpoint_name(steps.back()), arguments);
   }
   const SafetensorsReader reader(path);

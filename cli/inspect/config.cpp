@@ -7,6 +7,7 @@
 #include "engine/config/config.h"
 #include "engine/run/run_data.h"
 #include "engine/run/run_files.h"
+#include "engine/run/settle_evaluation.h"
 #include "engine/training/plan_advice.h"
 #include "engine/training/training_model.h"
 #include "kernels/runtime/error.h"
@@ -23,10 +24,10 @@ void settle_vocabulary(RunConfig& config) {
     config.model.vocab_size = open_tokenizer(config.data.tokenizer)->vocab_size();
   } catch (const Error&) {
     config.model.vocab_size = assumed;
-    fmt::print(
-        "note: there is no tokenizer at {}; a vocabulary of {} is assumed (set "
-        "model.vocab_size)\n",
-        config.data.tokenizer.path.value_or("data.tokenizer.path"), grouped(assumed));
+    const auto& path = config.data.tokenizer.path;
+    fmt::print("note: {}; a vocabulary of {} is assumed (set model.vocab_size)\n",
+               path ? "there is no tokenizer at " + *path : "data.tokenizer.path is not given",
+               grouped(assumed));
   }
 }
 
@@ -109,6 +110,9 @@ void inspect_config(const InspectArguments& arguments) {
   settle_vocabulary(config);
   fmt::print("{}: {}\n", arguments.path.string(), config.name);
   for (const std::string& notice : config.notices) fmt::print("note: {}\n", notice);
+  for (const std::string& notice : settle_evaluation(config).notices) {
+    fmt::print("note: {}\n", notice);
+  }
   print_model(config);
   print_row("GPU code in this program", describe_gpu_code());
   const bool gpu_is_here = can_be_asked(Device::cuda);

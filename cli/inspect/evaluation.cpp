@@ -5,6 +5,7 @@
 #include "cli/terminal.h"
 #include "engine/evaluation/evaluation.h"
 #include "engine/run/run_files.h"
+#include "engine/run/settle_evaluation.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine {
@@ -29,8 +30,8 @@ void print_task(const EvalConfig& config, const EvalTask& task) {
 }  // namespace
 
 void inspect_evaluation(const InspectArguments& arguments) {
-  const EvalConfig config = load_eval_config(arguments.path.string(), arguments.overrides);
-  check_evaluation(config);
+  EvalConfig config = load_eval_config(arguments.path.string(), arguments.overrides);
+  for (const std::string& notice : settle_evaluation(config)) config.notices.push_back(notice);
   fmt::print("{}: {}, results go to {}\n", arguments.path.string(), config.name, config.dump_dir);
   for (const std::string& notice : config.notices) fmt::print("note: {}\n", notice);
   for (const EvalTask& task : asked_tasks(config)) print_task(config, task);

@@ -1,6 +1,7 @@
 // memengine inspect PATH: says what a config, shards or a checkpoint hold.
 #include "cli/inspect/inspect.h"
 
+#include "cli/arguments/arguments.h"
 #include "cli/command.h"
 #include "engine/config/config.h"
 #include "io/checkpoints/checkpoint.h"
@@ -22,8 +23,8 @@ void inspect(const InspectArguments& arguments) {
                arguments.overrides.front());
   }
   if (is_config) {
-    return is_eval_config(path.string()) ? inspect_evaluation(arguments)
-                                         : inspect_config(arguments);
+    return is_eval_config(path.string(), arguments.overrides) ? inspect_evaluation(arguments)
+                                                              : inspect_config(arguments);
   }
   if (extension == ".safetensors") return inspect_checkpoint(arguments);
   if (fs::is_directory(path, error)) {
@@ -88,7 +89,13 @@ void add_inspect_command(CLI::App& program) {
   command->add_flag("--tensors", arguments->all_tensors,
                     "List every tensor of a checkpoint, and every stored value");
   command->add_flag("--no-verify", arguments->no_verify, "Do not compare checksums");
-  command->callback([=] { inspect(*arguments); });
+  command->callback([=] {
+    InspectArguments given = *arguments;
+    ConfigArguments words = settled({given.path.string(), given.overrides}, "inspect");
+    given.path = std::move(words.path);
+    given.overrides = std::move(words.overrides);
+    inspect(given);
+  });
 }
 
 }  // namespace memengine

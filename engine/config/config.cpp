@@ -5,6 +5,7 @@
 
 #include <array>
 
+#include "engine/config/config_notices.h"
 #include "io/config/config_reader.h"
 #include "io/text/one_line.h"
 #include "kernels/runtime/error.h"
@@ -18,10 +19,13 @@ using Names = std::span<const ConfigReader::Name<Enum>>;
 
 constexpr ConfigReader::Name<DeviceChoice> device_names[] = {
     {"auto", DeviceChoice::automatic}, {"cpu", DeviceChoice::cpu}, {"cuda", DeviceChoice::cuda}};
-constexpr ConfigReader::Name<ModelDtype> dtype_names[] = {{"fp32", ModelDtype::fp32},
-                                                          {"bf16", ModelDtype::bf16}};
-constexpr ConfigReader::Name<EvalDtype> eval_dtype_names[] = {{"fp32", EvalDtype::fp32},
-                                                              {"bf16", EvalDtype::bf16}};
+// FP16 is read as BF16, which needs no scaling of the loss (config_notices.cpp says so).
+constexpr ConfigReader::Name<ModelDtype> dtype_names[] = {
+    {"fp32", ModelDtype::fp32},    {"bf16", ModelDtype::bf16},     {"fp16", ModelDtype::bf16},
+    {"float32", ModelDtype::fp32}, {"bfloat16", ModelDtype::bf16}, {"float16", ModelDtype::bf16}};
+constexpr ConfigReader::Name<EvalDtype> eval_dtype_names[] = {
+    {"fp32", EvalDtype::fp32},    {"bf16", EvalDtype::bf16},     {"fp16", EvalDtype::bf16},
+    {"float32", EvalDtype::fp32}, {"bfloat16", EvalDtype::bf16}, {"float16", EvalDtype::bf16}};
 constexpr ConfigReader::Name<TokenizerKind> tokenizer_names[] = {
     {"bytes", TokenizerKind::bytes},
     {"sp", TokenizerKind::sp},
@@ -50,7 +54,6 @@ constexpr ConfigReader::Name<GatherPath> gather_names[] = {{"auto", GatherPath::
                                                            {"both", GatherPath::both}};
 
 constexpr std::string_view only_false[] = {"false", "False"};
-constexpr std::string_view only_one[] = {"1"};
 
 void bind_optim(ConfigReader& reader, OptimConfig& optim) {
   reader.bind("optim.lr", optim.lr);
@@ -127,7 +130,7 @@ void bind_model(ConfigReader& reader, ModelConfig& model) {
 }
 
 void bind_data(ConfigReader& reader, DataConfig& data) {
-  reader.bind("data.root_dir", data.root_dir);
+  reader.bind_path("data.root_dir", data.root_dir);
   reader.bind("data.sources", data.sources);
   reader.bind("data.batch_size", data.batch_size);
   reader.bind("data.seq_len", data.seq_len);
@@ -139,16 +142,19 @@ void bind_data(ConfigReader& reader, DataConfig& data) {
   reader.bind("data.prefetch_size", data.prefetch_size);
   reader.bind_enum("data.tokenizer.name", data.tokenizer.name,
                    Names<TokenizerKind>(tokenizer_names));
-  reader.bind("data.tokenizer.path", data.tokenizer.path);
+  reader.bind_path("data.tokenizer.path", data.tokenizer.path);
 }
 
 void bind_distributed(ConfigReader& reader, DistributedConfig& distributed) {
   reader.bind_enum("distributed.model_dtype", distributed.model_dtype,
                    Names<ModelDtype>(dtype_names));
   reader.bind("distributed.matmul_allow_tf32", distributed.matmul_allow_tf32);
-  for (const std::string key : {"tp_size", "memory_parallel_size", "dp_shard", "dp_replicate"}) {
-    reader.require("distributed." + key, only_one, "it trains in one process; set it to 1");
-  }
+  reader.bind("distributed.dp_replicate", distributed.dp_replicate);
+  reader.bind("distributed.dp_shard", distributed.dp_shard);
+  reader.bind("distributed.tp_size", distributed.tp_size);
+  reader.bind("distributed.memory_parallel_size", distributed.memory_parallel_size);
+  reader.bind("distributed.num_nodes", distributed.num_nodes);
+  reader.bind("distributed.gpus_per_node", distributed.gpus_per_node);
   reader.require("distributed.float8_recipe", {}, "there is no 8-bit training; set it to null");
   for (const std::string key :
        {"fsdp_type", "compile", "compile_cache_size_limit", "selective_activation_checkpointing",
@@ -163,11 +169,13 @@ void bind_eval(ConfigReader& reader, const std::string& prefix, EvalConfig& eval
   const auto bind = [&](std::string_view key, auto& field) {
     reader.bind(prefix + std::string(key), field);
   };
+  eval.key_prefix = prefix;
   bind("name", eval.name);
-  bind("dump_dir", eval.dump_dir);
-  bind("ckpt_dir", eval.ckpt_dir);
-  bind("metric_log_dir", eval.metric_log_dir);
-  bind("data_dir", eval.data_dir);
+  reader.bind_path(prefix + "dump_dir", eval.dump_dir);
+  reader.bind_path(prefix + "ckpt_dir", eval.ckpt_dir);
+  reader.bind_path(prefix + "metric_log_dir", eval.metric_log_dir);
+  reader.bind_path(prefix + "data_dir", eval.data_dir);
+  reader.ignore(prefix + "dataset_dir", prefix + "data_dir names the folder of the sets");
   bind("max_length", eval.max_length);
   if (prefix.empty()) reader.bind_enum("device", eval.device, Names<DeviceChoice>(device_names));
   GeneratorConfig& generator = eval.generator;
@@ -184,14 +192,14 @@ void bind_eval(ConfigReader& reader, const std::string& prefix, EvalConfig& eval
                      reader.bind(path + ".task", task.task);
                      reader.bind(path + ".num_fewshot", task.num_fewshot);
                      reader.bind(path + ".limit", task.limit);
-                     reader.ignore(path + ".dataset_kwargs", "sets are read from eval.data_dir");
+                     reader.ignore(path + ".dataset_kwargs", "sets are read from data_dir");
                    });
   bind("harness.num_fewshot", eval.harness.num_fewshot);
   bind("harness.limit", eval.harness.limit);
   bind("harness.log_samples", eval.harness.log_samples);
   bind("harness.fewshot_random_seed", eval.harness.fewshot_random_seed);
-  for (const std::string key :
-       {"compile_prefilling", "reduce_generation_overhead", "show_progress", "device"}) {
+  for (const std::string key : {"compile_prefilling", "reduce_generation_overhead", "show_progress",
+                                "device", "attn_impl"}) {
     reader.ignore(prefix + "generator." + key, "it steers PyTorch");
   }
   for (const std::string key :
@@ -201,6 +209,7 @@ void bind_eval(ConfigReader& reader, const std::string& prefix, EvalConfig& eval
         "random_seed", "numpy_random_seed", "torch_random_seed", "confirm_run_unsafe_code"}) {
     reader.ignore(prefix + "harness." + key, "it steers the Python harness");
   }
+  reader.ignore(prefix + "mp_size", "one process evaluates");
   reader.ignore(prefix + "wandb", "results go to files in dump_dir");
   reader.ignore(prefix + "global_step", "it is read from the checkpoint");
   if (!prefix.empty()) {
@@ -212,7 +221,7 @@ void bind_eval(ConfigReader& reader, const std::string& prefix, EvalConfig& eval
 
 void bind_run(ConfigReader& reader, RunConfig& run) {
   reader.bind("name", run.name);
-  reader.bind("dump_dir", run.dump_dir);
+  reader.bind_path("dump_dir", run.dump_dir);
   reader.bind("seed", run.seed);
   reader.bind("steps", run.steps);
   reader.bind("grad_acc_steps", run.grad_acc_steps);
@@ -231,11 +240,12 @@ void bind_run(ConfigReader& reader, RunConfig& run) {
   reader.bind("checkpoint.dump.keep", run.checkpoint.dump.keep);
   reader.bind("checkpoint.eval.every", run.checkpoint.eval.every);
   reader.bind("checkpoint.eval.keep", run.checkpoint.eval.keep);
-  reader.bind("checkpoint.path", run.checkpoint.path);
-  reader.bind("checkpoint.init_ckpt_path", run.checkpoint.init_ckpt_path);
+  reader.bind_path("checkpoint.path", run.checkpoint.path);
+  reader.bind_path("checkpoint.init_ckpt_path", run.checkpoint.init_ckpt_path);
   reader.bind("checkpoint.increment_share", run.checkpoint.increment_share);
   reader.bind("checkpoint.skip_damaged", run.checkpoint.skip_damaged);
   reader.bind("checkpoint.force_resume", run.checkpoint.force_resume);
+  reader.bind("checkpoint.retry_minutes", run.checkpoint.retry_minutes);
   reader.require("checkpoint.continue_training_from_init", only_false,
                  "a run continues from its own checkpoint.path");
   reader.bind("logging.freq", run.logging.freq);
@@ -252,7 +262,7 @@ void bind_run(ConfigReader& reader, RunConfig& run) {
     reader.ignore(key, "it steers Python");
   }
   for (const std::string key : {"async_eval_gpus", "eval_on_gpus"}) {
-    reader.require(key, {}, "evaluation runs within the training process; set it to null");
+    reader.ignore(key, "evaluation runs within the training process");
   }
   if (run.eval || reader.has("eval.harness") || reader.has("eval.generator")) {
     if (!run.eval) run.eval.emplace();
@@ -280,30 +290,13 @@ void validate_named(const Config& config, const ConfigReader& reader, const std:
   }
 }
 
-// Keys of the reference that are read and change nothing, when they ask for something.
-void note_idle_keys(const ConfigReader& reader, const RunConfig& run,
-                    std::vector<std::string>& notices) {
-  const auto note = [&](const char* key, bool asks, const char* why) {
-    if (asks && reader.has(key)) {
-      notices.push_back(fmt::format("{}: {} has no effect here: {}", reader.where(key), key, why));
-    }
-  };
-  const RunConfig defaults;
-  note("model.seed", run.model.seed != defaults.model.seed, "weights follow the run's seed");
-  note("logging.acc_freq", run.logging.acc_freq.has_value(), "logging.freq is what is reported by");
-  note("profiling.run", run.profile, "profile the program with the tools of your device");
-  note("checkpoint.eval.keep", run.checkpoint.eval.keep != defaults.checkpoint.eval.keep,
-       "checkpoint.dump.keep counts all checkpoints");
-  note("optim.annealing_step", run.optim.annealing_step != defaults.optim.annealing_step,
-       "no schedule of the reference reads it");
-}
-
 RunConfig run_from(ConfigReader reader, const std::string& name) {
   RunConfig run;
   bind_run(reader, run);
+  EvalConfig unused;  // a key that belongs there is known as such
+  if (!reader.has("eval")) bind_eval(reader, "eval.", unused);
   reader.finish();
-  run.notices = reader.notices();
-  note_idle_keys(reader, run, run.notices);
+  run.notices = run_notices(reader, run);
   run.model.max_seqlen = run.data.seq_len;
   validate_named(run, reader, name, [](const RunConfig& config) { validate(config); });
   return run;
@@ -313,7 +306,7 @@ EvalConfig eval_from(ConfigReader reader, const std::string& name) {
   EvalConfig eval;
   bind_eval(reader, "", eval);
   reader.finish();
-  eval.notices = reader.notices();
+  eval.notices = eval_notices(reader);
   validate_named(eval, reader, name, [](const EvalConfig& config) { validate(config, true); });
   return eval;
 }
@@ -321,7 +314,7 @@ EvalConfig eval_from(ConfigReader reader, const std::string& name) {
 }  // namespace
 
 RunConfig load_run_config(const std::string& path, std::span<const std::string> overrides) {
-  return run_from(ConfigReader::from_file(path, overrides), path);
+  return run_from(ConfigReader::from_file(path, overrides, dump_config(RunConfig())), path);
 }
 
 Device choose_device(DeviceChoice choice) {
@@ -333,21 +326,21 @@ Device choose_device(DeviceChoice choice) {
 
 RunConfig parse_run_config(std::string_view yaml, const std::string& name,
                            std::span<const std::string> overrides) {
-  return run_from(ConfigReader::from_text(yaml, name, overrides), name);
+  return run_from(ConfigReader::from_text(yaml, name, overrides, dump_config(RunConfig())), name);
 }
 
-bool is_eval_config(const std::string& path) {
-  ConfigReader reader = ConfigReader::from_file(path, {});
+bool is_eval_config(const std::string& path, std::span<const std::string> overrides) {
+  const ConfigReader reader = ConfigReader::from_file(path, overrides, dump_config(RunConfig()));
   return reader.has("harness") || reader.has("ckpt_dir");
 }
 
 EvalConfig load_eval_config(const std::string& path, std::span<const std::string> overrides) {
-  return eval_from(ConfigReader::from_file(path, overrides), path);
+  return eval_from(ConfigReader::from_file(path, overrides, dump_config(EvalConfig())), path);
 }
 
 EvalConfig parse_eval_config(std::string_view yaml, const std::string& name,
                              std::span<const std::string> overrides) {
-  return eval_from(ConfigReader::from_text(yaml, name, overrides), name);
+  return eval_from(ConfigReader::from_text(yaml, name, overrides, dump_config(EvalConfig())), name);
 }
 
 std::string dump_config(const RunConfig& config) {

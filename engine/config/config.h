@@ -1,8 +1,9 @@
 // Everything a run is told: the YAML schema, bound to plain structs.
 //
 // The schema is Meta Lingua's (with the memory layers' productkey_args), so a researcher's config
-// runs unchanged. Keys of it that mean nothing here are accepted and listed in `notices`; keys that
-// ask for what this build cannot do are input errors. Keys of our own, beyond the reference's:
+// runs unchanged. Keys of it that mean nothing here, or only how many GPUs share the work, are
+// accepted and listed in `notices`; keys that ask for what this build cannot do are input errors.
+// Keys of our own, beyond the reference's:
 //
 //   device                                    auto | cpu | cuda
 //   cuda_graph                                replay the step as a CUDA graph (GPU only)
@@ -21,7 +22,11 @@
 //   guard.spike_window, .spike_zscore         a spike is a loss or norm so many deviations above
 //                                             the mean of so many updates (window 0: none)
 //   guard.skip_spikes                         leave the update of a spike out
+//   checkpoint.retry_minutes                  how long the last save of a run is tried again where
+//                                             the disk refuses it
 //   eval.data_dir                             folder of the evaluation sets' JSON-lines files
+//   (null:
+//                                             looked for, see engine/run/settle_evaluation.h)
 //   eval.max_length                           longest text in tokens (null: the model's own), the
 //                                             harness's model argument of that name
 //   model.document_mask                       attention stays within a document
@@ -81,6 +86,14 @@ struct DataConfig {
 struct DistributedConfig {
   ModelDtype model_dtype = ModelDtype::bf16;
   bool matmul_allow_tf32 = false;
+  // How the reference shares its work; here they only make a notice.
+  std::optional<std::int64_t> dp_replicate, dp_shard, tp_size, memory_parallel_size;
+  std::optional<std::int64_t> num_nodes, gpus_per_node;
+
+  // Processes of the reference that each take a batch of their own. Memory is shared among
+  // data-parallel processes.
+  std::int64_t data_parallel() const;
+
   bool operator==(const DistributedConfig&) const = default;
 };
 
@@ -99,6 +112,7 @@ struct CheckpointConfig {
   double increment_share = 0.5;
   bool skip_damaged = true;
   bool force_resume = false;
+  double retry_minutes = 10;
   bool operator==(const CheckpointConfig&) const = default;
 };
 
@@ -157,6 +171,7 @@ struct EvalConfig {
   GeneratorConfig generator;
   HarnessConfig harness;
   std::vector<std::string> notices;  // standalone only: sentences to say once
+  std::string key_prefix;            // "eval." inside a training config: for messages
 
   bool operator==(const EvalConfig& other) const;  // notices do not count
 };
@@ -167,7 +182,7 @@ struct RunConfig {
   std::int64_t seed = 42;
   std::int64_t steps = 1000;
   std::int64_t grad_acc_steps = 1;
-  std::optional<std::int64_t> probe_freq;
+  std::optional<std::int64_t> probe_freq;  // steps between probed ones (engine/training/watch/probe.h)
   DeviceChoice device = DeviceChoice::automatic;
   bool cuda_graph = true;
   DataConfig data;
@@ -199,7 +214,7 @@ RunConfig load_run_config(const std::string& path, std::span<const std::string> 
 RunConfig parse_run_config(std::string_view yaml, const std::string& name,
                            std::span<const std::string> overrides = {});
 // Whether a file is an evaluation's config (it has `harness` or `ckpt_dir`), not a run's.
-bool is_eval_config(const std::string& path);
+bool is_eval_config(const std::string& path, std::span<const std::string> overrides = {});
 EvalConfig load_eval_config(const std::string& path, std::span<const std::string> overrides = {});
 EvalConfig parse_eval_config(std::string_view yaml, const std::string& name,
                              std::span<const std::string> overrides = {});
@@ -216,6 +231,7 @@ void validate(const ModelConfig& config);
 // The same for what this device cannot do.
 void check_device(const ModelConfig& config, Device device);
 void validate(const OptimConfig& config);
+void validate(const DistributedConfig& config);
 void validate(const EvalConfig& config, bool standalone);
 void validate(const RunConfig& config);
 

@@ -210,7 +210,20 @@ void validate(const EvalConfig& eval, bool standalone) {
   }
 }
 
+void validate(const DistributedConfig& distributed) {
+  const auto count = [](const char* key, const std::optional<std::int64_t>& value) {
+    if (value) in_range(key, *value, 1, 1 << 20);
+  };
+  count("distributed.dp_replicate", distributed.dp_replicate);
+  count("distributed.dp_shard", distributed.dp_shard);
+  count("distributed.tp_size", distributed.tp_size);
+  count("distributed.memory_parallel_size", distributed.memory_parallel_size);
+  count("distributed.num_nodes", distributed.num_nodes);
+  count("distributed.gpus_per_node", distributed.gpus_per_node);
+}
+
 void validate(const RunConfig& run) {
+  validate(run.distributed);
   if (run.dump_dir.empty()) {
     fail_input("dump_dir is missing; give the run's folder, for instance dump_dir=runs/{}",
                run.name);
@@ -230,9 +243,6 @@ void validate(const RunConfig& run) {
                data.n_views);
   }
   in_range("data.prefetch_size", data.prefetch_size, 1, 1 << 20);
-  if (data.tokenizer.name != TokenizerKind::bytes && !data.tokenizer.path) {
-    fail_input("data.tokenizer.path is missing; give the tokenizer's file");
-  }
   double weights = 0;
   for (const auto& [name, weight] : data.sources) {
     if (!(weight >= 0)) fail_input("data.sources.{}={} must not be negative", name, weight);
@@ -248,14 +258,12 @@ void validate(const RunConfig& run) {
   validate(run.model);
   validate_save("checkpoint.dump", run.checkpoint.dump);
   validate_save("checkpoint.eval", run.checkpoint.eval);
+  in_range("checkpoint.retry_minutes", run.checkpoint.retry_minutes, 0.0, 1e6);
   in_range("checkpoint.increment_share", run.checkpoint.increment_share, 0.0, 1.0);
   in_range("logging.freq", run.logging.freq, 1, INT64_C(1) << 40);
   in_range("validation.every", run.validation.every, 0, INT64_C(1) << 40);
   in_range("validation.batches", run.validation.batches, 0, INT64_C(1) << 40);
-  if (run.probe_freq) {
-    fail_input("probe_freq={} cannot be done by this build: there is no probe; set it to null",
-               *run.probe_freq);
-  }
+  if (run.probe_freq) in_range("probe_freq", *run.probe_freq, 1, INT64_C(1) << 40);
   if (run.eval) validate(*run.eval, false);
 }
 

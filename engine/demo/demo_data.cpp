@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <sstream>
 
 #include "engine/run/run_files.h"
@@ -62,6 +63,8 @@ RunConfig demo_run_config(const DemoOptions& options, const std::string& model) 
   config.data.sources = {{source_name, 1.0}};
   if (config.validation.every == 0)
     config.validation.every = config.steps;  // opens the held-out set
+  if (config.checkpoint.dump.every == 0)
+    config.checkpoint.dump.every = std::max<std::int64_t>(config.steps, 1);  // what is questioned
   return config;
 }
 

@@ -68,7 +68,8 @@ struct TaskRequests {
 
 // One sample's choices; neighbours with the same context are encoded together.
 std::vector<LoglikelihoodRequest> encode_sample(const EncodeText& encode, const Task& task,
-                                                const EvalSample& sample, int max_length) {
+                                                const EvalSample& sample, int max_length,
+                                                const std::string& key_prefix) {
   const Document& document = task.documents[sample.document];
   std::vector<std::string> continuations;
   for (const std::string& choice : document.choices) {
@@ -76,22 +77,24 @@ std::vector<LoglikelihoodRequest> encode_sample(const EncodeText& encode, const 
     continuations.push_back(as_it_is ? choice : task.target_delimiter + choice);
   }
   if (sample.contexts.size() == 1) {
-    return encode_pairs(encode, sample.contexts[0], continuations, max_length, document.where);
+    return encode_pairs(encode, sample.contexts[0], continuations, max_length, document.where,
+                        key_prefix);
   }
   std::vector<LoglikelihoodRequest> requests;
   for (std::size_t i = 0; i < continuations.size(); ++i) {
-    auto pair =
-        encode_pairs(encode, sample.contexts[i], {continuations[i]}, max_length, document.where);
+    auto pair = encode_pairs(encode, sample.contexts[i], {continuations[i]}, max_length,
+                             document.where, key_prefix);
     requests.push_back(std::move(pair.front()));
   }
   return requests;
 }
 
 std::vector<LoglikelihoodRequest> encode_choices(const EncodeText& encode,
-                                                 const EvalTaskResult& result, int max_length) {
+                                                 const EvalTaskResult& result, int max_length,
+                                                 const std::string& key_prefix) {
   std::vector<std::vector<LoglikelihoodRequest>> encoded(result.samples.size());
   for_each_in_parallel(encoded.size(), [&](std::size_t i) {
-    encoded[i] = encode_sample(encode, result.task, result.samples[i], max_length);
+    encoded[i] = encode_sample(encode, result.task, result.samples[i], max_length, key_prefix);
   });
   std::vector<LoglikelihoodRequest> requests;
   for (auto& pairs : encoded) std::move(pairs.begin(), pairs.end(), std::back_inserter(requests));
@@ -99,22 +102,24 @@ std::vector<LoglikelihoodRequest> encode_choices(const EncodeText& encode,
 }
 
 std::vector<GenerationRequest> encode_prompts(const EncodeText& encode,
-                                              const EvalTaskResult& result, int max_length) {
+                                              const EvalTaskResult& result, int max_length,
+                                              const std::string& key_prefix) {
   const Task& task = result.task;
   std::vector<GenerationRequest> requests(result.samples.size());
   for_each_in_parallel(requests.size(), [&](std::size_t i) {
     requests[i] = encode_prompt(encode, result.samples[i].contexts[0], task.until,
-                                task.max_gen_tokens, max_length);
+                                task.max_gen_tokens, max_length, key_prefix);
   });
   return requests;
 }
 
-TaskRequests encode_task(const EncodeText& encode, const EvalTaskResult& result, int max_length) {
+TaskRequests encode_task(const EncodeText& encode, const EvalTaskResult& result, int max_length,
+                         const std::string& key_prefix) {
   TaskRequests requests;
   if (result.task.kind == TaskDefinition::Kind::generation)
-    requests.prompts = encode_prompts(encode, result, max_length);
+    requests.prompts = encode_prompts(encode, result, max_length, key_prefix);
   else
-    requests.choices = encode_choices(encode, result, max_length);
+    requests.choices = encode_choices(encode, result, max_length, key_prefix);
   return requests;
 }
 
@@ -162,10 +167,8 @@ std::vector<std::string> contexts_of(const Document& document, const std::string
   return contexts;
 }
 
-}  // namespace
-
-std::vector<EvalTaskResult> evaluate(LanguageModel& model, const EncodeText& encode,
-                                     const EvalOptions& options, const EvalTaskProgress& progress) {
+// The tasks with the prompts of the items that will be asked.
+std::vector<EvalTaskResult> load_tasks(const EvalOptions& options) {
   std::vector<EvalTaskResult> results;
   results.reserve(options.tasks.size());
   for (const EvalTaskChoice& choice : options.tasks) {
@@ -182,12 +185,20 @@ std::vector<EvalTaskResult> evaluate(LanguageModel& model, const EncodeText& enc
       result.samples[i].contexts = contexts_of(result.task.documents[i], preambles[i]);
     }
   }
+  return results;
+}
+
+}  // namespace
+
+std::vector<EvalTaskResult> evaluate(LanguageModel& model, const EncodeText& encode,
+                                     const EvalOptions& options, const EvalTaskProgress& progress) {
+  std::vector<EvalTaskResult> results = load_tasks(options);
   // Every item of every task is read before the first is scored: what is wrong with one shows at
   // once, not after an hour of another task.
   std::vector<TaskRequests> requests;
   for (EvalTaskResult& result : results) {
     const Stopwatch watch(result.seconds);
-    requests.push_back(encode_task(encode, result, model.max_length()));
+    requests.push_back(encode_task(encode, result, model.max_length(), options.key_prefix));
   }
   for (std::size_t t = 0; t < results.size(); ++t) {
     EvalTaskResult& result = results[t];
@@ -202,6 +213,12 @@ std::vector<EvalTaskResult> evaluate(LanguageModel& model, const EncodeText& enc
     score(result);
   }
   return results;
+}
+
+void check_requests(const EncodeText& encode, const EvalOptions& options, int max_length) {
+  for (const EvalTaskResult& result : load_tasks(options)) {
+    encode_task(encode, result, max_length, options.key_prefix);
+  }
 }
 
 }  // namespace memengine

@@ -27,6 +27,7 @@ struct EvalOptions {
   double limit = 0;                 // documents a task: 0 all, below 1 a share (rounded up)
   std::uint64_t fewshot_seed = 1234;
   std::optional<int> max_gen_tokens;  // in place of the task's own (256)
+  std::string key_prefix;             // of the config's keys in messages, see EvalConfig
 };
 
 struct EvalMetric {
@@ -53,5 +54,8 @@ using EvalTaskProgress =
 std::vector<EvalTaskResult> evaluate(LanguageModel& model, const EncodeText& encode,
                                      const EvalOptions& options,
                                      const EvalTaskProgress& progress = {});
+
+// The same up to the model's first request: input errors, or nothing.
+void check_requests(const EncodeText& encode, const EvalOptions& options, int max_length);
 
 }  // namespace memengine

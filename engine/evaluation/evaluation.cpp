@@ -32,6 +32,7 @@ std::vector<EvalOptions> task_groups(const EvalConfig& config) {
     if (groups.empty() || groups.back().limit != limit) {
       EvalOptions options;
       options.data_root = *config.data_dir;
+      options.key_prefix = config.key_prefix;
       options.limit = limit;
       options.fewshot_seed = static_cast<std::uint64_t>(config.harness.fewshot_random_seed);
       // The harness's tasks stop after 256 tokens of their own; the config can only stop earlier.
@@ -52,9 +53,12 @@ InferenceSize inference_size(const EvalConfig& config, const ModelConfig& model,
   size.fp64 = config.generator.dtype == EvalDtype::fp32 && device == Device::cpu;
   size.sums_in_double = config.generator.dtype == EvalDtype::fp32 && device == Device::cuda;
   size.tokens = std::max(config.generator.max_tokens, max_length);
-  size.ask_for_rows = [max_length, now = config.generator.max_tokens](std::int64_t rows) {
-    std::string text = fmt::format("generator.max_tokens={} (now {})", rows, now);
-    if (rows < max_length) text += fmt::format(" and max_length={} (now {})", rows, max_length);
+  size.ask_for_rows = [max_length, prefix = config.key_prefix,
+                       now = config.generator.max_tokens](std::int64_t rows) {
+    std::string text = fmt::format("{}generator.max_tokens={} (now {})", prefix, rows, now);
+    if (rows < max_length) {
+      text += fmt::format(" and {}max_length={} (now {})", prefix, rows, max_length);
+    }
     return text;
   };
   const std::vector<EvalTask> tasks = asked_tasks(config);
@@ -87,12 +91,40 @@ std::int64_t longest_text(const EvalConfig& config, const ModelConfig& model) {
   return length;
 }
 
+EncodeText text_encoder(const Tokenizer& tokenizer, bool add_bos) {
+  return [&tokenizer, bos = add_bos && tokenizer.bos_id() >= 0](std::string_view text) {
+    return tokenizer.encode(text, bos, false);
+  };
+}
+
+// The files of write_eval_files() that lie in a folder.
+std::vector<fs::path> result_files(const fs::path& folder) {
+  std::vector<fs::path> files;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name == "results.json" || (name.starts_with("samples_") && name.ends_with(".jsonl"))) {
+      files.push_back(entry.path());
+    }
+  }
+  return files;
+}
+
+// <folder>/earlier/<n>, the first that is not there.
+fs::path earlier_folder(const fs::path& folder) {
+  std::error_code error;
+  for (int n = 1;; ++n) {
+    const fs::path free = folder / "earlier" / std::to_string(n);
+    if (!fs::exists(free, error)) return free;
+  }
+}
+
 }  // namespace
 
 std::vector<EvalTask> asked_tasks(const EvalConfig& config) {
   if (config.harness.tasks.empty()) {
-    fail_input("harness.tasks is empty: name tasks to evaluate, for instance [{}]",
-               evaluation_tasks().front().name);
+    fail_input("{}harness.tasks is empty: name tasks to evaluate, for instance [{}]",
+               config.key_prefix, evaluation_tasks().front().name);
   }
   std::vector<EvalTask> tasks;
   for (const EvalTask& asked : config.harness.tasks) {
@@ -100,8 +132,8 @@ std::vector<EvalTask> asked_tasks(const EvalConfig& config) {
       const bool twice = std::any_of(tasks.begin(), tasks.end(),
                                      [&](const EvalTask& task) { return task.task == name; });
       if (twice) {
-        fail_input("harness.tasks has {} twice (also as one of {}); name it once", name,
-                   asked.task);
+        fail_input("{}harness.tasks has {} twice (also as one of {}); name it once",
+                   config.key_prefix, name, asked.task);
       }
       tasks.push_back(asked);
       tasks.back().task = name;
@@ -114,8 +146,17 @@ void check_evaluation(const EvalConfig& config) {
   asked_tasks(config);
   if (!config.data_dir) {
     fail_input(
-        "data_dir is missing; give the folder with the evaluation sets, for instance "
-        "data_dir=data/eval");
+        "{0}data_dir is missing; give the folder with the evaluation sets, for instance "
+        "{0}data_dir=data/eval",
+        config.key_prefix);
+  }
+}
+
+void check_items(const EvalConfig& config, const Tokenizer& tokenizer, bool add_bos,
+                 const ModelConfig& model) {
+  const EncodeText encode = text_encoder(tokenizer, add_bos);
+  for (const EvalOptions& options : task_groups(config)) {
+    check_requests(encode, options, static_cast<int>(longest_text(config, model)));
   }
 }
 
@@ -140,10 +181,7 @@ Evaluation run_evaluation(const EvalConfig& config, const ModelSource& source, D
   sampling.top_p = config.generator.top_p;
   sampling.top_k = config.generator.top_k;
   language_model.set_sampling(sampling);
-  const bool bos = source.add_bos && tokenizer->bos_id() >= 0;
-  const EncodeText encode = [&](std::string_view text) {
-    return tokenizer->encode(text, bos, false);
-  };
+  const EncodeText encode = text_encoder(*tokenizer, source.add_bos);
 
   Evaluation evaluation;
   for (const EvalOptions& options : task_groups(config)) {
@@ -182,24 +220,49 @@ void append_eval_metrics(const fs::path& folder, const Evaluation& evaluation, s
   MetricsFile(folder / "metrics.eval.jsonl", std::max<std::int64_t>(step - 1, 0)).write(metrics);
 }
 
-void write_evaluation(const EvalConfig& config, const Evaluation& evaluation, std::int64_t step) {
+std::string open_results(const EvalConfig& config) {
   if (config.dump_dir.empty()) {
     fail_input("dump_dir is missing; give the folder for results.json, for instance dump_dir=eval");
+  }
+  const fs::path folder = config.dump_dir;
+  FileSystem& files = FileSystem::real();
+  files.make_folder(folder);
+  const fs::path trial = folder / ".trial";
+  write_file_atomically(files, trial, "");
+  files.remove_all(trial);
+  if (result_files(folder).empty()) return "";
+  return fmt::format("{} has the results of an earlier evaluation: they move to {}",
+                     folder.string(), earlier_folder(folder).string());
+}
+
+void write_evaluation(const EvalConfig& config, const Evaluation& evaluation, std::int64_t step) {
+  open_results(config);
+  const std::vector<fs::path> before = result_files(config.dump_dir);
+  if (!before.empty()) {
+    FileSystem& files = FileSystem::real();
+    const fs::path folder = earlier_folder(config.dump_dir);
+    files.make_folder(folder);
+    for (const fs::path& file : before) files.rename(file, folder / file.filename());
   }
   write_eval_files(config.dump_dir, evaluation.results, evaluation.run, config.harness.log_samples);
   if (config.metric_log_dir) append_eval_metrics(*config.metric_log_dir, evaluation, step);
 }
 
-Evaluation evaluate_during_training(const RunConfig& config, const fs::path& checkpoint,
+Evaluation evaluate_during_training(const EvalConfig& config, const fs::path& checkpoint,
                                     Device device, const EvalTaskProgress& progress) {
+  return run_evaluation(config, find_model(checkpoint), device, progress);
+}
+
+fs::path training_results(const RunConfig& config, std::int64_t step) {
+  return fs::path(config.dump_dir) / "evals" / checkpoint_name(step) / "results.json";
+}
+
+void write_training_evaluation(const RunConfig& config, const Evaluation& evaluation,
+                               std::int64_t step) {
   if (!config.eval) fail_internal("evaluation during training without an `eval` section");
-  const ModelSource source = find_model(checkpoint);
-  Evaluation evaluation = run_evaluation(*config.eval, source, device, progress);
-  EvalConfig files = *config.eval;
-  files.dump_dir = (fs::path(config.dump_dir) / "evals" / checkpoint_name(source.step)).string();
-  if (!files.metric_log_dir) files.metric_log_dir = config.dump_dir;
-  write_evaluation(files, evaluation, source.step);
-  return evaluation;
+  write_eval_files(training_results(config, step).parent_path(), evaluation.results, evaluation.run,
+                   config.eval->harness.log_samples);
+  append_eval_metrics(config.eval->metric_log_dir.value_or(config.dump_dir), evaluation, step);
 }
 
 }  // namespace memengine

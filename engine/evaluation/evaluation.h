@@ -24,8 +24,19 @@ struct Evaluation {
 // errors: none, an unknown one, one twice.
 std::vector<EvalTask> asked_tasks(const EvalConfig& config);
 
-// Input error, without a look at the model: no tasks, an unknown task, no data_dir.
+// Input error, without a look at the model or the sets: no tasks, an unknown task, no data_dir.
+// (engine/run/settle_evaluation.h settles what a config leaves open.)
 void check_evaluation(const EvalConfig& config);
+
+// Reads and tokenizes every item that would be asked of a model with this tokenizer. Input errors:
+// a set that is missing or damaged, an item longer than such a model reads.
+void check_items(const EvalConfig& config, const Tokenizer& tokenizer, bool add_bos,
+                 const ModelConfig& model);
+
+// Makes config.dump_dir and finds out whether it can be written to: input error if not. Where the
+// results of another evaluation lie there, write_evaluation() moves them into a folder of their
+// own: a sentence about that, or "".
+std::string open_results(const EvalConfig& config);
 
 // The memory that an evaluation of such a model takes; nothing is allocated.
 MemoryPlan evaluation_plan(const EvalConfig& config, const ModelConfig& model, Device device);
@@ -36,8 +47,9 @@ MemoryPlan evaluation_plan(const EvalConfig& config, const ModelConfig& model, D
 Evaluation run_evaluation(const EvalConfig& config, const ModelSource& source, Device device,
                           const EvalTaskProgress& progress = {});
 
-// Writes results.json and the samples into config.dump_dir, and, when config.metric_log_dir is
-// given, appends to metrics.eval.jsonl there.
+// Writes results.json and the samples into config.dump_dir, where those of an earlier evaluation
+// move to earlier/<n>, and, when config.metric_log_dir is given, appends to metrics.eval.jsonl
+// there.
 void write_evaluation(const EvalConfig& config, const Evaluation& evaluation, std::int64_t step);
 
 // Appends one line {global_step, "<task>/<metric>", "<task>/<metric>_stderr", ...} to
@@ -46,10 +58,14 @@ void append_eval_metrics(const std::filesystem::path& folder, const Evaluation& 
                          std::int64_t step);
 
 // Evaluation while training: runs config.eval on a checkpoint that the run has just saved, beside
-// the model in training, writes <dump_dir>/evals/<step> and appends to
-// <dump_dir>/metrics.eval.jsonl.
-Evaluation evaluate_during_training(const RunConfig& config,
+// the model in training. `config` is config.eval as settled.
+Evaluation evaluate_during_training(const EvalConfig& config,
                                     const std::filesystem::path& checkpoint, Device device,
                                     const EvalTaskProgress& progress = {});
+// Its results, in place of what a killed run left there: <dump_dir>/evals/<step>, and a line of
+// <dump_dir>/metrics.eval.jsonl.
+void write_training_evaluation(const RunConfig& config, const Evaluation& evaluation,
+                               std::int64_t step);
+std::filesystem::path training_results(const RunConfig& config, std::int64_t step);  // .json
 
 }  // namespace memengine

@@ -10,7 +10,8 @@ namespace memengine {
 
 std::vector<LoglikelihoodRequest> encode_pairs(const EncodeText& encode, std::string_view context,
                                                const std::vector<std::string>& continuations,
-                                               int max_length, std::string_view where) {
+                                               int max_length, std::string_view where,
+                                               std::string_view key_prefix) {
   const std::string_view stem = python_rstrip(context);
   const std::string_view spaces = context.substr(stem.size());
   const std::vector<std::int32_t> context_ids = encode(stem);
@@ -30,8 +31,9 @@ std::vector<LoglikelihoodRequest> encode_pairs(const EncodeText& encode, std::st
     const std::size_t length = ids.size() - context_ids.size();
     if (length > static_cast<std::size_t>(max_length)) {
       fail_input(
-          "{}: a choice of {} tokens is longer than the {} that the model reads; raise max_length",
-          where, length, max_length);
+          "{}: a choice of {} tokens is longer than the {} that the model reads; raise "
+          "{}max_length",
+          where, length, max_length, key_prefix);
     }
     const std::size_t room = static_cast<std::size_t>(max_length) + 1 - length;
     const std::size_t kept = std::min(room, context_ids.size());
@@ -45,12 +47,12 @@ std::vector<LoglikelihoodRequest> encode_pairs(const EncodeText& encode, std::st
 
 GenerationRequest encode_prompt(const EncodeText& encode, std::string_view prompt,
                                 const std::vector<std::string>& until, int max_gen_tokens,
-                                int max_length) {
+                                int max_length, std::string_view key_prefix) {
   if (max_gen_tokens >= max_length) {
     fail_input(
         "generating {} tokens leaves no room for a prompt: the model reads {}; lower "
-        "generator.max_gen_len or raise max_length",
-        max_gen_tokens, max_length);
+        "{}generator.max_gen_len or raise {}max_length",
+        max_gen_tokens, max_length, key_prefix, key_prefix);
   }
   GenerationRequest request{encode(prompt), until, max_gen_tokens};
   const auto room = static_cast<std::size_t>(max_length - max_gen_tokens);

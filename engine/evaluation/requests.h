@@ -20,16 +20,17 @@ using EncodeText = std::function<std::vector<std::int32_t>(std::string_view)>;
 // are those of context + continuation beyond as many as the context alone has. What exceeds
 // max_length + 1 tokens is cut from the left of the context.
 //
-// `where` ("file:line") begins the errors: a continuation of no token, or of more than max_length;
-// a context without tokens.
+// `where` ("file:line") begins the errors, `key_prefix` the keys that they name: a continuation of
+// no token, or of more than max_length; a context without tokens.
 std::vector<LoglikelihoodRequest> encode_pairs(const EncodeText& encode, std::string_view context,
                                                const std::vector<std::string>& continuations,
-                                               int max_length, std::string_view where);
+                                               int max_length, std::string_view where,
+                                               std::string_view key_prefix = {});
 
 // The prompt's tokens, cut from the left to leave room for max_gen_tokens within max_length. Input
 // error when there is no room at all.
 GenerationRequest encode_prompt(const EncodeText& encode, std::string_view prompt,
                                 const std::vector<std::string>& until, int max_gen_tokens,
-                                int max_length);
+                                int max_length, std::string_view key_prefix = {});
 
 }  // namespace memengine

@@ -20,22 +20,45 @@ bool has_any_shard(const fs::path& folder) {
   return false;
 }
 
+// The command that would make what is missing.
+std::string how_to_prepare(const DataConfig& data) {
+  const std::string out = data.root_dir.value_or("data");
+  const std::string name = data.sources.empty() ? "" : " --name " + data.sources.begin()->first;
+  switch (data.tokenizer.name) {
+    case TokenizerKind::bytes:
+      return fmt::format("`memengine prepare TEXTS{} --tokenizer bytes --out {}` makes it", name,
+                         out);
+    case TokenizerKind::sp:
+      return fmt::format(
+          "`memengine prepare TEXTS{0} --tokenizer-path MODEL --out {1}` makes shards with a "
+          "SentencePiece model that you have and puts a copy to {1}/tokenizer.model, "
+          "--train-tokenizer 4096 makes one",
+          name, out);
+    case TokenizerKind::tiktoken:
+      return fmt::format(
+          "`memengine prepare TEXTS{0} --tokenizer tiktoken --tokenizer-path RANKS --out {1}` "
+          "makes "
+          "shards and puts a copy to {1}/tokenizer.model",
+          name, out);
+  }
+  return "";
+}
+
 // data.sources below data.root_dir; without a list, the folder itself or all its prepared folders.
 std::vector<LoaderSource> find_sources(const DataConfig& data) {
   if (!data.root_dir) {
-    fail_input(
-        "data.root_dir is not set: make shards with `memengine prepare` and name their folder");
+    fail_input("data.root_dir is not set: name the folder of the shards; {}", how_to_prepare(data));
   }
   fs::path root = *data.root_dir;
   if (!root.has_filename()) root = root.parent_path();  // "data/" is the same source as "data"
   if (!fs::is_directory(root)) {
-    fail_input("data.root_dir: no folder '{}': make shards with `memengine prepare --out {}`",
-               root.string(), root.string());
+    fail_input("data.root_dir: no folder '{}': {}", root.string(), how_to_prepare(data));
   }
   std::vector<LoaderSource> sources;
   for (const auto& [name, weight] : data.sources) {
     if (!fs::exists(root / name)) {
-      fail_input("data.sources: no folder '{}' below data.root_dir '{}'", name, root.string());
+      fail_input("data.sources: no folder '{}' below data.root_dir '{}': {}", name, root.string(),
+                 how_to_prepare(data));
     }
     sources.push_back({name, root / name, weight});
   }
@@ -47,10 +70,8 @@ std::vector<LoaderSource> find_sources(const DataConfig& data) {
     }
   }
   if (sources.empty()) {
-    fail_input(
-        "data.root_dir: no token shards (*.bin) in '{}' or its folders: make them with "
-        "`memengine prepare`",
-        root.string());
+    fail_input("data.root_dir: no token shards (*.bin) in '{}' or its folders: {}", root.string(),
+               how_to_prepare(data));
   }
   std::sort(sources.begin(), sources.end(),
             [](const LoaderSource& a, const LoaderSource& b) { return a.name < b.name; });
@@ -97,12 +118,22 @@ std::int32_t shard_document_start(const Shard& shard, const Tokenizer& tokenizer
 }  // namespace
 
 std::unique_ptr<Tokenizer> open_tokenizer(const TokenizerConfig& config) {
+  if (config.name != TokenizerKind::bytes && !config.path) {
+    fail_input("data.tokenizer.path is missing; give the tokenizer's file");
+  }
   return load_tokenizer(tokenizer_name(config.name), config.path.value_or(""));
 }
 
 RunData RunData::open(RunConfig& config) {
   RunData data;
-  data.tokenizer = open_tokenizer(config.data.tokenizer);
+  const TokenizerConfig& tokenizer = config.data.tokenizer;
+  std::error_code error;
+  if (tokenizer.name != TokenizerKind::bytes && tokenizer.path &&
+      !fs::exists(*tokenizer.path, error)) {
+    fail_input("data.tokenizer.path: no file '{}': {}", *tokenizer.path,
+               how_to_prepare(config.data));
+  }
+  data.tokenizer = open_tokenizer(tokenizer);
   data.sources = find_sources(config.data);
   const std::int64_t vocabulary = data.tokenizer->vocab_size();
   if (config.model.vocab_size < 0) config.model.vocab_size = vocabulary;

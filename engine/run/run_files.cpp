@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <ctime>
+#include <deque>
 #include <filesystem>
 #include <utility>
 #include <vector>
@@ -71,8 +72,18 @@ void RunFiles::log(const std::string& line) {
 
 void RunFiles::started(const RunConfig& config, const RunStart& start) {
   const std::filesystem::path folder = config.dump_dir;
-  write_file_atomically(files_, folder / "config.yaml", dump_config(config));
-  metrics_ = std::make_unique<MetricsFile>(folder / "metrics.jsonl", start.resumed_step, files_);
+  const auto open = [&](Journal& journal) {
+    journal.file = std::make_unique<MetricsFile>(folder / journal.name, start.resumed_step, files_);
+  };
+  // A run that is finished stays as it was made.
+  if (start.resumed_step < config.steps) {
+    write_file_atomically(files_, folder / "config.yaml", dump_config(config));
+  }
+  open(metrics_);
+  if (config.probe_freq) {
+    files_.make_folder((folder / probe_.name).parent_path());
+    open(probe_);
+  }
   const std::filesystem::path log_path = folder / "train.log";
   log_ = std::fopen(log_path.c_str(), start.resumed_step >= 0 ? "a" : "w");
   if (log_ == nullptr) fail_input("{}: cannot be written", log_path.string());
@@ -104,10 +115,26 @@ void RunFiles::stepped(const StepReport& report) {
     metrics.emplace_back("optim/value_lr", report.value_learning_rate);
   }
   add_usage(metrics, report.banks, keys);
-  write_metrics(report.step, metrics);
+  write(metrics_, report.step, metrics);
 }
 
-void RunFiles::write_metrics(std::int64_t step, const std::vector<Metric>& metrics) {
+void RunFiles::probed(const ProbeReport& report) {
+  std::deque<std::string> keys;  // metrics hold views
+  std::vector<Metric> metrics;
+  const auto put = [&](const std::string& name, const char* what, double value) {
+    keys.push_back(name + "/" + what);
+    metrics.emplace_back(keys.back(), value);
+  };
+  for (const ProbeReport::Statistics& tensor : report.tensors) {
+    put(tensor.name, "mean", tensor.mean);
+    put(tensor.name, "std", tensor.deviation);
+    put(tensor.name, "max_abs", tensor.largest);
+    put(tensor.name, "zeros", tensor.zero_share);
+  }
+  write(probe_, report.step, metrics);
+}
+
+void RunFiles::write(Journal& journal, std::int64_t step, const std::vector<Metric>& metrics) {
   std::vector<Metric> line = {{"global_step", step}, {"name", name_}, {"created_at", utc_now()}};
   line.insert(line.end(), metrics.begin(), metrics.end());
   const auto say = [this](const std::string& message) {
@@ -115,14 +142,17 @@ void RunFiles::write_metrics(std::int64_t step, const std::vector<Metric>& metri
     if (trouble_) trouble_(message);
   };
   try {
-    metrics_->write(line);
-    if (lost_lines_ > 0) {
-      say(fmt::format("metrics.jsonl is written again; {} lines are missing", lost_lines_));
+    journal.file->write(line);
+    if (journal.lost_lines > 0) {
+      say(fmt::format("{} is written again; {} lines are missing", journal.name,
+                      journal.lost_lines));
     }
-    lost_lines_ = 0;
+    journal.lost_lines = 0;
   } catch (const Error& error) {
     if (error.kind() != Error::Kind::input) throw;
-    if (lost_lines_++ == 0) say(fmt::format("training goes on without metrics: {}", error.what()));
+    if (journal.lost_lines++ == 0) {
+      say(fmt::format("training goes on without metrics: {}", error.what()));
+    }
   }
 }
 
@@ -132,7 +162,7 @@ void RunFiles::validated(const ValidationReport& report) {
   std::vector<Metric> metrics = {
       {"val/loss", report.loss}, {"val/tokens", report.tokens}, {"val/seconds", report.seconds}};
   add_usage(metrics, report.banks, keys);
-  write_metrics(report.step, metrics);
+  write(metrics_, report.step, metrics);
 }
 
 void RunFiles::saved(const SaveReport& report) {

@@ -1,4 +1,5 @@
-// The files a run leaves in its dump_dir: config.yaml as resolved, train.log, metrics.jsonl.
+// The files a run leaves in its dump_dir: config.yaml as resolved, train.log, metrics.jsonl, and
+// probe/probe.0.jsonl (the reference's name for it) where probe_freq is given.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +30,7 @@ class RunFiles : public TrainingListener {
 
   void started(const RunConfig& config, const RunStart& start) override;
   void stepped(const StepReport& report) override;
+  void probed(const ProbeReport& report) override;
   void validated(const ValidationReport& report) override;
   void saved(const SaveReport& report) override;
   void evaluated(std::int64_t step, const std::string& table) override;
@@ -38,13 +40,19 @@ class RunFiles : public TrainingListener {
 
  private:
   void log(const std::string& line);
+  // A file of metrics, and how many lines are lost since the last that was written.
+  struct Journal {
+    std::string name;  // within dump_dir
+    std::unique_ptr<MetricsFile> file;
+    std::int64_t lost_lines = 0;
+  };
   // With the run's name and the time in front.
-  void write_metrics(std::int64_t step, const std::vector<Metric>& metrics);
+  void write(Journal& journal, std::int64_t step, const std::vector<Metric>& metrics);
 
   Trouble trouble_;
   FileSystem& files_;
-  std::unique_ptr<MetricsFile> metrics_;
-  std::int64_t lost_lines_ = 0;  // of metrics, since the last that was written
+  Journal metrics_{"metrics.jsonl", {}};
+  Journal probe_{"probe/probe.0.jsonl", {}};
   std::FILE* log_ = nullptr;
   std::vector<std::string> early_notices_;
   std::string name_;  // of the run

@@ -29,6 +29,7 @@ Trainer::Trainer(const RunConfig& config, std::vector<TrainingListener*> listene
       config_(config),
       listeners_(std::move(listeners)),
       data_(RunData::open(config_)),
+      evaluation_(open_evaluation()),
       runtime_(choose_device(config_.device)),
       model_(config_, runtime_),
       batches_(runtime_.context().device, config_.grad_acc_steps, config_.data.batch_size,
@@ -37,7 +38,10 @@ Trainer::Trainer(const RunConfig& config, std::vector<TrainingListener*> listene
       bad_numbers_(config_.guard, runtime_.context().device),
       collapse_watch_(config_) {
   model_.watch(batches_.loss());
-  if (config_.eval) check_evaluation(*config_.eval);
+  if (config_.probe_freq) {
+    probe_ = std::make_unique<Probe>(*config_.probe_freq, model_.transformer(),
+                                     runtime_.context().device);
+  }
   std::error_code refused;
   std::filesystem::create_directories(config_.dump_dir, refused);
   if (refused) {
@@ -80,6 +84,7 @@ Trainer::Trainer(const RunConfig& config, std::vector<TrainingListener*> listene
         "distributed.model_dtype is bf16, but the CPU computes in FP32: speed and losses are those "
         "of model_dtype=fp32");
   }
+  for (const std::string& message : evaluation_.notices) notice(message);
   if (!model_.gather_notice().empty()) {
     tell([&](TrainingListener& listener) { listener.noticed(model_.gather_notice()); });
   }
@@ -113,10 +118,19 @@ void Trainer::train_step() {
     batches_.upload(context, batch, micro);
   }
   uploaded.record(context);
-  step_graph_.run(context, config_.cuda_graph,
-                  [&] { compute_step(context, model_, batches_, micro_batches, gradient_scale); });
-
+  const bool probed = probe_ != nullptr && probe_->due(step_ + 1);
+  // By now the last probe but this one is there, without waiting.
+  if (probe_ != nullptr && (probed || probe_->pending() + 2 <= step_)) tell_probe();
+  if (probed) {
+    // The graph is the record of a step without a probe; this one is launched op by op.
+    compute_step(context, model_, batches_, micro_batches, gradient_scale, probe_.get());
+  } else {
+    step_graph_.run(context, config_.cuda_graph, [&] {
+      compute_step(context, model_, batches_, micro_batches, gradient_scale);
+    });
+  }
   ++step_;
+  if (probed) probe_->fetch(context, step_);
   bad_numbers_.follow(context, model_.optimizer().guard(), step_, first_sequence_);
   first_sequence_ += config_.data.batch_size * micro_batches;
   ++steps_since_;
@@ -146,6 +160,10 @@ void Trainer::watch_numbers(std::int64_t step) {
 std::int64_t Trainer::run(const std::function<bool()>& stop) {
   clock_ = now_seconds();
   bool stopped = stop();
+  if (step_ >= config_.steps && !stopped && evaluation_.config && saved_step_ == step_ &&
+      !was_evaluated(step_)) {
+    evaluate();
+  }
   while (step_ < config_.steps && !stopped) {
     train_step();
     stopped = stop();
@@ -164,18 +182,28 @@ std::int64_t Trainer::run(const std::function<bool()>& stop) {
         notice(news);
       }
     }
+    if (last) tell_probe();
     if (validation_ != nullptr && (due(config_.validation.every) || step_ == config_.steps)) {
       const ValidationReport validation = validate();
       tell([&](TrainingListener& listener) { listener.validated(validation); });
       clock_ += validation.seconds;
     }
     const bool evaluation_due =
-        config_.eval && (due(config_.checkpoint.eval.every) || step_ == config_.steps);
+        evaluation_.config && (due(config_.checkpoint.eval.every) || step_ == config_.steps);
     const bool saves = config_.checkpoint.dump.every > 0;
-    if (due(config_.checkpoint.dump.every) || evaluation_due || (last && saves)) save(last);
+    if (due(config_.checkpoint.dump.every) || evaluation_due || (last && saves)) {
+      save(last, stopped ? [] { return false; } : stop);
+    }
     if (evaluation_due && saved_step_ == step_) evaluate();
   }
   return step_;
+}
+
+void Trainer::tell_probe() {
+  if (probe_ == nullptr) return;
+  if (const std::optional<ProbeReport> report = probe_->take()) {
+    tell([&](TrainingListener& listener) { listener.probed(*report); });
+  }
 }
 
 // --- Reports -------------------------------------------------------------------------------------

@@ -14,11 +14,13 @@
 
 #include "engine/model_files/model_source.h"
 #include "engine/run/run_data.h"
+#include "engine/run/settle_evaluation.h"
 #include "engine/training/bad_numbers.h"
 #include "engine/training/batch_buffers.h"
 #include "engine/training/training_listener.h"
 #include "engine/training/training_model.h"
 #include "engine/training/watch/collapse_watch.h"
+#include "engine/training/watch/probe.h"
 #include "io/checkpoints/checkpoint.h"
 #include "kernels/runtime/runtime.h"
 #include "kernels/runtime/step_graph.h"
@@ -35,8 +37,10 @@ class Trainer {
 
   // Trains until config.steps or until `stop` says so, which is asked before the first step and
   // after every one; saves at the configured intervals and at the end, or not at all when
-  // checkpoint.dump.every is 0 (but for evaluations). Returns the number of updates done. Throws
-  // DivergedError after guard.max_bad_steps updates in a row that had to be skipped.
+  // checkpoint.dump.every is 0 (but for evaluations). Returns the number of updates done. A run
+  // that was finished without its last evaluation is evaluated now. Throws DivergedError after
+  // guard.max_bad_steps updates in a row that had to be skipped, and what keeps the last state from
+  // being saved after checkpoint.retry_minutes, or once `stop` says so meanwhile.
   std::int64_t run(const std::function<bool()>& stop);
 
   // Mean loss over held-out data with running statistics; nothing is trained. Only when
@@ -62,9 +66,15 @@ class Trainer {
   void report();
   // What is known without waiting, as often as people like to look.
   void show_progress();
-  void save(bool last);
+  // Tells about the probe that is on its way, waiting for it if need be.
+  void tell_probe();
+  void save(bool last, const std::function<bool()>& give_up);
   void write_checkpoint(bool last);
-  // Runs config.eval on the newest checkpoint.
+  // Finds out what of config.eval can be done here; input error where its sets cannot serve, unless
+  // all that is to be evaluated was before.
+  SettledEvaluation open_evaluation() const;
+  bool was_evaluated(std::int64_t step) const;
+  // Runs it on the newest checkpoint.
   void evaluate();
   template <typename Tell>
   void tell(Tell&& tell) {
@@ -78,6 +88,7 @@ class Trainer {
   RunConfig config_;
   std::vector<TrainingListener*> listeners_;
   RunData data_;
+  SettledEvaluation evaluation_;
   Runtime runtime_;
   TrainingModel model_;
   BatchBuffers batches_;
@@ -88,6 +99,7 @@ class Trainer {
   StreamMarker uploaded_[2];
   BadNumbers bad_numbers_;
   CollapseWatch collapse_watch_;
+  std::unique_ptr<Probe> probe_;
   std::int64_t first_sequence_ = 0;  // of the next batch, in the data's stream
 
   std::int64_t step_ = 0;

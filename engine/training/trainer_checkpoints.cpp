@@ -5,7 +5,9 @@
 // costs is what the disk takes for the bytes; between full checkpoints only the table rows updated
 // since are written, which each row's own last step tells.
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
+#include <thread>
 
 #include "engine/clock.h"
 #include "engine/config/row_optimizer_choice.h"
@@ -13,6 +15,7 @@
 #include "engine/model_files/hugging_face.h"
 #include "engine/model_files/model_files.h"
 #include "engine/model_files/model_source.h"
+#include "engine/run/run_files.h"
 #include "engine/run/run_state.h"
 #include "engine/training/trainer.h"
 #include "io/files/parallel.h"
@@ -186,16 +189,37 @@ void Trainer::say_initial_weights(const ModelSource& source) {
 // --- Saving --------------------------------------------------------------------------------------
 
 // A save that fails in the middle of a run leaves the checkpoints before it as they were, and the
-// next interval tries again; only the last one's failure ends the run. That is so for disks and
+// next interval tries again. The last one is all that keeps the final state: while the disk refuses
+// it, it is tried again for a while, in which somebody may make room. That is so for disks and
 // other input: an internal error (a device whose fault a synchronize finds) says that the numbers
 // in memory cannot be trusted, and ends the run at once.
-void Trainer::save(bool last) {
-  try {
-    write_checkpoint(last);
-  } catch (const Error& error) {
-    if (last || error.kind() != Error::Kind::input) throw;
-    notice(
-        fmt::format("not saved, training goes on and the next save tries again: {}", error.what()));
+void Trainer::save(bool last, const std::function<bool()>& give_up) {
+  const double patience = 60 * config_.checkpoint.retry_minutes;  // seconds
+  const double until = now_seconds() + patience;
+  for (bool said = false;; said = true) {
+    std::string trouble;
+    try {
+      write_checkpoint(last);
+      return;
+    } catch (const Error& error) {
+      if (error.kind() != Error::Kind::input) throw;
+      trouble = error.what();
+    }
+    if (!last) {
+      notice(fmt::format("not saved, training goes on and the next save tries again: {}", trouble));
+      return;
+    }
+    const double pause = now_seconds() + std::min(5.0, patience / 10);
+    if (!said && pause < until) {
+      notice(fmt::format("the last state is not saved: {}; trying again for {}", trouble,
+                         duration_text(patience)));
+    }
+    while (now_seconds() < std::min(pause, until) && !give_up()) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+    if (now_seconds() >= until || give_up()) {
+      fail_input("the state of step {} could not be saved: {}", step_, trouble);
+    }
   }
 }
 
@@ -244,6 +268,25 @@ void Trainer::write_checkpoint(bool last) {
   if (!trouble.empty()) notice("old checkpoints were not removed: " + trouble);
 }
 
+// --- Evaluation ----------------------------------------------------------------------------------
+
+bool Trainer::was_evaluated(std::int64_t step) const {
+  std::error_code error;
+  return fs::exists(training_results(config_, step), error);
+}
+
+SettledEvaluation Trainer::open_evaluation() const {
+  SettledEvaluation settled = settle_evaluation(config_);
+  if (!settled.config) return settled;
+  const std::vector<std::int64_t> saved = checkpoint_steps(config_.checkpoint_path());
+  const bool finished =
+      !saved.empty() && saved.back() >= config_.steps && was_evaluated(saved.back());
+  if (!finished) {
+    check_items(*settled.config, *data_.tokenizer, config_.data.add_bos, config_.model);
+  }
+  return settled;
+}
+
 // Evaluation reads the checkpoint like anybody would, beside the model in training. Like a save,
 // one that fails in the middle of a run does not end it.
 void Trainer::evaluate() {
@@ -251,12 +294,14 @@ void Trainer::evaluate() {
   const fs::path checkpoint = fs::path(config_.checkpoint_path()) / checkpoint_name(step_);
   try {
     const Evaluation evaluation =
-        evaluate_during_training(config_, checkpoint, runtime_.context().device);
+        evaluate_during_training(*evaluation_.config, checkpoint, runtime_.context().device);
+    // Whatever becomes of the files, the results are seen.
     tell([&](TrainingListener& listener) {
       listener.evaluated(step_, eval_table(evaluation.results));
     });
+    write_training_evaluation(config_, evaluation, step_);
   } catch (const Error& error) {
-    if (step_ == config_.steps || error.kind() != Error::Kind::input) throw;
+    if (step_ >= config_.steps || error.kind() != Error::Kind::input) throw;
     notice(fmt::format("not evaluated, training goes on: {}", error.what()));
   }
   clock_ += now_seconds() - begin;

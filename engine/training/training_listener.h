@@ -71,6 +71,19 @@ struct ValidationReport {
   std::vector<BankUsage> banks;
 };
 
+// What a probed step computed (engine/training/watch/probe.h).
+struct ProbeReport {
+  struct Statistics {
+    std::string name;
+    double mean = 0;
+    double deviation = 0;   // standard deviation over all elements
+    double largest = 0;     // absolute value
+    double zero_share = 0;  // of the elements
+  };
+  std::int64_t step = 0;  // updates done with it
+  std::vector<Statistics> tensors;
+};
+
 struct SaveReport {
   std::int64_t step = 0;
   std::string path;
@@ -97,6 +110,8 @@ class TrainingListener {
   virtual void stepped(const StepReport& /*report*/) {}
   // Several times a second at most, between reports.
   virtual void progressed(const StepProgress& /*progress*/) {}
+  // Comes some steps after it was made.
+  virtual void probed(const ProbeReport& /*report*/) {}
   virtual void validated(const ValidationReport& /*report*/) {}
   virtual void saved(const SaveReport& /*report*/) {}
   // A table of evaluation results, several lines.

@@ -9,6 +9,7 @@
 #include "engine/training/batch_buffers.h"
 #include "engine/training/plan_advice.h"
 #include "engine/training/usage.h"
+#include "engine/training/watch/probe.h"
 #include "kernels/reduce.h"
 #include "kernels/runtime/runtime_cuda.h"
 
@@ -37,7 +38,7 @@ constexpr std::int64_t least_staging_bytes = std::int64_t{640} << 20;
 // Of the model's passes, and of the sums over all gradients and all losses.
 std::int64_t step_scratch_bytes(const Transformer& transformer, Device device) {
   if (!can_be_asked(device)) return estimated_pass_scratch_bytes(transformer);
-  return std::max({transformer.scratch_bytes(device),
+  return std::max({transformer.scratch_bytes(device), Probe::scratch_bytes(transformer, device),
                    reduce_scratch_bytes(device, transformer.parameters().values().size()),
                    reduce_scratch_bytes(device, transformer.size().tokens)});
 }
@@ -149,6 +150,7 @@ MemoryPlan TrainingModel::plan(const RunConfig& config, const ModelSize& size, D
       config.model.document_mask, config.model.sliding_window.value_or(0));
   const std::int64_t counts = UsageCounter::planned_bytes(*parts.transformer);
   if (config.validation.every > 0 && counts > 0) plan.device["use of rows"] = counts;
+  if (config.probe_freq) plan.device["probe"] = Probe::planned_bytes(*parts.transformer);
   plan.host = memory.host.bytes_by_purpose();
   for (const MemoryBank& bank : parts.transformer->banks()) {
     if (device == Device::cuda && may_gather_by_host(config.model.productkey_args)) {

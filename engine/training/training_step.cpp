@@ -7,7 +7,7 @@
 namespace memengine {
 
 void compute_step(const Context& context, TrainingModel& model, const BatchBuffers& batches,
-                  std::int64_t micro_batches, double gradient_scale) {
+                  std::int64_t micro_batches, double gradient_scale, Probe* probe) {
   Transformer& transformer = model.transformer();
   fill_zero(context, transformer.parameters().gradients());
   for (std::int64_t micro = 0; micro < micro_batches; ++micro) {
@@ -17,6 +17,7 @@ void compute_step(const Context& context, TrainingModel& model, const BatchBuffe
     if (micro + 1 == micro_batches) {
       hooks.picked = [&](const MemoryBank& bank) { model.row_exchange().start(bank); };
       hooks.rows_done = [&] { model.reduce_rows(); };
+      if (probe != nullptr) probe->attach(context, hooks);
     }
     transformer.forward(context, batch, micro, gradient_scale, hooks);
     sum(context, batches.loss_parts().rows(micro, 1), transformer.losses(), gradient_scale);

@@ -7,13 +7,14 @@
 
 #include "engine/training/batch_buffers.h"
 #include "engine/training/training_model.h"
+#include "engine/training/watch/probe.h"
 
 namespace memengine {
 
 // Zeroes the gradients, runs forward and backward of `micro_batches` uploaded batches, and updates
 // the model. batches.loss() = the sum of all losses times `gradient_scale`, which is one over the
-// targets of the step.
+// targets of the step. With a probe the last micro-batch is looked into.
 void compute_step(const Context& context, TrainingModel& model, const BatchBuffers& batches,
-                  std::int64_t micro_batches, double gradient_scale);
+                  std::int64_t micro_batches, double gradient_scale, Probe* probe = nullptr);
 
 }  // namespace memengine

@@ -75,6 +75,7 @@ struct Checkpoint::Impl {
   };
 
   fs::path folder;
+  bool verify = true;
   StateFile state;
   std::string checksum;
   std::vector<Part> parts;
@@ -89,8 +90,9 @@ struct Checkpoint::Impl {
   void read_own(std::string_view tensor, std::uint64_t offset, std::span<std::byte> bytes);
 };
 
-Checkpoint::Checkpoint(const fs::path& folder) : impl_(std::make_unique<Impl>()) {
+Checkpoint::Checkpoint(const fs::path& folder, bool verify) : impl_(std::make_unique<Impl>()) {
   impl_->folder = folder;
+  impl_->verify = verify;
   as_damage([&] { impl_->open(); });
 }
 
@@ -111,7 +113,7 @@ void Checkpoint::Impl::open() {
                state.step);
   }
   for (auto& [name, sums] : state.files) {
-    VerifiedFile file(folder / name, sums);
+    VerifiedFile file(folder / name, sums, verify);
     SafetensorsHeader header = read_safetensors_header(
         (folder / name).string(), file.size(),
         [&file](std::uint64_t offset, std::span<std::byte> bytes) { file.read(offset, bytes); });
@@ -128,7 +130,7 @@ void Checkpoint::Impl::open_patches() {
   const CheckpointBase& wanted = state.increment->base;
   const fs::path path = (folder / "..").lexically_normal() / checkpoint_name(wanted.step);
   try {
-    base = std::make_unique<Checkpoint>(path);
+    base = std::make_unique<Checkpoint>(path, verify);
   } catch (const Error& error) {
     fail_input("{}: needs the full checkpoint of step {}: {}", folder.string(), wanted.step,
                error.what());

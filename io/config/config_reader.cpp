@@ -8,10 +8,12 @@
 #include <algorithm>
 #include <cstring>
 #include <fstream>
-#include <set>
 
+#include "io/config/interpolation.h"
+#include "io/config/unknown_key.h"
 #include "io/config/yaml_tree.h"
 #include "io/config/yaml_values.h"
+#include "io/files/home.h"
 #include "io/text/one_line.h"
 #include "kernels/runtime/error.h"
 
@@ -66,13 +68,21 @@ void apply_override(YamlNode& root, const std::string& text) {
   *node = std::move(value);
 }
 
+// Text as YAML that reads back as the same text, interpolation included.
+std::string recorded(std::string text) {
+  for (std::size_t at = 0; (at = text.find("${", at)) != std::string::npos; at += 3) {
+    text.insert(at, 1, '\\');
+  }
+  return yaml_quote(text);
+}
+
 }  // namespace
 
 struct ConfigReader::Impl {
   std::string name = "config";
   YamlNode root;
-  std::set<std::string, std::less<>> known;                  // bound or accepted keys
-  std::set<std::string, std::less<>> ignored;                // keys whose whole subtree is accepted
+  KeySet known;                                              // bound or accepted keys
+  KeySet ignored;                                            // keys whose whole subtree is accepted
   std::vector<std::pair<std::string, std::string>> records;  // (key, value as YAML) for dump()
   std::vector<std::string> notices;
 
@@ -126,36 +136,11 @@ struct ConfigReader::Impl {
         }
       }
     } else if (!(node.kind == Kind::null && is_section(key))) {
-      fail_unknown(node, key);
+      fail_unknown_key(node.where, key, known, ignored);
     }
   }
 
-  bool is_section(const std::string& key) const {
-    const auto next = known.lower_bound(key + ".");
-    return next != known.end() && next->starts_with(key + ".");
-  }
-
-  [[noreturn]] void fail_unknown(const YamlNode& node, const std::string& key) const {
-    // Nearest by the whole path, or by the last part where the user has the wrong section. An item
-    // of a list has its own keys.
-    std::string nearest;
-    std::size_t best = SIZE_MAX;
-    const std::size_t item = key.rfind("].");
-    const std::string inside = item == std::string::npos ? "" : key.substr(0, item + 2);
-    for (const auto* keys : {&known, &ignored}) {
-      for (const std::string& candidate : *keys) {
-        if (!candidate.starts_with(inside)) continue;
-        const std::size_t whole = 2 * edit_distance(key, candidate);
-        const std::size_t last = 2 * edit_distance(last_part(key), last_part(candidate)) + 1;
-        if (std::min(whole, last) < best) {
-          best = std::min(whole, last);
-          nearest = candidate;
-        }
-      }
-    }
-    if (nearest.empty()) fail_input("{}: unknown key '{}'", node.where, one_line(key, 120));
-    fail_input("{}: unknown key '{}'; did you mean '{}'?", node.where, one_line(key, 120), nearest);
-  }
+  bool is_section(const std::string& key) const { return memengine::is_section(known, key); }
 };
 
 ConfigReader::ConfigReader() : impl_(std::make_unique<Impl>()) {}
@@ -164,7 +149,8 @@ ConfigReader::ConfigReader(ConfigReader&&) noexcept = default;
 ConfigReader& ConfigReader::operator=(ConfigReader&&) noexcept = default;
 
 ConfigReader ConfigReader::from_file(const std::string& path,
-                                     std::span<const std::string> overrides) {
+                                     std::span<const std::string> overrides,
+                                     std::string_view defaults) {
   std::ifstream file(path, std::ios::binary);
   if (!file) {
     fail_input("{}: cannot open the config: {}; give the path of a YAML file (see configs/)", path,
@@ -176,11 +162,12 @@ ConfigReader ConfigReader::from_file(const std::string& path,
     fail_input("{}: cannot read the config; is it a YAML file?", path);
   }
   text.resize(static_cast<std::size_t>(file.gcount()));
-  return from_text(text, path, overrides);
+  return from_text(text, path, overrides, defaults);
 }
 
 ConfigReader ConfigReader::from_text(std::string_view yaml, const std::string& name,
-                                     std::span<const std::string> overrides) {
+                                     std::span<const std::string> overrides,
+                                     std::string_view defaults) {
   ConfigReader reader;
   reader.impl_->name = name;
   reader.impl_->root = parse_yaml(yaml, name, limits);
@@ -189,6 +176,7 @@ ConfigReader ConfigReader::from_text(std::string_view yaml, const std::string& n
     fail_input("{}: a config is a map of `key: value` lines, not {}", root.where, yaml_shown(root));
   }
   for (const std::string& text : overrides) apply_override(root, text);
+  interpolate(root, parse_yaml(defaults, "defaults", limits), limits);
   return reader;
 }
 
@@ -209,7 +197,29 @@ void ConfigReader::bind(std::string_view key, double& field) {
 
 void ConfigReader::bind(std::string_view key, std::string& field) {
   if (const YamlNode* node = impl_->take(key)) field = yaml_text(*node, key);
-  impl_->record(key, yaml_quote(field));
+  impl_->record(key, recorded(field));
+}
+
+void ConfigReader::bind_path(std::string_view key, std::string& field) {
+  if (const YamlNode* node = impl_->take(key)) {
+    try {
+      field = expand_home(yaml_text(*node, key));
+    } catch (const Error& error) {
+      fail_input("{}: {}: {}", node->where, key, error.what());
+    }
+  }
+  impl_->record(key, recorded(field));
+}
+
+void ConfigReader::bind_path(std::string_view key, std::optional<std::string>& field) {
+  if (is_null(key) || (!has(key) && !field)) {
+    field.reset();
+    record_null(key);
+    return;
+  }
+  std::string path = field.value_or("");
+  bind_path(key, path);
+  field = std::move(path);
 }
 
 void ConfigReader::bind(std::string_view key, std::vector<std::string>& field) {
@@ -219,7 +229,7 @@ void ConfigReader::bind(std::string_view key, std::vector<std::string>& field) {
     for (const YamlNode& item : node->items) field.push_back(yaml_text(item, key));
   }
   std::string text = "[";
-  for (std::size_t i = 0; i < field.size(); ++i) text += (i ? ", " : "") + yaml_quote(field[i]);
+  for (std::size_t i = 0; i < field.size(); ++i) text += (i ? ", " : "") + recorded(field[i]);
   impl_->record(key, text + "]");
 }
 
@@ -321,6 +331,11 @@ void ConfigReader::require(std::string_view key, std::span<const std::string_vie
 
 bool ConfigReader::has(std::string_view key) const {
   return impl_->find(key) != nullptr;
+}
+
+std::string ConfigReader::text(std::string_view key) const {
+  const YamlNode* node = impl_->find(key);
+  return node && node->kind == Kind::scalar ? node->text : "";
 }
 
 bool ConfigReader::is_null(std::string_view key) const {

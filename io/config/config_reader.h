@@ -8,9 +8,12 @@
 //   reader.finish();                              // a key that nothing bound is an error
 //   reader.dump();                                // all bound values as YAML, which re-reads equal
 //
+// Values may refer to others: YAML's anchors and merge keys, and OmegaConf's ${a.b}
+// (interpolation.h).
+//
 // Every error is one line with file:line (or the override), the key, and what to do. Files come
-// from strangers: size, depth and node count are limited, and aliases (YAML's way to grow a file
-// without bound) are refused.
+// from strangers: size, depth and node count are limited, also of what aliases and interpolation
+// make.
 #pragma once
 
 #include <cstdint>
@@ -44,11 +47,14 @@ class ConfigReader {
   ConfigReader& operator=(ConfigReader&&) noexcept;
 
   // Overrides are `dotted.key=value` with the value in YAML; they replace or add what the file
-  // says, the last one winning. An empty map, list or value is allowed. Throws input errors.
+  // says, the last one winning. An empty map, list or value is allowed. `defaults` is YAML that
+  // interpolation finds keys in which the config leaves out. Throws input errors.
   static ConfigReader from_file(const std::string& path,
-                                std::span<const std::string> overrides = {});
+                                std::span<const std::string> overrides = {},
+                                std::string_view defaults = {});
   static ConfigReader from_text(std::string_view yaml, const std::string& name,
-                                std::span<const std::string> overrides = {});
+                                std::span<const std::string> overrides = {},
+                                std::string_view defaults = {});
 
   // Assigns the key's value where the key is present; the field's current value is the default.
   // A number may be quoted; an integer may be written as 1e6; text may be any single value.
@@ -61,7 +67,10 @@ class ConfigReader {
   // `null` empties the field.
   template <typename T>
   void bind(std::string_view key, std::optional<T>& field);
-  // One of `names`, spelled exactly.
+  // A path: text whose `~` is the home folder (io/files/home.h).
+  void bind_path(std::string_view key, std::string& field);
+  void bind_path(std::string_view key, std::optional<std::string>& field);
+  // One of `names`, spelled exactly. Of several names of one value the first is the one dumped.
   template <typename Enum>
   void bind_enum(std::string_view key, Enum& field, std::span<const Name<Enum>> names);
   // A list of maps: `bind_item(path, item)` binds the keys below `path` of one item. An item that
@@ -79,6 +88,8 @@ class ConfigReader {
 
   // Whether the file or an override names the key (null counts).
   bool has(std::string_view key) const;
+  // The characters of the key's single value; empty for all else.
+  std::string text(std::string_view key) const;
   // "run.yaml:12", "override optim.lr=1" or, for an absent key, the file's name.
   std::string where(std::string_view key) const;
   // Sentences about accepted keys without meaning, in the order met.
@@ -126,7 +137,7 @@ void ConfigReader::bind_enum(std::string_view key, Enum& field, std::span<const 
   std::string_view current;
   for (const auto& [word, value] : names) {
     words.push_back(word);
-    if (value == field) current = word;
+    if (value == field && current.empty()) current = word;
   }
   const std::string chosen = bind_name(key, current, words);
   for (const auto& [word, value] : names) {

@@ -9,6 +9,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <map>
 #include <sstream>
 
 #include "io/text/one_line.h"
@@ -21,6 +23,23 @@ bool is_null_word(std::string_view word) {
   return word.empty() || word == "~" || word == "null" || word == "Null" || word == "NULL";
 }
 
+struct Extent {
+  std::size_t nodes = 1, depth = 0;  // depth: 0 of a scalar
+};
+
+Extent extent_of(const YamlNode& node) {
+  Extent all;
+  const auto include = [&all](const YamlNode& child) {
+    const Extent part = extent_of(child);
+    all.nodes += part.nodes;
+    all.depth = std::max(all.depth, part.depth);
+  };
+  for (const YamlNode& item : node.items) include(item);
+  for (const YamlEntry& entry : node.children) include(entry.value);
+  if (node.kind == YamlNode::Kind::list || node.kind == YamlNode::Kind::map) ++all.depth;
+  return all;
+}
+
 class TreeBuilder : public YAML::EventHandler {
  public:
   TreeBuilder(const std::string& name, const YamlLimits& limits, const std::string& fixed_where)
@@ -31,22 +50,35 @@ class TreeBuilder : public YAML::EventHandler {
   void OnDocumentStart(const YAML::Mark&) override {}
   void OnDocumentEnd() override {}
 
-  void OnNull(const YAML::Mark& mark, YAML::anchor_t) override {
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     if (expects_key()) fail_input("{}: a key is missing before ':'", place(mark));
     YamlNode node;
     node.where = place(mark);
-    add(std::move(node));
+    add(std::move(node), anchor);
   }
 
-  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
-    fail_input("{}: YAML aliases (*name) are not supported; write the value out", place(mark));
+  // A copy of what the anchor names, counted like values that are written out.
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    if (expects_key()) fail_input("{}: a key must be plain text, not an alias", place(mark));
+    const auto found = anchors_.find(anchor);
+    if (found == anchors_.end()) {
+      fail_input("{}: this alias stands inside the value that it names", place(mark));
+    }
+    const Extent extent = extent_of(found->second);
+    check_depth(open_.size() + extent.depth, mark);
+    count(extent.nodes - 1);
+    add(YamlNode(found->second));
   }
 
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t,
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& value) override {
     const bool quoted = tag == "!";
     if (expects_key()) {
       Frame& frame = open_.back();
+      if (value == "<<" && !quoted) {
+        frame.merges = frame.has_key = true;
+        return;
+      }
       if (frame.node.child(value)) {
         fail_input("{}: key '{}' is given twice (first at {}); remove one", place(mark),
                    one_line(value), frame.node.child(value)->where);
@@ -60,16 +92,16 @@ class TreeBuilder : public YAML::EventHandler {
     node.text = value;
     node.quoted = quoted;
     node.where = place(mark);
-    add(std::move(node));
+    add(std::move(node), anchor);
   }
 
-  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t,
+  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
                        YAML::EmitterStyle::value) override {
-    open(YamlNode::Kind::list, mark);
+    open(YamlNode::Kind::list, mark, anchor);
   }
-  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t,
+  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
                   YAML::EmitterStyle::value) override {
-    open(YamlNode::Kind::map, mark);
+    open(YamlNode::Kind::map, mark, anchor);
   }
   void OnSequenceEnd() override { close(); }
   void OnMapEnd() override { close(); }
@@ -77,8 +109,11 @@ class TreeBuilder : public YAML::EventHandler {
  private:
   struct Frame {
     YamlNode node;
+    YAML::anchor_t anchor = YAML::NullAnchor;
     std::string key;
     bool has_key = false;
+    bool merges = false;           // the value to come is that of `<<`
+    std::vector<YamlNode> merged;  // maps whose keys come in where the map has none of its own
   };
 
   std::string place(const YAML::Mark& mark) const {
@@ -89,35 +124,71 @@ class TreeBuilder : public YAML::EventHandler {
     return !open_.empty() && open_.back().node.kind == YamlNode::Kind::map && !open_.back().has_key;
   }
 
-  void open(YamlNode::Kind kind, const YAML::Mark& mark) {
-    if (expects_key()) fail_input("{}: a key must be plain text, not a list or map", place(mark));
-    if (open_.size() >= limits_.depth) {
+  void check_depth(std::size_t depth, const YAML::Mark& mark) const {
+    if (depth > limits_.depth) {
       fail_input("{}: nested deeper than {} levels; a config needs far fewer", place(mark),
                  limits_.depth);
     }
+  }
+
+  void count(std::size_t more) {
+    count_ += more;
+    if (count_ > limits_.nodes) {
+      fail_input("{}: more than {} values; this is not a config", name_, limits_.nodes);
+    }
+  }
+
+  void open(YamlNode::Kind kind, const YAML::Mark& mark, YAML::anchor_t anchor) {
+    if (expects_key()) fail_input("{}: a key must be plain text, not a list or map", place(mark));
+    check_depth(open_.size() + 1, mark);
     Frame frame;
+    frame.anchor = anchor;
     frame.node.kind = kind;
     frame.node.where = place(mark);
     open_.push_back(std::move(frame));
   }
 
   void close() {
-    YamlNode node = std::move(open_.back().node);
+    Frame frame = std::move(open_.back());
     open_.pop_back();
-    add(std::move(node));
+    for (YamlNode& source : frame.merged) {
+      for (YamlEntry& entry : source.children) {
+        if (!frame.node.child(entry.key)) frame.node.children.push_back(std::move(entry));
+      }
+    }
+    add(std::move(frame.node), frame.anchor);
   }
 
-  void add(YamlNode node) {
-    if (++count_ > limits_.nodes) {
-      fail_input("{}: more than {} values; this is not a config", name_, limits_.nodes);
-    }
+  void add(YamlNode node, YAML::anchor_t anchor = YAML::NullAnchor) {
+    count(1);
+    if (anchor != YAML::NullAnchor) anchors_[anchor] = node;
     if (open_.empty()) {
       root = std::move(node);
     } else if (Frame& frame = open_.back(); frame.node.kind == YamlNode::Kind::list) {
       frame.node.items.push_back(std::move(node));
+    } else if (frame.merges) {
+      merge(frame, std::move(node));
+      frame.merges = frame.has_key = false;
     } else {
       frame.node.children.push_back({std::move(frame.key), std::move(node)});
       frame.has_key = false;
+    }
+  }
+
+  // The value of `<<`: a map, or a list of maps of which an earlier one wins.
+  static void merge(Frame& frame, YamlNode node) {
+    const std::string where = node.where;
+    std::vector<YamlNode> sources;
+    if (node.kind == YamlNode::Kind::list) {
+      sources = std::move(node.items);
+    } else {
+      sources.push_back(std::move(node));
+    }
+    for (YamlNode& source : sources) {
+      if (source.kind != YamlNode::Kind::map) {
+        fail_input("{}: '<<' takes a map or a list of maps, such as <<: *name", where);
+      }
+      frame.merged.push_back(std::move(source));
     }
   }
 
@@ -125,8 +196,22 @@ class TreeBuilder : public YAML::EventHandler {
   const YamlLimits& limits_;
   const std::string& fixed_where_;
   std::vector<Frame> open_;
+  std::map<YAML::anchor_t, YamlNode> anchors_;
   std::size_t count_ = 0;
 };
+
+// A tab in the indentation, which YAML forbids, makes its parser say strange things: the first line
+// (counted from 1) that has one, or 0.
+int tabbed_line(std::string_view text) {
+  int line = 1;
+  bool indentation = true;
+  for (const char c : text) {
+    if (c == '\t' && indentation) return line;
+    if (c == '\n') ++line;
+    indentation = c == '\n' || (indentation && c == ' ');
+  }
+  return 0;
+}
 
 }  // namespace
 
@@ -161,6 +246,9 @@ YamlNode parse_yaml(std::string_view text, const std::string& name, const YamlLi
       }
     }
   } catch (const YAML::Exception& error) {
+    if (const int line = tabbed_line(text); line > 0 && fixed_where.empty()) {
+      fail_input("{}:{}: a tab in the indentation; YAML wants spaces", name, line);
+    }
     const std::string place = !fixed_where.empty() ? fixed_where
                               : error.mark.is_null()
                                   ? name

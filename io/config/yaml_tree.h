@@ -1,8 +1,9 @@
 // A YAML document as a small tree of our own, with the place each value stands at.
 //
 // Built from the parser's events rather than its nodes, so that limits on size, depth and count are
-// enforced while reading and duplicate keys are seen. Aliases are refused: a config needs none, and
-// nested ones make a small file expand without bound. Errors name file and line.
+// enforced while reading and duplicate keys are seen. An alias becomes a copy of what it names, a
+// merge key (`<<: *name`) brings in the keys that its map lacks; copies count towards the limits,
+// or nested aliases would make a small file expand without bound. Errors name file and line.
 #pragma once
 
 #include <cstddef>

@@ -15,6 +15,22 @@ namespace {
 
 using Kind = YamlNode::Kind;
 
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+
+// 1_000_000 and 100_000.5 are YAML's own spelling: underscores between digits mean nothing.
+std::string without_underscores(std::string_view text) {
+  std::string kept;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool separates = text[i] == '_' && i > 0 && i + 1 < text.size() &&
+                           is_digit(text[i - 1]) && is_digit(text[i + 1]);
+    if (!separates) kept += text[i];
+  }
+  return kept;
+}
+
+// Of text without underscores.
 std::optional<double> to_double(std::string_view text) {
   if (text.starts_with('+')) text.remove_prefix(1);
   double value = 0;
@@ -60,15 +76,14 @@ bool yaml_bool(const YamlNode& node, std::string_view key) {
 
 double yaml_number(const YamlNode& node, std::string_view key) {
   if (node.kind == Kind::scalar) {
-    if (const auto value = to_double(node.text)) return *value;
+    if (const auto value = to_double(without_underscores(node.text))) return *value;
   }
   fail_yaml_type(node, key, "a finite number");
 }
 
 std::int64_t yaml_integer(const YamlNode& node, std::string_view key) {
   if (node.kind == Kind::scalar) {
-    std::string digits = node.text;  // 1_000_000 is YAML's own spelling
-    digits.erase(std::remove(digits.begin(), digits.end(), '_'), digits.end());
+    const std::string digits = without_underscores(node.text);
     std::string_view text = digits;
     if (text.starts_with('+')) text.remove_prefix(1);
     std::int64_t value = 0;

@@ -13,9 +13,9 @@
 namespace memengine {
 
 bool yaml_bool(const YamlNode& node, std::string_view key);
-// Finite; quotes allowed.
+// Finite; quotes and underscores between digits allowed.
 double yaml_number(const YamlNode& node, std::string_view key);
-// Quotes and underscores allowed, and a real such as 128e3 that is whole.
+// As a number, and whole: 1_000, 128e3.
 std::int64_t yaml_integer(const YamlNode& node, std::string_view key);
 // Any scalar, as its characters.
 std::string yaml_text(const YamlNode& node, std::string_view key);

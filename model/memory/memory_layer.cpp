@@ -204,6 +204,20 @@ void MemoryLayer::backward_look_up(const Context& context, Tensor dx, Tensor dba
                        cut(query_, tokens), sub_keys(sub_keys_.compute));
 }
 
+MemoryLookup MemoryLayer::last_lookup(std::int64_t micro_batch, std::int64_t tokens) const {
+  const std::int64_t slot = bank_->slots() > 1 ? this->slot(micro_batch) : 0;
+  Tensor weights = cut(weights_, tokens);
+  if (!config_.peer_variant) {
+    weights = coefficients_.empty() ? bank_->values().coefficients(slot, tokens)
+                                    : cut(coefficients_, tokens);
+  }
+  const auto by_head = [&](const Tensor& tensor) {
+    return tensor.reshape({tokens, config_.mem_heads, config_.mem_knn});
+  };
+  return {cut(query_, tokens), sub_keys(sub_keys_.compute), by_head(bank_->picks(slot, tokens)),
+          by_head(weights)};
+}
+
 // --- Output: value_proj(bag * silu(swilu_projection(x))), then the sigmoid gate ------------------
 
 void MemoryLayer::project(const Context& context, Tensor out, Tensor x) {

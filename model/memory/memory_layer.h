@@ -25,6 +25,14 @@
 
 namespace memengine {
 
+// What the last forward() looked up, until the backward pass. [N, H, ...] as in product_key.h.
+struct MemoryLookup {
+  Tensor query;     // [N, H, k_dim]
+  Tensor sub_keys;  // [H, 2, n_keys, k_dim / 2]
+  Tensor picks;     // [N, H, knn] i32
+  Tensor weights;   // [N, H, knn], softmax over knn
+};
+
 class MemoryLayer : public FeedForwardLayer {
  public:
   // `reader` counts the layers that read `bank` before this one, `readers` all of them.
@@ -45,6 +53,8 @@ class MemoryLayer : public FeedForwardLayer {
                 std::int64_t micro_batch) override;
   std::int64_t multiply_adds() const override;
   std::int64_t scratch_bytes(Device device) const override;
+
+  MemoryLookup last_lookup(std::int64_t micro_batch, std::int64_t tokens) const;
 
  private:
   std::int64_t slot(std::int64_t micro_batch) const { return micro_batch * readers_ + reader_; }

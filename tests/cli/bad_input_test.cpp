@@ -29,7 +29,20 @@ TEST_F(BadInput, OnTheCommandLine) {
   expect_refusal(folder, {"train", "config.yaml", "--fast"}, {"--fast"});
   expect_refusal(folder, {"train", "config.yaml", "steps"}, {"steps", "="});
   expect_refusal(folder, {"synth", "--people", "many", "--out", "x"}, {"--people", "many"});
-  expect_refusal(folder, {"synth", "--people", "0", "--out", "x"}, {"0"});
+  expect_refusal(folder, {"synth", "--people", "0", "--out", "x"},
+                 {"--people: '0' must be a whole number of at least 1", "memengine synth --help"});
+  for (const char* seed : {"-1", "1.5", "-99999999999999999999", "x"}) {
+    expect_refusal(folder, {"synth", "--out", "x", "--seed", seed}, {"--seed", seed, "at least 0"});
+    expect_refusal(folder, {"prepare", "texts.jsonl", "--out", "x", "--seed", seed}, {"--seed"});
+  }
+  expect_refusal(folder, {"demo", "--steps", "0"}, {"--steps: '0' must be", "demo --help"});
+  expect_refusal(folder, {"prepare", "texts.jsonl", "--out", "x", "--train-tokenizer", "0"},
+                 {"--train-tokenizer: '0' must be a whole number of at least 1"});
+  expect_refusal(folder, {"synth", "--out", "x", "--questions", "-1"}, {"--questions: '-1' must"});
+  expect_refusal(folder, {"train", "config.yaml", "--fast"}, {"memengine train --help"});
+  expect_refusal(folder, {"train", "steps=3"}, {"no config is named"});
+  expect_refusal(folder, {"train", "config=config.yaml", "config=config.yaml"}, {"two configs"});
+  expect_refusal(folder, {"train", "config=nowhere.yaml"}, {"nowhere.yaml"});
 }
 
 TEST_F(BadInput, InTheConfig) {
@@ -89,7 +102,15 @@ TEST_F(BadInput, APlanThatExceedsMemory) {
 }
 
 TEST_F(BadInput, InTheData) {
-  expect_refusal(folder, {"train", "config.yaml"}, {"data", "prepare"});
+  expect_refusal(folder, {"train", "config.yaml"},
+                 {"data", "`memengine prepare TEXTS --tokenizer bytes --out data`"});
+  expect_refusal(folder,
+                 {"train", "config.yaml", "data.tokenizer={name: sp, path: data/tokenizer.model}",
+                  "data.sources={novels: 1}"},
+                 {"no file 'data/tokenizer.model'", "memengine prepare TEXTS --name novels",
+                  "--train-tokenizer"});
+  expect_refusal(folder, {"train", "config.yaml", "data.tokenizer={name: sp}"},
+                 {"data.tokenizer.path is missing"});
   prepare();
   expect_refusal(folder, {"train", "config.yaml", "data.sources={nothing: 1}"}, {"nothing"});
   expect_refusal(folder, {"train", "config.yaml", "model.vocab_size=100"}, {"vocab_size", "258"});

@@ -99,12 +99,12 @@ class Interrupted : public testing::Test {
 };
 
 TEST_F(Interrupted, BySignalsItSavesAndGoesOnBitIdentical) {
-  for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) {
+  for (const int signal : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGHUP, SIGXCPU}) {
     const Outcome outcome = interrupt(signal, [&] {
       return fs::exists(folder / "cut/metrics.jsonl") && losses(folder, "cut").size() >= 3;
     });
     EXPECT_EQ(outcome.code, 128 + signal) << outcome.error;
-    EXPECT_EQ(outcome.error, "");
+    EXPECT_EQ(outcome.error, "stopping after this step, to save; Ctrl-C once more ends at once\n");
     expect_contains(outcome.out, "stopped at step");
     expect_contains(run_well(folder, train), "resumed at step");
     expect_same_as_whole();
@@ -124,6 +124,32 @@ TEST_F(Interrupted, ASecondSignalEndsItAtOnce) {
   EXPECT_FALSE(fs::exists(folder / "cut/checkpoints/.saving"));
   expect_contains(run_well(folder, {"train", "config.yaml", "dump_dir=cut", "steps=100"}),
                   "resumed at step");
+}
+
+// A batch system sends one after the other, a terminal that goes away the same one twice.
+TEST_F(Interrupted, TheOthersMayComeTogether) {
+  RunningProgram program(folder, {"train", "config.yaml", "dump_dir=cut", "steps=1000000"});
+  ASSERT_TRUE(
+      program.wait_until([&] { return fs::exists(folder / "cut/checkpoints/0000000025"); }));
+  program.send(SIGUSR2);
+  ASSERT_TRUE(program.wait_until([&] { return !file_bytes(folder / "stderr").empty(); }))
+      << "acknowledged at once";
+  for (const int signal : {SIGHUP, SIGHUP, SIGUSR1, SIGXCPU, SIGTERM}) program.send(signal);
+  const Outcome outcome = program.finish();
+  EXPECT_EQ(outcome.code, 128 + SIGUSR2) << outcome.error;
+  expect_contains(outcome.out, "stopped at step");
+}
+
+TEST_F(Interrupted, WhatWasIgnoredStaysIgnored) {
+  ::signal(SIGHUP, SIG_IGN);  // as nohup does; the program inherits it
+  RunningProgram program(folder, {"train", "config.yaml", "dump_dir=cut"});
+  const bool running =
+      program.wait_until([&] { return fs::exists(folder / "cut/checkpoints/0000000025"); });
+  ::signal(SIGHUP, SIG_DFL);
+  ASSERT_TRUE(running);
+  program.send(SIGHUP);
+  EXPECT_EQ(program.finish().code, 0);
+  expect_same_as_whole();
 }
 
 TEST_F(Interrupted, BySigkillItGoesOnFromTheNewestCheckpoint) {

@@ -160,9 +160,9 @@ TEST_F(Checkpoints, AnOlderCheckpointResumesWithTheDecayOfItsConfig) {
 // Every system call of a run's files fails in turn. Whatever happens, the run ends by itself, what
 // it leaves resumes without help, and the numbers are those of a run that met no fault.
 TEST_F(Checkpoints, AFaultAtEveryCallOfARun) {
-  const std::vector<std::string> overrides = {"steps=5", "checkpoint.dump.every=1",
-                                              "checkpoint.dump.keep=2",
-                                              "checkpoint.increment_share=1"};
+  const std::vector<std::string> overrides = {
+      "steps=5", "checkpoint.dump.every=1", "checkpoint.dump.keep=2", "checkpoint.retry_minutes=0",
+      "checkpoint.increment_share=1"};
   const TrainingRecord whole = train("whole", overrides);
   FaultyFileSystem counting(-1);
   train("count", overrides, 1 << 30, counting);

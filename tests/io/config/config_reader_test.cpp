@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <fmt/format.h>
+
+#include <cstdlib>
 #include <random>
 
 #include "kernels/runtime/error.h"
@@ -146,8 +149,9 @@ TEST(ConfigReader, UnknownKeysNameTheNearest) {
             "override colour=red: unknown key 'colour'; did you mean 'color'?");
   EXPECT_EQ(read_error("items: [{task: x, shot: 1}]"),
             "t.yaml:1: unknown key 'items[0].shot'; did you mean 'items[0].shots'?");
-  EXPECT_EQ(read_error("items: [{flag: x}]"),
-            "t.yaml:1: unknown key 'items[0].flag'; did you mean 'items[0].task'?");
+  EXPECT_EQ(
+      read_error("items: [{flag: x}]"),
+      "t.yaml:1: unknown key 'items[0].flag', and none is like it; 'items[0]' has shots, task");
   EXPECT_NE(read_error("other: {}").find("unknown key 'other'"), std::string::npos);
   EXPECT_NE(read_error("other:\n").find("unknown key 'other'"), std::string::npos);
 }
@@ -157,7 +161,6 @@ TEST(ConfigReader, BrokenYaml) {
   EXPECT_NE(read_error("a: [").find("not valid YAML"), std::string::npos);
   EXPECT_EQ(read_error("flag: true\nflag: false\n"),
             "t.yaml:2: key 'flag' is given twice (first at t.yaml:1); remove one");
-  EXPECT_NE(read_error("a: &x 1\nb: *x\n").find("aliases"), std::string::npos);
   EXPECT_NE(read_error("--- 1\n--- 2\n").find("several YAML documents"), std::string::npos);
   EXPECT_NE(read_error("? [a]\n: 1\n").find("a key must be plain text"), std::string::npos);
   EXPECT_NE(read_error(std::string("a: \0", 4)).find("zero byte"), std::string::npos);
@@ -229,6 +232,148 @@ TEST(ConfigReader, IgnoredAndRequiredKeys) {
   EXPECT_TRUE(read_with("env: null").empty());
   EXPECT_EQ(error_of([&] { read_with("tp_size: 2"); }),
             "t.yaml:1: tp_size=2 cannot be done by this build: set it to 1");
+}
+
+TEST(ConfigReader, UnknownKeysThatAreLikeNone) {
+  EXPECT_EQ(read_error("a:\n  zzzzzz: 1\n"),
+            "t.yaml:2: unknown key 'a.zzzzzz', and none is like it; 'a' has b, count");
+  EXPECT_EQ(read_error("gpus_of_mine: 1\n"),
+            "t.yaml:1: unknown key 'gpus_of_mine', and none is like it; a config has a, color, "
+            "flag, items, maybe, weights, words");
+}
+
+TEST(ConfigReader, UnderscoresInNumbers) {
+  EXPECT_EQ(read("a: {b: {rate: 100_000}}").rate, 100000);
+  EXPECT_EQ(read("a: {b: {rate: 1_0.2_5e0_1}}").rate, 102.5);
+  EXPECT_EQ(read("a: {count: 1_000_000}").count, 1000000);
+  for (const char* bad : {"_1", "1_", "1__0", "1_.5", "1._5", "1_e5", "_"}) {
+    EXPECT_NE(read_error(std::string("a: {count: ") + bad + "}"), "no error") << bad;
+    EXPECT_NE(read_error(std::string("a: {b: {rate: ") + bad + "}}"), "no error") << bad;
+  }
+}
+
+TEST(ConfigReader, AnchorsAndMergeKeys) {
+  const Sample aliased = read("words: &w [x, y]\nweights: {a: &n 3}\na: {b: {rate: *n}}\n");
+  EXPECT_EQ(aliased.words, (std::vector<std::string>{"x", "y"}));
+  EXPECT_EQ(aliased.rate, 3);
+  // Its own keys win over merged ones, wherever they stand, and an earlier map over a later one.
+  const Sample merged = read(
+      "items:\n- &base {task: one, shots: 5}\n- {<<: *base, task: two}\n- task: three\n  <<: "
+      "*base\n- <<: [{task: four}, *base]\n");
+  EXPECT_EQ(merged.items, (std::vector<Item>{{"one", 5}, {"two", 5}, {"three", 5}, {"four", 5}}));
+  EXPECT_EQ(read("weights: {'<<': 2}").weights.at("<<"), 2);  // quoted it is a name like others
+  EXPECT_NE(read_error("a: &x {b: *x}\n").find("inside the value"), std::string::npos);
+  EXPECT_NE(read_error("a: *x\n").find("t.yaml:1"), std::string::npos);
+  EXPECT_NE(read_error("a: {<<: 3}\n").find("'<<' takes a map"), std::string::npos);
+  EXPECT_NE(read_error("a: {<<: [1]}\n").find("'<<' takes a map"), std::string::npos);
+  EXPECT_NE(read_error("a: &x b\n? *x\n: 1\n").find("not an alias"), std::string::npos);
+}
+
+TEST(ConfigReader, AliasesCountTowardsTheLimits) {
+  std::string bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n";
+  std::string deep = "a0: &a0 [x]\n";
+  for (int i = 1; i < 40; ++i) {
+    const std::string before = "*a" + std::to_string(i - 1), name = "a" + std::to_string(i);
+    bomb += name + ": &" + name + " [" + before;
+    for (int j = 0; j < 9; ++j) bomb += ", " + before;
+    bomb += "]\n";
+    deep += name + ": &" + name + " [" + before + "]\n";
+  }
+  EXPECT_NE(read_error(bomb).find("more than 20000 values"), std::string::npos);
+  EXPECT_NE(read_error(deep).find("nested deeper"), std::string::npos);
+}
+
+TEST(ConfigReader, TabsInTheIndentation) {
+  for (const char* yaml :
+       {"a:\n\tcount: 3\n", "a:\n  count: 3\n  \tb: {}\n", "# a comment\na:\n \tcount: 3\n"}) {
+    EXPECT_NE(read_error(yaml).find(": a tab in the indentation; YAML wants spaces"),
+              std::string::npos)
+        << read_error(yaml);
+  }
+  EXPECT_EQ(read("a:\t{count:\t3}\t# tabs elsewhere\n").count, 3);
+}
+
+TEST(ConfigReader, Interpolation) {
+  const auto text = [](const std::string& value, const std::vector<std::string>& overrides = {}) {
+    return read("a: {count: 7, b: {text: \"" + value + "\"}}\ncolor: green\n", overrides).text;
+  };
+  EXPECT_EQ(text("runs/${color}-${a.count}/x"), "runs/green-7/x");
+  EXPECT_EQ(text("${color}"), "green");
+  EXPECT_EQ(text("${ a.count }"), "7");
+  EXPECT_EQ(text("${..count}"), "7");
+  EXPECT_EQ(text("x${...color}"), "xgreen");
+  EXPECT_EQ(text("${color}", {"color=red"}), "red");
+  EXPECT_EQ(text("", {"a.b.text=${color}!"}), "green!");
+  EXPECT_EQ(text("\\\\${color}"), "${color}");
+  EXPECT_EQ(read("words: [red]\ncolor: ${oc.env:MEMENGINE_NO_SUCH,red}\n").color, Color::red);
+  ::setenv("MEMENGINE_TEST_WORD", "color", 1);
+  EXPECT_EQ(text("${oc.env:MEMENGINE_TEST_WORD}"), "color");
+  EXPECT_EQ(text("${${oc.env:MEMENGINE_TEST_WORD}}"), "green");
+  EXPECT_EQ(text("${oc.env:MEMENGINE_NO_SUCH,'a, b'}"), "a, b");
+  // Whole values keep their kind: numbers, null, lists.
+  const Sample whole = read(
+      "a: {count: 7, b: {rate: \"${a.count}\"}}\nmaybe: \"${oc.env:MEMENGINE_NO_SUCH,null}\"\n"
+      "items: [{task: one}]\nwords: \"${weights}\"\nweights: ${oc.env:MEMENGINE_NO_SUCH,null}\n");
+  EXPECT_EQ(whole.rate, 7);
+  EXPECT_FALSE(whole.maybe);
+  EXPECT_TRUE(whole.words.empty());
+}
+
+TEST(ConfigReader, InterpolationOfWhatIsNotThere) {
+  const auto fails = [](const std::string& yaml, const std::string& part) {
+    const std::string error = read_error(yaml);
+    EXPECT_NE(error.find(part), std::string::npos) << error;
+    EXPECT_TRUE(error.starts_with("t.yaml:")) << error;
+  };
+  fails("color: ${colour}\n", "${colour}: the config has no such key");
+  fails("color: ${color}\n", "refers to itself");
+  fails("words: [\"${a.b.text}\"]\na: {b: {text: \"${words}\"}}\n", "refers to itself");
+  fails("a: ${..x}\n", "names no key");
+  fails("color: ${}\n", "names no key");
+  fails("color: ${a\n", "no closing brace");
+  fails("words: [a]\ncolor: x${words}\n", "cannot stand within text");
+  fails("color: ${oc.env:MEMENGINE_NO_SUCH}\n", "no variable 'MEMENGINE_NO_SUCH'");
+  fails("color: ${now:%Y}\n", "${now:...} is not known");
+  std::string doubled = "x0: xxxxxxxxxxxxxxxx\n";
+  for (int i = 1; i < 30; ++i) {
+    doubled += fmt::format("x{}: ${{x{}}}${{x{}}}\n", i, i - 1, i - 1);
+  }
+  fails(doubled, "more than 4096 characters");
+  std::string chained;
+  for (int i = 0; i < 5000; ++i) chained += fmt::format("x{}: a${{x{}}}\n", i, i + 1);
+  fails(chained + "x5000: 1\n", "deeper than a config needs");
+}
+
+TEST(ConfigReader, InterpolationFindsDefaultsAndDumpsReadBack) {
+  ConfigReader reader = ConfigReader::from_text("text: runs/${rate}-\\${x}\n", "t.yaml", {},
+                                                "rate: 0.5\nnothing: null\n");
+  std::string bound;
+  reader.bind("text", bound);
+  EXPECT_EQ(bound, "runs/0.5-${x}");
+  ConfigReader again = ConfigReader::from_text(reader.dump(), "again");
+  std::string read_back;
+  again.bind("text", read_back);
+  EXPECT_EQ(read_back, bound) << reader.dump();
+}
+
+TEST(ConfigReader, HomeInPaths) {
+  const auto path = [](const std::string& value) {
+    ConfigReader reader = reader_of("path: " + value + "\n");
+    std::string bound;
+    reader.bind_path("path", bound);
+    return bound;
+  };
+  const char* home = std::getenv("HOME");
+  const std::string before = home == nullptr ? "" : home;
+  ::setenv("HOME", "/home/me", 1);
+  EXPECT_EQ(path("~/runs/x"), "/home/me/runs/x");
+  EXPECT_EQ(path("\"~\""), "/home/me");
+  EXPECT_EQ(path("./~/x"), "./~/x");
+  EXPECT_EQ(path("a~b"), "a~b");
+  EXPECT_EQ(path("~root/x").find('~'), std::string::npos);
+  EXPECT_NE(error_of([&] { path("~no_such_user_here/x"); }).find("no user 'no_such_user_here'"),
+            std::string::npos);
+  if (home != nullptr) ::setenv("HOME", before.c_str(), 1);
 }
 
 }  // namespace
