@@ -7,11 +7,13 @@
 //
 // dsub_keys is the same sum seen from the other side: entries (sub-key, merged gradient, query
 // half) are sorted by sub-key, and each sub-key sums its own (segment_sum.cuh). Picks that were
-// merged into another sort behind the last sub-key and are dropped.
+// merged into another sort behind the last sub-key and are dropped. In BF16 on Hopper the sums are
+// a dense product instead (hopper/backward.cu), which takes the merged picks as they are.
 #include <bit>
 #include <cub/device/device_radix_sort.cuh>
 
 #include "kernels/bag/segment_sum.cuh"
+#include "kernels/product_key/hopper/hopper.h"
 #include "kernels/product_key/problem.cuh"
 
 namespace memengine::cuda {
@@ -27,6 +29,7 @@ struct Entries {
   std::int32_t* positions;  // the entry's own number
   float* gradients;         // of the sub-key's score
   std::uint32_t dropped;
+  std::uint32_t* packed;  // or this alone, as hopper.h has it
 };
 
 template <typename T>
@@ -90,7 +93,13 @@ __global__ void __launch_bounds__(threads)
         merged_keys[warp][place] = key;
         merged_gradients[warp][place] = gradient;
       }
-      if (j < knn) {
+      if (entries.packed != nullptr) {
+        const std::int64_t token = group / heads, tokens = groups / heads;
+        entries.packed[((head * 2 + half) * tokens + token) * hopper::packed_picks + lane] =
+            leads ? static_cast<std::uint32_t>(key) << 16 |
+                        __bfloat16_as_ushort(__float2bfloat16_rn(gradient))
+                  : ~0U;
+      } else if (j < knn) {
         entries.keys[first_entry + j] =
             leads ? static_cast<std::uint32_t>(first_key + key) : entries.dropped;
         entries.positions[first_entry + j] = static_cast<std::int32_t>(first_entry + j);
@@ -142,6 +151,10 @@ std::int64_t entry_count(const ProductKeyShape& shape) {
   return shape.tokens * shape.heads * 2 * shape.knn;
 }
 
+std::int64_t packed_count(const ProductKeyShape& shape) {
+  return 2 * shape.heads * shape.tokens * hopper::packed_picks;
+}
+
 // One above the largest sub-key: sorts last.
 std::uint32_t dropped_key(const ProductKeyShape& shape) {
   return static_cast<std::uint32_t>(2 * shape.heads * shape.n_keys);
@@ -163,11 +176,36 @@ std::size_t sort_bytes(const ProductKeyShape& shape) {
   return bytes;
 }
 
+// dquery, and the entries for dsub_keys.
+template <typename T>
+void merge_picks(const Context& context, const ProductKeyShape& shape, Tensor dquery,
+                 const Entries& entries, Tensor dweights, Tensor weights, Tensor indices,
+                 Tensor sub_keys) {
+  const std::int64_t groups = shape.tokens * shape.heads;
+  const std::int64_t half_dim = shape.k_dim / 2;
+  const auto launch = [&]<int width>() {
+    int team = warp_size;
+    while (team > 1 && team / 2 * width >= half_dim) team /= 2;
+    pick_kernel<T, width><<<grid_size(ceil_divide(groups, warps)), threads, 0, context.stream>>>(
+        dquery.as<T>(), entries, dweights.as<T>(), weights.as<T>(), indices.as<std::int32_t>(),
+        sub_keys.as<T>(), groups, static_cast<int>(shape.heads), static_cast<int>(shape.knn),
+        static_cast<int>(shape.n_keys), static_cast<int>(half_dim), team);
+  };
+  if (in_vectors<T>(half_dim, {dquery.data(), sub_keys.data()}))
+    launch.template operator()<vector_width<T>>();
+  else
+    launch.template operator()<1>();
+  MEMENGINE_LAUNCH_CHECK("product_key_backward");
+}
+
 }  // namespace
 
 std::int64_t backward_scratch_bytes(const ProductKeyShape& shape) {
   const std::int64_t count = entry_count(shape);
   if (count == 0) return 0;
+  if (hopper::can_sum_densely(shape)) {
+    return scratch_part<std::uint32_t>(packed_count(shape)) + hopper::partial_sums_bytes(shape);
+  }
   return 5 * scratch_part<std::uint32_t>(count) +
          scratch_part<std::byte>(static_cast<std::int64_t>(sort_bytes(shape))) +
          segment_sum_scratch_bytes(count, shape.k_dim / 2);
@@ -186,6 +224,14 @@ void product_key_backward(const Context& context, Tensor dquery, Tensor dsub_key
     fail_internal("product_key_backward on CUDA: {} picks in one batch are too many", count / 2);
   }
   Scratch scratch(context);
+  if (hopper::can_sum_densely(shape)) {
+    auto* packed = scratch.take<std::uint32_t>(packed_count(shape));
+    auto* partials = static_cast<float*>(scratch.take_bytes(hopper::partial_sums_bytes(shape)));
+    merge_picks<bfloat16>(context, shape, dquery, {nullptr, nullptr, nullptr, 0, packed}, dweights,
+                          weights, indices, sub_keys);
+    hopper::sub_key_gradients(context, shape, dsub_keys.as<float>(), partials, packed, query);
+    return;
+  }
   cub::DoubleBuffer<std::uint32_t> keys(scratch.take<std::uint32_t>(count),
                                         scratch.take<std::uint32_t>(count));
   cub::DoubleBuffer<std::int32_t> positions(scratch.take<std::int32_t>(count),
@@ -194,24 +240,11 @@ void product_key_backward(const Context& context, Tensor dquery, Tensor dsub_key
   std::size_t bytes = sort_bytes(shape);
   void* temporary = scratch.take_bytes(static_cast<std::int64_t>(bytes));
   float* partials = scratch.take<float>(ceil_divide(count, segment_chunk) * half_dim);
-  const Entries entries{keys.Current(), positions.Current(), gradients, dropped_key(shape)};
+  const Entries entries{keys.Current(), positions.Current(), gradients, dropped_key(shape),
+                        nullptr};
 
   dispatch_storage("product_key_backward", shape.dtype, [&]<typename T>() {
-    const std::int64_t groups = shape.tokens * shape.heads;
-    const auto launch = [&]<int width>() {
-      int team = warp_size;
-      while (team > 1 && team / 2 * width >= half_dim) team /= 2;
-      pick_kernel<T, width><<<grid_size(ceil_divide(groups, warps)), threads, 0, context.stream>>>(
-          dquery.as<T>(), entries, dweights.as<T>(), weights.as<T>(), indices.as<std::int32_t>(),
-          sub_keys.as<T>(), groups, static_cast<int>(shape.heads), static_cast<int>(shape.knn),
-          static_cast<int>(shape.n_keys), static_cast<int>(half_dim), team);
-    };
-    if (in_vectors<T>(half_dim, {dquery.data(), sub_keys.data()}))
-      launch.template operator()<vector_width<T>>();
-    else
-      launch.template operator()<1>();
-    MEMENGINE_LAUNCH_CHECK("product_key_backward");
-
+    merge_picks<T>(context, shape, dquery, entries, dweights, weights, indices, sub_keys);
     MEMENGINE_CUDA_CHECK(sort(temporary, bytes, keys, positions, shape, context.stream));
     const SegmentsOfSortedRows<float> segments{
         positions.Current(), reinterpret_cast<const std::int32_t*>(keys.Current()), gradients,

@@ -17,6 +17,7 @@
 
 #include "kernels/linear/gemm.cuh"
 #include "kernels/product_key/best.cuh"
+#include "kernels/product_key/hopper/hopper.h"
 #include "kernels/product_key/problem.cuh"
 
 namespace memengine::cuda {
@@ -150,31 +151,32 @@ __device__ __forceinline__ void best_of_row(Best<R>& best, const float* scores, 
   best.finish();
 }
 
-__device__ __forceinline__ Key pair_key(const Key* first, const Key* second, int a, int b,
-                                        std::uint32_t n_keys) {
-  return make_key(score_of(first[a]) + score_of(second[b]),
-                  index_of(first[a]) * n_keys + index_of(second[b]));
+__device__ __forceinline__ PairKey pair_key(const Key* first, const Key* second, int a, int b,
+                                            std::uint32_t n_keys) {
+  return make_pair<PairKey>(score_of(first[a]), score_of(second[b]),
+                            index_of(first[a]) * n_keys + index_of(second[b]));
 }
 
 // best.keys = the best pairs of two sorted halves, of which knn are given.
 template <int R>
-__device__ __forceinline__ void best_pairs(Best<R>& best, const Key* first, const Key* second,
-                                           int knn, std::uint32_t n_keys, int lane) {
+__device__ __forceinline__ void best_pairs(Best<R, PairKey>& best, const Key* first,
+                                           const Key* second, int knn, std::uint32_t n_keys,
+                                           int lane) {
   // Row 0 is sorted. Of it and column 0 the knn best give a bar, as two sorted lists do.
-  Key row[R];
+  PairKey row[R];
   std::uint32_t bar = 0xffffffffU;
 #pragma unroll
   for (int r = 0; r < R; ++r) {
     const int i = r * warp_size + lane;
-    row[r] = 0;
+    row[r] = PairKey{};
     if (i < knn) {
       row[r] = pair_key(first, second, 0, i, n_keys);
-      const Key column = i == 0 ? 0 : pair_key(first, second, knn - i, 0, n_keys);
-      bar = min(bar, static_cast<std::uint32_t>(larger(row[r], column) >> 32));
+      const PairKey column = i == 0 ? PairKey{} : pair_key(first, second, knn - i, 0, n_keys);
+      bar = min(bar, score_bits(larger(row[r], column)));
     }
   }
   bar = __reduce_min_sync(all_lanes, bar);
-  best.start(row, (static_cast<Key>(bar) << 32) - 1);
+  best.start(row, PairKey{(static_cast<Key>(bar) << 32) - 1, 0xffffffffU});
   constexpr int pairs = count_pairs(R * warp_size);
 #pragma unroll 1
   for (int i = lane; i < ceil_divide(pairs, warp_size) * warp_size; i += warp_size) {
@@ -182,7 +184,7 @@ __device__ __forceinline__ void best_pairs(Best<R>& best, const Key* first, cons
     const int a = static_cast<int>(pair / 256);
     const int b = static_cast<int>(pair % 256);
     const bool given = i < pairs && (a + 1) * (b + 1) <= knn;
-    best.offer(given, given ? pair_key(first, second, a, b, n_keys) : 0);
+    best.offer(given, given ? pair_key(first, second, a, b, n_keys) : PairKey{});
   }
   best.finish();
 }
@@ -194,7 +196,7 @@ __global__ void __launch_bounds__(lookup_threads)
     lookup_kernel(std::int32_t* indices, T* weights, const float* scores, int tokens, int heads,
                   int knn, int n_keys, int row_distance) {
   __shared__ Key halves[lookups_per_block][2][R * warp_size];
-  __shared__ Key buffers[lookups_per_block * 2][Best<R>::buffer_keys];
+  __shared__ PairKey buffers[lookups_per_block * 2][Best<R>::buffer_keys];
   const int lane = static_cast<int>(threadIdx.x) % warp_size;
   const int warp = static_cast<int>(threadIdx.x) / warp_size;
   const int lookup_here = warp % lookups_per_block;
@@ -202,8 +204,8 @@ __global__ void __launch_bounds__(lookup_threads)
   const std::int64_t lookup = std::int64_t{blockIdx.x} * lookups_per_block + lookup_here;
   const std::int64_t token = lookup / heads;
   const int head = static_cast<int>(lookup % heads);
-  Best<R> best(buffers[warp], lane);
   if (token < tokens) {
+    Best<R> best(reinterpret_cast<Key*>(buffers[warp]), lane);
     best_of_row<R, vectors>(
         best, scores + ((head * 2 + half) * std::int64_t{tokens} + token) * row_distance, n_keys,
         lane);
@@ -213,9 +215,10 @@ __global__ void __launch_bounds__(lookup_threads)
   __syncthreads();
   if (half != 0 || token >= tokens) return;
 
+  Best<R, PairKey> best(buffers[warp], lane);
   best_pairs<R>(best, halves[lookup_here][0], halves[lookup_here][1], knn,
                 static_cast<std::uint32_t>(n_keys), lane);
-  const float top = score_of(__shfl_sync(all_lanes, best.keys[0], 0));
+  const float top = score_of(shuffle(best.keys[0], 0));
   float weight[R];
   float sum = 0;
 #pragma unroll
@@ -276,6 +279,7 @@ void score(const Context& context, const ProductKeyShape& shape, float* scores, 
 }  // namespace
 
 std::int64_t forward_scratch_bytes(const ProductKeyShape& shape) {
+  if (hopper::can_run(shape)) return 0;
   return scratch_part<float>(2 * shape.heads * chunk_tokens(shape) * score_distance(shape.n_keys));
 }
 
@@ -286,6 +290,10 @@ void product_key_forward(const Context& context, Tensor indices, Tensor weights,
   using namespace product_key;
   const ProductKeyShape shape = checked_shape(indices, query, sub_keys);
   if (shape.tokens == 0) return;
+  if (hopper::can_run(shape)) {
+    hopper::forward(context, shape, indices, weights, query, sub_keys);
+    return;
+  }
   const std::int64_t distance = score_distance(shape.n_keys);
   const std::int64_t chunk = chunk_tokens(shape);
   Scratch scratch(context);

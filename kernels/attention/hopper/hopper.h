@@ -25,5 +25,8 @@ void attention_backward(cudaStream_t stream, bfloat16* dqkv, const bfloat16* dou
 // A BF16 tensor [batch, length, width] for the copy engine, in boxes of `rows` tokens by 64
 // columns.
 CUtensorMap tensor_map(const bfloat16* tensor, int batch, int length, int width, int rows);
+// The same where rows, or sequences, lie further apart (in elements, multiples of 8) or closer.
+CUtensorMap tensor_map(const bfloat16* tensor, int batch, int length, int width, int rows,
+                       std::int64_t sequence_distance, std::int64_t row_distance);
 
 }  // namespace memengine::cuda::hopper

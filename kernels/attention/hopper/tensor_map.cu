@@ -33,11 +33,16 @@ bool can_run(DType dtype, std::int64_t dim) {
 }
 
 CUtensorMap tensor_map(const bfloat16* tensor, int batch, int length, int width, int rows) {
+  return tensor_map(tensor, batch, length, width, rows, std::int64_t{length} * width, width);
+}
+
+CUtensorMap tensor_map(const bfloat16* tensor, int batch, int length, int width, int rows,
+                       std::int64_t sequence_distance, std::int64_t row_distance) {
   static const Encoder encode = find_encoder();
-  const auto token_bytes = static_cast<cuuint64_t>(width) * sizeof(bfloat16);
   const cuuint64_t sizes[] = {static_cast<cuuint64_t>(width), static_cast<cuuint64_t>(length),
                               static_cast<cuuint64_t>(batch)};
-  const cuuint64_t strides[] = {token_bytes, token_bytes * static_cast<cuuint64_t>(length)};
+  const cuuint64_t strides[] = {static_cast<cuuint64_t>(row_distance) * sizeof(bfloat16),
+                                static_cast<cuuint64_t>(sequence_distance) * sizeof(bfloat16)};
   const cuuint32_t box[] = {64, static_cast<cuuint32_t>(rows), 1};
   const cuuint32_t steps[] = {1, 1, 1};
   CUtensorMap map;
@@ -46,8 +51,8 @@ CUtensorMap tensor_map(const bfloat16* tensor, int batch, int length, int width,
              strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
              CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS) {
-    fail_internal("attention: no tensor map for [{}, {}, {}] (driver error {})", batch, length,
-                  width, static_cast<int>(result));
+    fail_internal("no tensor map for [{}, {}, {}] (driver error {})", batch, length, width,
+                  static_cast<int>(result));
   }
   return map;
 }

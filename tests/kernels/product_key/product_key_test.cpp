@@ -1,12 +1,15 @@
-// The product-key lookup against a search of all n^2 keys, and its gradients against the formula
-// and against finite differences.
+// The product-key lookup against a search of all n^2 keys (best first where n^2 is too many), and
+// its gradients against the formula and against finite differences.
 #include "kernels/product_key/product_key.h"
 
 #include <omp.h>
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
+#include <queue>
 #include <set>
+#include <tuple>
 
 #include "tests/support/op_test.h"
 
@@ -20,6 +23,14 @@ struct Shape {
 constexpr Shape shapes[] = {{1, 1, 1, 1, 2},     {19, 2, 3, 19, 6},   {33, 3, 32, 99, 34},
                             {5, 1, 19, 19, 16},  {67, 2, 1, 33, 10},  {40, 4, 32, 128, 64},
                             {99, 1, 7, 257, 38}, {3, 2, 8, 1024, 128}};
+
+// Flagship sizes: n_keys of zero_copy.yaml, knn up to the most that CUDA takes, half keys that the
+// fused kernel takes and ones that it does not, more tokens than one chunk of scores has.
+constexpr Shape large_shapes[] = {
+    {3, 2, 32, 8000, 512},  {700, 1, 32, 8000, 16}, {19, 1, 33, 989, 32},  {150, 2, 64, 1024, 16},
+    {33, 2, 100, 300, 48},  {5, 1, 128, 8000, 32},  {130, 3, 128, 129, 8}, {300, 4, 32, 1024, 256},
+    {257, 4, 32, 512, 32},  {99, 2, 31, 127, 144},  {70, 1, 1, 8000, 32},  {64, 2, 20, 96, 32},
+    {40, 2, 32, 2049, 272}, {9000, 4, 5, 130, 16}};
 
 struct Problem {
   Shape shape;
@@ -59,6 +70,54 @@ struct Problem {
     std::vector<std::int32_t> rows;
     for (std::int64_t k = 0; k < shape.knn; ++k) rows.push_back(all[index(k)].second);
     return rows;
+  }
+
+  // The same for large n_keys, best first: a pair of sorted halves comes after both the pair with
+  // the next better first half and the one with the next better second half.
+  std::vector<std::int32_t> best_rows_of_many(std::int64_t group) const {
+    const auto n = static_cast<std::int32_t>(shape.n_keys);
+    const std::int64_t half_dim = shape.k_dim / 2;
+    std::vector<std::pair<double, std::int32_t>> sorted[2];  // minus the score, sub-key
+    for (std::int64_t half = 0; half < 2; ++half) {
+      const double* q = query.data() + group * shape.k_dim + half * half_dim;
+      const double* key =
+          sub_keys.data() + (group % shape.heads * 2 + half) * shape.n_keys * half_dim;
+      for (std::int32_t i = 0; i < n; ++i, key += half_dim) {
+        sorted[half].push_back({-std::inner_product(q, q + half_dim, key, 0.0), i});
+      }
+      std::partial_sort(sorted[half].begin(), sorted[half].begin() + shape.knn, sorted[half].end());
+    }
+    using Pair =
+        std::tuple<double, std::int32_t, std::size_t, std::size_t>;  // minus sum, row, a, b
+    std::priority_queue<Pair, std::vector<Pair>, std::greater<>> open;
+    std::set<std::pair<std::size_t, std::size_t>> seen;
+    const auto reach = [&](std::size_t a, std::size_t b) {
+      if (a >= index(shape.knn) || b >= index(shape.knn) || !seen.insert({a, b}).second) return;
+      const auto& [first, i] = sorted[0][a];
+      const auto& [second, j] = sorted[1][b];
+      open.push({first + second, i * n + j, a, b});
+    };
+    reach(0, 0);
+    std::vector<std::int32_t> rows;
+    for (std::int64_t k = 0; k < shape.knn; ++k) {
+      const auto [score, row, a, b] = open.top();
+      open.pop();
+      rows.push_back(row);
+      reach(a + 1, b);
+      reach(a, b + 1);
+    }
+    return rows;
+  }
+
+  // Of all groups [N, H, knn].
+  std::vector<std::int32_t> all_best_rows() const {
+    std::vector<std::int32_t> best;
+    for (std::int64_t group = 0; group < groups(); ++group) {
+      const std::vector<std::int32_t> rows =
+          shape.n_keys <= 128 ? best_rows(group) : best_rows_of_many(group);
+      best.insert(best.end(), rows.begin(), rows.end());
+    }
+    return best;
   }
 
   // Softmax of the scores of the given rows [N, H, knn].
@@ -152,6 +211,103 @@ TEST_P(ProductKey, BreaksTiesByTheLowerRow) {
       best.insert(best.end(), group_best.begin(), group_best.end());
     }
     EXPECT_EQ(download_integers(indices_), best);
+  }
+}
+
+TEST_P(ProductKey, LargeTablesGiveTheExactRows) {
+  for (const Shape& shape : large_shapes) {
+    SCOPED_TRACE(testing::Message() << "n_keys " << shape.n_keys << ", knn " << shape.knn
+                                    << ", k_dim " << shape.k_dim << ", tokens " << shape.tokens);
+    Problem p = problem(shape, true);
+    upload_problem(p);
+    forward();
+    const std::vector<std::int32_t> best = p.all_best_rows();
+    ASSERT_EQ(download_integers(indices_), best);
+    expect_close(download(weights_), p.weights(best));
+  }
+}
+
+// Few distinct sub-keys, each planted many times: ties within halves, between pairs, at the end of
+// what is picked, all in one column block or far apart.
+TEST_P(ProductKey, PlantedTiesGiveTheLowerRows) {
+  for (const Shape& shape :
+       {Shape{65, 2, 32, 1024, 32}, Shape{20, 1, 128, 8000, 16}, Shape{20, 1, 32, 8000, 16},
+        Shape{130, 4, 32, 512, 32}, Shape{33, 1, 7, 300, 16}, Shape{33, 1, 64, 130, 6}}) {
+    for (const std::int64_t distinct : {1, 2, 5, 40}) {
+      for (const std::int64_t run : {1, 4, 128}) {  // equal neighbours
+        SCOPED_TRACE(testing::Message() << "n_keys " << shape.n_keys << ", knn " << shape.knn
+                                        << ", " << distinct << " distinct keys in runs of " << run);
+        Problem p = problem(shape, true);
+        const std::int64_t half_dim = shape.k_dim / 2;
+        for (std::int64_t part = 0; part < 2 * shape.heads; ++part) {
+          for (std::int64_t i = 0; i < shape.n_keys; ++i) {
+            const std::int64_t same = i / run % distinct;
+            std::copy_n(p.sub_keys.begin() + (part * shape.n_keys + same) * half_dim, half_dim,
+                        p.sub_keys.begin() + (part * shape.n_keys + i) * half_dim);
+          }
+        }
+        upload_problem(p);
+        forward();
+        ASSERT_EQ(download_integers(indices_), p.all_best_rows());
+      }
+    }
+  }
+}
+
+// Half scores of 2^24 + c and of d < 2: their rounded sums tie where exact ones do not. The order
+// is that of the exact sums.
+TEST_P(ProductKey, RoundedSumsDoNotTie) {
+  for (const Shape& shape : {Shape{70, 2, 32, 200, 16}, Shape{20, 1, 32, 1000, 16},
+                             Shape{20, 1, 100, 300, 16}, Shape{9, 1, 5, 40, 6}}) {
+    SCOPED_TRACE(testing::Message() << "n_keys " << shape.n_keys << ", knn " << shape.knn);
+    Problem p = problem(shape, true);
+    const std::int64_t half_dim = shape.k_dim / 2;
+    std::fill(p.query.begin(), p.query.end(), 0.0);
+    std::fill(p.sub_keys.begin(), p.sub_keys.end(), 0.0);
+    for (std::int64_t group = 0; group < p.groups(); ++group) {
+      double* first = p.query.data() + group * shape.k_dim;
+      first[0] = 4096;
+      first[1] = 1;
+      first[half_dim] = 1;
+    }
+    for (std::int64_t key = 0; key < 2 * shape.heads * shape.n_keys; ++key) {
+      double* elements = p.sub_keys.data() + key * half_dim;
+      if (key / shape.n_keys % 2 == 0) {
+        elements[0] = 4096;
+        elements[1] = 2.0 * static_cast<double>(integer(0, 20));
+      } else {
+        elements[0] = static_cast<double>(integer(0, 15)) / 8;
+      }
+    }
+    upload_problem(p);
+    forward();
+    ASSERT_EQ(download_integers(indices_), p.all_best_rows());
+  }
+}
+
+// Scores that rise with the sub-key, or fall: every chunk, or only the first, has what is best.
+TEST_P(ProductKey, SortedScoresFindTheirEnds) {
+  for (const Shape& shape : {Shape{40, 2, 32, 1024, 16}, Shape{3, 1, 32, 8000, 16},
+                             Shape{9, 1, 100, 700, 16}, Shape{20, 1, 3, 255, 16}}) {
+    for (const double sign : {1.0, -1.0}) {
+      SCOPED_TRACE(testing::Message() << "n_keys " << shape.n_keys << ", sign " << sign);
+      Problem p = problem(shape, false);
+      const std::int64_t half_dim = shape.k_dim / 2;
+      std::fill(p.query.begin(), p.query.end(), 0.0);
+      std::fill(p.sub_keys.begin(), p.sub_keys.end(), 0.0);
+      for (std::int64_t half = 0; half < 2 * p.groups(); ++half) {
+        p.query[Problem::index(half * half_dim)] = 128;
+        p.query[Problem::index(half * half_dim + 1)] = 1;
+      }
+      for (std::int64_t key = 0; key < 2 * shape.heads * shape.n_keys; ++key) {
+        const std::int64_t i = key % shape.n_keys;
+        p.sub_keys[Problem::index(key * half_dim)] = sign * static_cast<double>(i / 128);
+        p.sub_keys[Problem::index(key * half_dim + 1)] = sign * static_cast<double>(i % 128);
+      }
+      upload_problem(p);
+      forward();
+      ASSERT_EQ(download_integers(indices_), p.all_best_rows());
+    }
   }
 }
 

@@ -1,0 +1,145 @@
+// Selection of the best of many scores on the CPU, several lists side by side in vector registers.
+//
+// A scored candidate is one positive double whose bits are, from the top: a fixed exponent, 32 bits
+// of the score as an integer that orders like the number, 16 bits of payload. Doubles of one
+// exponent order like their bits, so a vector maximum and a minimum put eight pairs of candidates
+// in order, and a sorting network, which asks nothing about its data, sorts that many lists at
+// once. 0.0 stands for no candidate. The payload is the complement of an index: of equal scores the
+// lower index is the better.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <limits>
+#include <utility>
+
+namespace memengine::lanes {
+
+// Lists side by side: as many as a vector register has doubles.
+#if defined(__AVX512F__)
+inline constexpr int count = 8;
+#elif defined(__AVX__)
+inline constexpr int count = 4;
+#else
+inline constexpr int count = 2;
+#endif
+inline constexpr int list_size = 32;  // candidates of a sorted list
+inline constexpr std::uint32_t most_index = 0xffff;
+
+using Keys = double __attribute__((vector_size(8 * count)));
+
+// NaN counts as the best score; both zeros are the same.
+inline std::uint32_t ordered(float score) {
+  const float comparable = score == score ? score + 0.0F : std::numeric_limits<float>::infinity();
+  const auto bits = std::bit_cast<std::uint32_t>(comparable);
+  return bits ^ (static_cast<std::uint32_t>(static_cast<std::int32_t>(bits) >> 31) | 0x80000000U);
+}
+
+inline double key(float score, std::uint32_t index) {
+  const std::uint64_t fixed_exponent = std::uint64_t{0x433} << 52;
+  return std::bit_cast<double>(fixed_exponent | static_cast<std::uint64_t>(ordered(score)) << 16 |
+                               (most_index - index));
+}
+
+inline std::uint32_t score_bits(double key) {
+  return static_cast<std::uint32_t>(std::bit_cast<std::uint64_t>(key) >> 16);
+}
+inline float score(double key) {
+  const std::uint32_t bits = score_bits(key);
+  return std::bit_cast<float>((bits & 0x80000000U) != 0 ? bits ^ 0x80000000U : ~bits);
+}
+inline std::uint32_t index(double key) {
+  return most_index - (std::bit_cast<std::uint64_t>(key) & most_index);
+}
+
+// The worse one is what is left of both bits without the better one's: an instruction or two, where
+// a second selection would be three.
+inline void order(Keys& better, Keys& worse) {
+  using Bits = std::int64_t __attribute__((vector_size(8 * count)));
+  const Keys largest = better > worse ? better : worse;
+  const Bits rest = reinterpret_cast<Bits>(better) ^ reinterpret_cast<Bits>(worse) ^
+                    reinterpret_cast<Bits>(largest);
+  better = largest;
+  worse = reinterpret_cast<Keys>(rest);
+}
+
+struct Exchange {
+  int better, worse;
+};
+
+// Batcher's odd-even merge sort: 191 exchanges sort a list, the best first.
+constexpr auto sorting_network() {
+  std::array<Exchange, 191> network{};
+  std::size_t next = 0;
+  for (int p = 1; p < list_size; p *= 2) {
+    for (int k = p; k >= 1; k /= 2) {
+      for (int j = k % p; j + k < list_size; j += 2 * k) {
+        for (int i = j; i < std::min(j + k, list_size - k); ++i) {
+          if (i / (2 * p) == (i + k) / (2 * p)) network[next++] = {i, i + k};
+        }
+      }
+    }
+  }
+  return network;
+}
+
+// 80 exchanges sort a bitonic list.
+constexpr auto bitonic_network() {
+  std::array<Exchange, 80> network{};
+  std::size_t next = 0;
+  for (int stride = list_size / 2; stride > 0; stride /= 2) {
+    for (int i = 0; i < list_size; ++i) {
+      if ((i & stride) == 0) network[next++] = {i, i + stride};
+    }
+  }
+  return network;
+}
+
+// Every exchange is written out, so that the list stays in registers.
+template <const auto& network>
+inline void run_network(Keys (&x)[list_size]) {
+  [&]<std::size_t... i>(std::index_sequence<i...>) {
+    (order(x[network[i].better], x[network[i].worse]), ...);
+  }
+  (std::make_index_sequence<network.size()>());
+}
+
+inline constexpr auto sorting_exchanges = sorting_network();
+inline constexpr auto bitonic_exchanges = bitonic_network();
+
+inline void sort(Keys (&x)[list_size]) {
+  run_network<sorting_exchanges>(x);
+}
+inline void sort_bitonic(Keys (&x)[list_size]) {
+  run_network<bitonic_exchanges>(x);
+}
+
+// x = the better half of two sorted lists, sorted. left_out = the best of what was ever left out.
+inline void keep_better(Keys (&x)[list_size], const Keys (&y)[list_size], Keys& left_out) {
+#pragma GCC unroll 32
+  for (int i = 0; i < list_size; ++i) {
+    Keys other = y[list_size - 1 - i];
+    order(x[i], other);
+    left_out = left_out > other ? left_out : other;
+  }
+  sort_bitonic(x);
+}
+
+// best = the sorted best of `blocks` lists of candidates [blocks, list_size].
+inline void best_of(Keys (&best)[list_size], const Keys* candidates, std::int64_t blocks) {
+  Keys left_out{};
+  for (std::int64_t block = 0; block < blocks; ++block) {
+    Keys next[list_size];
+    for (int i = 0; i < list_size; ++i) next[i] = candidates[block * list_size + i];
+    sort(next);
+    if (block == 0) {
+      for (int i = 0; i < list_size; ++i) best[i] = next[i];
+    } else {
+      keep_better(best, next, left_out);
+    }
+  }
+}
+
+}  // namespace memengine::lanes
