@@ -71,6 +71,8 @@ void add_bench_command(CLI::App& program) {
                     "Also measure what the guard against bad numbers costs a step");
   command->add_option("--table-gib", options.table_gib, "Host memory to gather from, GiB")
       ->capture_default_str();
+  command->add_option("--against", options.against,
+                      "A --json record of another commit: tell what changed since");
   command->add_option("--json", options.json_path, "Also write the results to this file");
   command->callback([=] { run(*arguments); });
 }

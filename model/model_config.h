@@ -39,6 +39,9 @@ enum class ValueOptimizer { sparse_adam, dense_adamw };
 
 enum class MomentDtype { fp32, bf16 };
 
+// Adam's second moment of a value row: one of each element, or the mean over the row.
+enum class SecondMoment { element, row };
+
 // Who reads the host table in training: the GPU through mapped memory, CPU threads in chunks, or
 // both, each a share. `automatic`: whichever is fastest when training starts.
 enum class GatherPath { automatic, gpu, cpu, both };
@@ -65,6 +68,7 @@ struct ProductKeyConfig {
   ValueDtype mem_value_dtype = ValueDtype::bf16;
   ValueOptimizer value_optimizer = ValueOptimizer::sparse_adam;
   MomentDtype value_moments = MomentDtype::fp32;
+  SecondMoment value_second_moment = SecondMoment::element;
   GatherPath gather_path = GatherPath::automatic;
   // GPU memory for rows of host tables that stay there between updates
   // (kernels/table/staged_rows/staged_rows.h); null: on a GPU a quarter of what the model takes

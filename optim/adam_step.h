@@ -39,6 +39,12 @@ struct AdamStep {
     v = beta2 * v + one_minus_beta2 * gradient * gradient;
     return m * inverse_correction1 / (std::sqrt(v * inverse_correction2) + epsilon);
   }
+  // The same with a second moment that is moved already, and its denominator.
+  T denominator(T v) const { return std::sqrt(v * inverse_correction2) + epsilon; }
+  T direction_over(T denominator, T& m, T gradient) const {
+    m = beta1 * m + one_minus_beta1 * gradient;
+    return m * inverse_correction1 / denominator;
+  }
 };
 
 }  // namespace memengine

@@ -17,8 +17,8 @@ void Optimizer::measure_dense(const Context& context, const DenseParameters& den
 // The norm is that of all tables together.
 void Optimizer::measure_rows(const Context& context, std::span<const RowGradients> tables) const {
   for (std::size_t i = 0; i < tables.size(); ++i) {
-    square_sum_rows(context, table_square_sums_.rows(static_cast<std::int64_t>(i), 1),
-                    tables[i].gradients, tables[i].unique.count);
+    copy_bytes(context, table_square_sums_.rows(static_cast<std::int64_t>(i), 1).data(),
+               tables[i].square_sum.data(), sizeof(double));
   }
   sum(context, value_square_sum_, table_square_sums_, 1.0);
   clip_scale(context, state_.value_scale, value_norm_, value_square_sum_,

@@ -16,6 +16,7 @@ struct RowGradients {
   StagedRows staged;  // where some of the rows are; no capacity: none
   UniqueRows unique;
   Tensor gradients;       // [capacity, v_dim]
+  Tensor square_sum;      // f64 [1]: of the gradients of all rows of `unique`
   Tensor rows_ever_used;  // i32 [1]
 };
 

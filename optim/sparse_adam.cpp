@@ -59,17 +59,18 @@ void load_moments(float* to, const bfloat16* from, std::int64_t count) {
   for (std::int64_t i = 0; i < count; ++i) to[i] = to_float(from[i]);
 }
 
+// Without `v` the row's second moment is kept elsewhere.
 void store_moments(float* m_to, float* v_to, const float* m, const float* v,
                    std::int64_t /*first_column*/, std::int64_t count, const Rounding&) {
   std::copy_n(m, count, m_to);
-  std::copy_n(v, count, v_to);
+  if (v != nullptr) std::copy_n(v, count, v_to);
 }
 void store_moments(bfloat16* m_to, bfloat16* v_to, const float* m, const float* v,
                    std::int64_t first_column, std::int64_t count, const Rounding& rounding) {
   if (!rounding.stochastic) {
     for (std::int64_t i = 0; i < count; ++i) {
       m_to[i] = to_bfloat16(m[i]);
-      v_to[i] = to_bfloat16(v[i]);
+      if (v != nullptr) v_to[i] = to_bfloat16(v[i]);
     }
     return;
   }
@@ -78,7 +79,7 @@ void store_moments(bfloat16* m_to, bfloat16* v_to, const float* m, const float* 
                                          static_cast<std::uint32_t>((first_column + i) / 4));
     for (std::int64_t c = 0; c < std::min<std::int64_t>(4, count - i); ++c) {
       m_to[i + c] = round_stochastically(m[i + c], random.word[c] & 0xffffU);
-      v_to[i + c] = round_stochastically(v[i + c], random.word[c] >> 16);
+      if (v != nullptr) v_to[i + c] = round_stochastically(v[i + c], random.word[c] >> 16);
     }
   }
 }
@@ -109,6 +110,8 @@ struct RowUpdate {
     float g[slice_columns] = {};
     float m[slice_columns];
     float v[slice_columns];
+    const bool of_row = table.layout.row_second_moment;
+    const float denominator = of_row ? adam.denominator(move_row_moment(row, gradient)) : 0;
     for (std::int64_t first = 0; first < table.v_dim(); first += slice_columns) {
       const std::int64_t count = std::min(slice_columns, table.v_dim() - first);
       if (gradient != nullptr) {
@@ -118,19 +121,41 @@ struct RowUpdate {
         }
       }
       load_moments(m, m_stored + first, count);
-      load_moments(v, v_stored + first, count);
+      if (!of_row) load_moments(v, v_stored + first, count);
       std::uint16_t* hi = row.hi + first;
       std::uint16_t* lo = row.lo + first;
+      const auto step = [&](auto&& direction) {
 #pragma omp simd
-      for (std::int64_t i = 0; i < count; ++i) {
-        const float direction = adam.direction(m[i], v[i], g[i]);
-        const SplitFloat weight =
-            split_float(keep * join_float(hi[i], lo[i]) - learning_rate * direction);
-        hi[i] = weight.hi;
-        lo[i] = weight.lo;
+        for (std::int64_t i = 0; i < count; ++i) {
+          const SplitFloat weight =
+              split_float(keep * join_float(hi[i], lo[i]) - learning_rate * direction(i));
+          hi[i] = weight.hi;
+          lo[i] = weight.lo;
+        }
+      };
+      if (of_row) {
+        step([&](std::int64_t i) { return adam.direction_over(denominator, m[i], g[i]); });
+      } else {
+        step([&](std::int64_t i) { return adam.direction(m[i], v[i], g[i]); });
       }
-      store_moments(m_stored + first, v_stored + first, m, v, first, count, rounding);
+      store_moments(m_stored + first, v_stored + first, m, of_row ? nullptr : v, first, count,
+                    rounding);
     }
+  }
+
+  // The one second moment of a row, moved by its gradient's mean square and stored.
+  float move_row_moment(const RowParts& row, const T* gradient) const {
+    double squares = 0;
+    for (std::int64_t i = 0; i < table.v_dim(); ++i) {
+      const double g = static_cast<double>(gradient[i]) * static_cast<double>(gradient_scale);
+      squares += g * g;
+    }
+    float v = 0;
+    std::memcpy(&v, row.v, sizeof v);
+    v = adam.beta2 * v +
+        adam.one_minus_beta2 * static_cast<float>(squares / static_cast<double>(table.v_dim()));
+    std::memcpy(row.v, &v, sizeof v);
+    return v;
   }
 };
 

@@ -60,48 +60,78 @@ struct Update {
   }
 };
 
-template <int width, bool stochastic>
-__device__ __forceinline__ void store_moments(float* m_to, float* v_to, const float (&m)[width],
-                                              const float (&v)[width], const Update&, std::int64_t,
-                                              int) {
-  store(m_to, m);
-  store(v_to, v);
+// `bits`: of rounding_bits(), 16 for each moment of a column.
+template <int width>
+__device__ __forceinline__ void store_stochastically(bfloat16* to, const float (&x)[width],
+                                                     const Philox4& bits, int column, int shift) {
+  Pack<bfloat16, width> rounded;
+#pragma unroll
+  for (int i = 0; i < width; ++i) {
+    std::uint32_t word = bits.word[i];
+    if constexpr (width == 1) {
+      const int place = column % 4;
+      word = place == 0   ? bits.word[0]
+             : place == 1 ? bits.word[1]
+             : place == 2 ? bits.word[2]
+                          : bits.word[3];
+    }
+    rounded.element[i] = round_stochastically(x[i], word >> shift & 0xffffU);
+  }
+  *reinterpret_cast<Pack<bfloat16, width>*>(to) = rounded;
 }
 
-template <int width, bool stochastic>
-__device__ __forceinline__ void store_moments(bfloat16* m_to, bfloat16* v_to,
-                                              const float (&m)[width], const float (&v)[width],
-                                              const Update& update, std::int64_t row, int column) {
-  if constexpr (stochastic) {
-    const Philox4 random =
+// Without `of_row` both moments, else the first.
+template <int width, bool stochastic, bool of_row, typename Moment>
+__device__ __forceinline__ void store_moments(Moment* m_to, Moment* v_to, const float (&m)[width],
+                                              const float (&v)[width], const Update& update,
+                                              std::int64_t row, int column) {
+  if constexpr (stochastic && sizeof(Moment) == 2) {
+    const Philox4 bits =
         rounding_bits(update.seed, row, update.step, static_cast<std::uint32_t>(column) / 4);
-    Pack<bfloat16, width> m_rounded;
-    Pack<bfloat16, width> v_rounded;
-#pragma unroll
-    for (int i = 0; i < width; ++i) {
-      std::uint32_t word = random.word[i];
-      if constexpr (width == 1) {
-        const int place = column % 4;
-        word = place == 0   ? random.word[0]
-               : place == 1 ? random.word[1]
-               : place == 2 ? random.word[2]
-                            : random.word[3];
-      }
-      m_rounded.element[i] = round_stochastically(m[i], word & 0xffffU);
-      v_rounded.element[i] = round_stochastically(v[i], word >> 16);
-    }
-    *reinterpret_cast<Pack<bfloat16, width>*>(m_to) = m_rounded;
-    *reinterpret_cast<Pack<bfloat16, width>*>(v_to) = v_rounded;
+    store_stochastically(m_to, m, bits, column, 0);
+    if constexpr (!of_row) store_stochastically(v_to, v, bits, column, 16);
   } else {
     store(m_to, m);
-    store(v_to, v);
+    if constexpr (!of_row) store(v_to, v);
   }
+}
+
+// The lanes of this thread's team.
+__device__ __forceinline__ unsigned team_mask(int team) {
+  const unsigned lanes = team == warp_size ? 0xffffffffU : (1U << team) - 1;
+  const int lane = static_cast<int>(threadIdx.x) % warp_size;
+  return lanes << (lane - lane % team);
+}
+
+// The one second moment of a row, moved by the mean square of its gradient; the team's first member
+// stores it.
+template <int width>
+__device__ __forceinline__ float move_row_moment(const Table& table, std::byte* record,
+                                                 const float* gradient, const Update& update,
+                                                 int member, int team) {
+  const unsigned mask = team_mask(team);
+  float squares = 0;
+  for (int column = member * width; column < table.v_dim; column += team * width) {
+    float g[width];
+    load(gradient + column, g);
+#pragma unroll
+    for (int i = 0; i < width; ++i) squares += g[i] * update.scale * (g[i] * update.scale);
+  }
+  for (int offset = team / 2; offset > 0; offset /= 2) {
+    squares += __shfl_xor_sync(mask, squares, offset);
+  }
+  auto* stored = reinterpret_cast<float*>(record + table.v_offset);
+  const float v =
+      update.beta2 * *stored + update.one_minus_beta2 * (squares / static_cast<float>(table.v_dim));
+  __syncwarp(mask);  // every member has read it
+  if (member == 0) *stored = v;
+  return v;
 }
 
 // One row by one team: weights *= keep, then one Adam step; no gradient (nullptr) is a gradient of
 // zero. `keep` is a function, called once the row's parts are under way. The row stands at `place`
 // of the table, which is its own number unless it is staged.
-template <typename Moment, int width, bool stochastic, typename Keep>
+template <typename Moment, int width, bool stochastic, bool of_row, typename Keep>
 __device__ __forceinline__ void update_row(const Table& table, std::int64_t place, std::int64_t row,
                                            const float* gradient, const Update& update, int member,
                                            int team, Keep&& keep) {
@@ -110,11 +140,17 @@ __device__ __forceinline__ void update_row(const Table& table, std::int64_t plac
   auto* lo = reinterpret_cast<std::uint16_t*>(record);
   auto* m_stored = reinterpret_cast<Moment*>(record + table.m_offset);
   auto* v_stored = reinterpret_cast<Moment*>(record + table.v_offset);
+  float denominator = 0;
+  if constexpr (of_row) {
+    const float v = move_row_moment<width>(table, record, gradient, update, member, team);
+    denominator = sqrtf(v * update.inverse_correction2) + update.epsilon;
+  }
   for (int column = member * width; column < table.v_dim; column += team * width) {
     Pack<std::uint16_t, width> upper = load<width>(hi + column);
     Pack<std::uint16_t, width> lower = load<width>(lo + column);
     const Pack<Moment, width> m_before = load<width>(m_stored + column);
-    const Pack<Moment, width> v_before = load<width>(v_stored + column);
+    Pack<Moment, width> v_before;
+    if constexpr (!of_row) v_before = load<width>(v_stored + column);
     float g[width] = {};
     if (gradient != nullptr) load(gradient + column, g);
     const float kept = keep();
@@ -124,9 +160,11 @@ __device__ __forceinline__ void update_row(const Table& table, std::int64_t plac
     for (int i = 0; i < width; ++i) {
       g[i] *= update.scale;
       m[i] = update.beta1 * m_before[i] + update.one_minus_beta1 * g[i];
-      v[i] = update.beta2 * v_before[i] + update.one_minus_beta2 * g[i] * g[i];
-      const float direction = m[i] * update.inverse_correction1 /
-                              (sqrtf(v[i] * update.inverse_correction2) + update.epsilon);
+      if constexpr (!of_row) {
+        v[i] = update.beta2 * v_before[i] + update.one_minus_beta2 * g[i] * g[i];
+        denominator = sqrtf(v[i] * update.inverse_correction2) + update.epsilon;
+      }
+      const float direction = m[i] * update.inverse_correction1 / denominator;
       const SplitFloat weight = split_float(kept * join_float(upper.element[i], lower.element[i]) -
                                             update.learning_rate * direction);
       upper.element[i] = weight.hi;
@@ -134,21 +172,14 @@ __device__ __forceinline__ void update_row(const Table& table, std::int64_t plac
     }
     *reinterpret_cast<Pack<std::uint16_t, width>*>(hi + column) = upper;
     *reinterpret_cast<Pack<std::uint16_t, width>*>(lo + column) = lower;
-    store_moments<width, stochastic>(m_stored + column, v_stored + column, m, v, update, row,
-                                     column);
+    store_moments<width, stochastic, of_row>(m_stored + column, v_stored + column, m, v, update,
+                                             row, column);
   }
 }
 
 __device__ __forceinline__ std::uint32_t* last_step_of(const Table& table, std::int64_t place) {
   return reinterpret_cast<std::uint32_t*>(table.records + place * table.record_bytes +
                                           table.step_offset);
-}
-
-// The lanes of this thread's team.
-__device__ __forceinline__ unsigned team_mask(int team) {
-  const unsigned lanes = team == warp_size ? 0xffffffffU : (1U << team) - 1;
-  const int lane = static_cast<int>(threadIdx.x) % warp_size;
-  return lanes << (lane - lane % team);
 }
 
 // The rows of a step that are updated in one table: i in [*first, *end), or from 0 without `first`,
@@ -162,7 +193,7 @@ struct RowsHere {
   const std::int32_t* places;
 };
 
-template <typename Moment, int width>
+template <typename Moment, int width, bool of_row>
 __global__ void __launch_bounds__(table_threads)
     sparse_kernel(Table table, RowsHere here, const float* gradients, std::int32_t* rows_ever_used,
                   Hyperparameters adam, std::uint64_t seed, int team) {
@@ -185,7 +216,7 @@ __global__ void __launch_bounds__(table_threads)
     const std::int64_t place = here.places == nullptr ? row : here.places[i];
     std::uint32_t* last_step = last_step_of(table, place);
     const std::uint32_t before = *last_step;
-    update_row<Moment, width, true>(
+    update_row<Moment, width, true, of_row>(
         table, place, row, gradients + u * table.v_dim, update, member, team, [&] {
           const double log_keep = log_decay_now - adam.log_decay[before];
           return log_keep == 0 ? 1.0F : static_cast<float>(exp(log_keep));
@@ -239,8 +270,8 @@ __global__ void __launch_bounds__(table_threads)
       const int u = of_row[i];
       const float* gradient =
           u < 0 ? nullptr : gradients + static_cast<std::int64_t>(u) * table.v_dim;
-      update_row<Moment, width, false>(table, row, row, gradient, update, member, team,
-                                       [&] { return kept; });
+      update_row<Moment, width, false, false>(table, row, row, gradient, update, member, team,
+                                              [&] { return kept; });
       if (u >= 0 && member == 0) {
         std::uint32_t* last_step = last_step_of(table, row);
         first_uses += *last_step == 0 ? 1 : 0;
@@ -277,9 +308,15 @@ void sparse_adam(const Context& context, const ValueRows& table, const StagedRow
   const Hyperparameters adam = hyperparameters_of(state, hyperparameters);
   const auto launch = [&](const ValueRows& home, const RowsHere& here) {
     dispatch_table(home, [&]<typename Moment, int width>(int team) {
-      sparse_kernel<Moment, width><<<table_blocks(home.hi), table_threads, 0, context.stream>>>(
-          table_of(home), here, row_gradients.as<float>(), rows_ever_used.as<std::int32_t>(), adam,
-          seed, team);
+      const auto start = [&](auto kernel) {
+        kernel<<<table_blocks(home.hi), table_threads, 0, context.stream>>>(
+            table_of(home), here, row_gradients.as<float>(), rows_ever_used.as<std::int32_t>(),
+            adam, seed, team);
+      };
+      if (home.layout.row_second_moment)
+        start(sparse_kernel<Moment, width, true>);
+      else
+        start(sparse_kernel<Moment, width, false>);
     });
     MEMENGINE_LAUNCH_CHECK("sparse_adam");
   };

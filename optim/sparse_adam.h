@@ -17,6 +17,8 @@ namespace memengine {
 //   w = (hi + lo) * exp(log_decay[t - 1] + value_log_keep[t] - log_decay[last_step])
 //   m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
 //   w -= value_lr (m / bc1) / (sqrt(v / bc2) + epsilon);  last_step = t
+// A table whose layout has one second moment for the row takes the mean of g^2 over the row for g^2
+// (as Adafactor's row statistics, Shazeer and Stern 2018; 8 of 28 bytes of traffic less).
 // row_gradients [capacity, v_dim] f32 (or f64, CPU only; state is kept in f32 all the same). BF16
 // moments are rounded stochastically from (seed, row, t). rows_ever_used [1] i32 += rows whose
 // last_step was 0. A NaN scale leaves all as it is. hyperparameters.weight_decay is not used: the
@@ -31,7 +33,8 @@ void sparse_adam(const Context& context, const ValueRows& table, const StagedRow
                  std::uint64_t seed);
 
 // AdamW on every row of the table, with gradient 0 for rows outside `unique`: what the reference
-// does. Reads and writes the whole table. hyperparameters.weight_decay is applied at every step.
+// does; with one second moment for each number only. Reads and writes the whole table.
+// hyperparameters.weight_decay is applied at every step.
 void dense_adam_rows(const Context& context, const ValueRows& table, const UniqueRows& unique,
                      Tensor row_gradients, Tensor rows_ever_used, const UpdateState& state,
                      const AdamHyperparameters& hyperparameters);

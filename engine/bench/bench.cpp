@@ -5,8 +5,10 @@
 #include <filesystem>
 #include <fstream>
 #include <set>
+#include <optional>
 
 #include "engine/bench/ceilings.h"
+#include "engine/bench/compare.h"
 #include "engine/bench/ops/ops.h"
 #include "engine/bench/report.h"
 #include "engine/bench/steps.h"
@@ -33,6 +35,8 @@ class Bench {
         chosen(options_.steps, step_case_names(options_.device));
     std::vector<BenchCase> profiled;
     for (const std::string& name : options_.profiled) profiled.push_back(find(name));
+    std::optional<Record> record;
+    if (!options_.against.empty()) record = read_record(options_.against);
     say_(results_.device);
     std::set<std::string> notes;
     const auto collect = [&](const std::vector<BenchCase>& cases) {
@@ -55,6 +59,7 @@ class Bench {
     if (!step_cases.empty()) say_("\n" + step_head());
     for (const BenchCase& bench_case : step_cases) step(bench_case);
     for (const BenchCase& bench_case : profiled) profile(bench_case);
+    if (record) say_("\n" + changes_since(*record, results_));
     return std::move(results_);
   }
 

@@ -31,6 +31,8 @@ struct BenchOptions {
 
   bool quick = false;  // fewer repetitions, smaller sizes
   double table_gib = 32;
+  std::string
+      against;  // a record (--json) of another commit: what changed since is told at the end
   std::string json_path;  // rewritten after every case, so that a stopped run leaves what it had
 };
 

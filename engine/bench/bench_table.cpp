@@ -10,6 +10,7 @@ BenchTable::BenchTable(Workbench& bench, const ModelConfig& model)
   const ProductKeyConfig& memory = model.productkey_args;
   rows_.rows = memory.rows();
   rows_.layout.v_dim = model.value_dim();
+  rows_.layout.row_second_moment = memory.value_second_moment == SecondMoment::row;
   rows_.layout.moments = memory.value_moments == MomentDtype::bf16 ? DType::bf16 : DType::f32;
   const auto allocate = [&](Arena& arena) {
     const Tensor hi = arena.allocate("table", DType::bf16, {rows_.rows, rows_.v_dim()});

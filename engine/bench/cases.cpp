@@ -25,6 +25,17 @@ std::string keys(const char* count) {
 const std::vector<NamedCase>& gpu_cases() {
   static const std::string host = "model.productkey_args.zero_copy=true";
   static const std::string bf16 = "distributed.model_dtype=bf16";
+  // Synthetic people: small rows, many tokens, a vocabulary of 2,048.
+  static const std::vector<std::string> people = {
+      "model.dim=64",       "model.n_layers=4",
+      "model.n_heads=4",    "model.vocab_size=2048",
+      "data.batch_size=64", "model.productkey_args.mem_n_keys=512",
+      "data.seq_len=512",   "model.productkey_args.mem_k_dim=32"};
+  const auto people_with = [](const char* key) {
+    std::vector<std::string> all = people;
+    all.emplace_back(key);
+    return all;
+  };
   static const std::vector<NamedCase> cases = {
       {"zero_copy_1m", "zero_copy.yaml", {keys("1024")}, true},
       {"zero_copy_16m", "zero_copy.yaml", {keys("4096")}},
@@ -39,6 +50,9 @@ const std::vector<NamedCase>& gpu_cases() {
       {"memory_recipe_host", "memory_recipe.yaml", {host}},
       {"memory_recipe_16m_host", "memory_recipe.yaml", {keys("4096"), host}},
       {"dense_recipe", "dense_recipe.yaml", {}},
+      {"people", "memory_recipe.yaml", people_with("model.productkey_args.layers=1"), true},
+      {"people_2_layers", "memory_recipe.yaml", people_with("model.productkey_args.layers=1,2")},
+      {"people_dense", "memory_recipe.yaml", people_with("model.productkey_args.is_enabled=false")},
   };
   return cases;
 }

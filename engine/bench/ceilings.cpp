@@ -22,6 +22,22 @@ double copy_rate(Workbench& bench, std::int64_t bytes) {
   return 2.0 * static_cast<double>(bytes) / seconds;
 }
 
+// What lies in the L2 cache, read by everyone.
+double l2_rate(Workbench& bench) {
+  if constexpr (cuda_build) {
+    constexpr std::int64_t bytes = 8 * mebibyte;
+    constexpr int times = 64;
+    const Tensor data = bench.normal(DType::f32, {bytes / 4});
+    const Tensor out = bench.zeros(DType::f32, {1});
+    const double seconds = bench.seconds([&] {
+      cuda::read_repeatedly(bench.context(), out.as<float>(), data.data(), bytes, times);
+    });
+    bench.clear();
+    return static_cast<double>(bytes) * times / seconds;
+  }
+  return 0;
+}
+
 double product_rate(Workbench& bench, DType dtype, std::int64_t size) {
   const Tensor x = bench.normal(dtype, {size, size});
   const Tensor weight = bench.normal(dtype, {size, size});
@@ -68,6 +84,11 @@ Ceilings measure_ceilings(Runtime& runtime, const TimingOptions& timing,
   ceilings.memory = copy_rate(bench, copied);
   tell(gpu ? "device memory copy, read + write" : "memory copy, read + write", ceilings.memory, 1e9,
        "GB/s");
+
+  if (gpu) {
+    ceilings.l2 = l2_rate(bench);
+    tell("L2 cache, 8 MiB read again and again", ceilings.l2, 1e9, "GB/s");
+  }
 
   const std::int64_t size_f32 = gpu ? (options.quick ? 2048 : 4096) : (options.quick ? 512 : 1024);
   ceilings.matrix_f32 = product_rate(bench, DType::f32, size_f32);

@@ -35,6 +35,10 @@ namespace cuda {
 // can saturate a link: nothing but loads and stores of 16 bytes.
 void plain_gather(const Context& context, void* out, const void* table, const std::int32_t* rows,
                   std::int64_t count, std::int64_t row_bytes);
+// Reads all of `bytes` (a multiple of 16 KiB) at `data` `times` times over, all multiprocessors
+// each time at another place, and writes nothing but `out` [1], f32.
+void read_repeatedly(const Context& context, float* out, const void* data, std::int64_t bytes,
+                     int times);
 }  // namespace cuda
 
 }  // namespace memengine::bench

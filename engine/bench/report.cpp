@@ -34,14 +34,17 @@ std::string ceiling_line(const CeilingResult& result) {
 }
 
 std::string op_head() {
-  return fmt::format("  {:<36} {:<50} {:>9} {:>14} {:>5} {:<9} {:>6} {:>9}", "op", "shape", "ms",
-                     "rate", "share", "of", "calls", "ms/step");
+  return fmt::format("  {:<36} {:<50} {:>9} {:>9} {:>5} {:>14} {:>5} {:<9} {:>6} {:>9}", "op",
+                     "shape", "ms", "floor ms", "x", "rate", "share", "of", "calls", "ms/step");
 }
 
 std::string op_line(const OpResult& result) {
   const bool in_step = result.calls_per_step > 0;
-  return fmt::format("  {:<36} {:<50} {:>9.4f} {:>14} {:>5} {:<9} {:>6} {:>9}", result.op,
-                     result.shape, 1e3 * result.seconds, rate_text(result),
+  const bool floored = result.floor_seconds > 0;
+  return fmt::format("  {:<36} {:<50} {:>9.4f} {:>9} {:>5} {:>14} {:>5} {:<9} {:>6} {:>9}",
+                     result.op, result.shape, 1e3 * result.seconds,
+                     floored ? fmt::format("{:.4f}", 1e3 * result.floor_seconds) : "",
+                     floored ? fmt::format("{:.1f}", result.times_floor()) : "", rate_text(result),
                      share_text(result.share_of_ceiling), limit_name(result.limit),
                      in_step ? fmt::format("{:.4g}", result.calls_per_step) : "",
                      in_step ? fmt::format("{:.3f}", 1e3 * result.seconds_per_step()) : "");
@@ -118,7 +121,9 @@ std::string to_json(const Results& results) {
                    {"shape", op.shape},
                    {"ms", 1e3 * op.seconds},
                    {"bytes", op.bytes},
+                   {"distinct_bytes", op.distinct_bytes},
                    {"flops", op.flops},
+                   {"floor_ms", 1e3 * op.floor_seconds},
                    {"bytes_per_second", op.bytes / op.seconds},
                    {"flops_per_second", op.flops / op.seconds},
                    {"limit", limit_name(op.limit)},

@@ -18,6 +18,7 @@ enum class Limit : std::uint8_t {
 // The best that simple, favourable work reaches on this machine; 0 where there is no such thing.
 struct Ceilings {
   double memory = 0;       // bytes/s read plus written by a large device copy
+  double l2 = 0;           // bytes/s read again and again from a few MiB, GPU only
   double matrix_f32 = 0;   // FLOP/s of a large product, TF32 off
   double matrix_bf16 = 0;  // FLOP/s
   double link_read = 0;    // bytes/s, page-locked host memory to the device
@@ -53,12 +54,15 @@ struct OpResult {
   double calls_per_step = 0;  // 0: measured for comparison, not part of the predicted step
   double seconds = 0;         // of one call
   double bytes = 0;           // that the algorithm has to move, by formula
+  double distinct_bytes = 0;  // of those, each byte counted once however often it is read
   double flops = 0;           // by formula
   Limit limit = Limit::memory;
   double share_of_ceiling = 0;  // 0: no ceiling known
+  double floor_seconds = 0;     // no version is much faster; 0: no ceiling known
 
   double rate() const { return (limit == Limit::matrix ? flops : bytes) / seconds; }
   double seconds_per_step() const { return calls_per_step * seconds; }
+  double times_floor() const { return floor_seconds > 0 ? seconds / floor_seconds : 0; }
 };
 
 struct StepResult {

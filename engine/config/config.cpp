@@ -48,6 +48,8 @@ constexpr ConfigReader::Name<ValueOptimizer> value_optimizer_names[] = {
     {"sparse_adam", ValueOptimizer::sparse_adam}, {"dense_adamw", ValueOptimizer::dense_adamw}};
 constexpr ConfigReader::Name<MomentDtype> moment_names[] = {{"fp32", MomentDtype::fp32},
                                                             {"bf16", MomentDtype::bf16}};
+constexpr ConfigReader::Name<SecondMoment> second_moment_names[] = {
+    {"element", SecondMoment::element}, {"row", SecondMoment::row}};
 constexpr ConfigReader::Name<GatherPath> gather_names[] = {{"auto", GatherPath::automatic},
                                                            {"gpu", GatherPath::gpu},
                                                            {"cpu", GatherPath::cpu},
@@ -102,6 +104,7 @@ void bind_productkey(ConfigReader& reader, ProductKeyConfig& memory) {
   bind_enum("mem_value_dtype", memory.mem_value_dtype, value_dtype_names);
   bind_enum("value_optimizer", memory.value_optimizer, value_optimizer_names);
   bind_enum("value_moments", memory.value_moments, moment_names);
+  bind_enum("value_second_moment", memory.value_second_moment, second_moment_names);
   bind_enum("gather_path", memory.gather_path, gather_names);
   bind("staging_gib", memory.staging_gib);
 }

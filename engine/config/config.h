@@ -36,6 +36,8 @@
 //   model.productkey_args.mem_value_dtype     bf16 | fp32: what the forward pass reads of a row
 //   model.productkey_args.value_optimizer     sparse_adam | dense_adamw (the reference's)
 //   model.productkey_args.value_moments       fp32 | bf16 (stochastically rounded)
+//   model.productkey_args.value_second_moment element | row: one of Adam's second moments for each
+//                                             number of a row, or one for the row
 //   model.productkey_args.gather_path         auto | gpu | cpu | both: who reads a host table for
 //                                             the GPU (auto: measured when training starts)
 //   model.productkey_args.staging_gib         GPU memory for rows of a host table that wait for

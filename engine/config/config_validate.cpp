@@ -69,6 +69,12 @@ void validate_productkey(const ModelConfig& model) {
         memory.gather_path == GatherPath::cpu ? "cpu" : "both",
         memory.value_weight_decay > 0 ? "value_weight_decay" : "mem_value_dtype: fp32");
   }
+  if (memory.value_second_moment == SecondMoment::row &&
+      memory.value_optimizer == ValueOptimizer::dense_adamw) {
+    fail_input(
+        "model.productkey_args.value_second_moment: row needs value_optimizer: sparse_adam; "
+        "dense_adamw is the reference's, one second moment for each number");
+  }
   if (memory.staging_gib) {
     in_range("model.productkey_args.staging_gib", *memory.staging_gib, 0.0, 1024.0);
   }

@@ -18,10 +18,22 @@ struct Column {
   TablePart part;
   bool reachable;  // the host can read the table in place
 
-  std::int64_t columns() const { return part == TablePart::last_step ? 1 : table.v_dim(); }
+  std::int64_t columns() const {
+    if (part == TablePart::second_moment) return table.layout.second_moments();
+    return part == TablePart::last_step ? 1 : table.v_dim();
+  }
   DType dtype() const {
-    if (part == TablePart::last_step) return DType::i32;
-    return part == TablePart::weights ? DType::f32 : table.layout.moments;
+    switch (part) {
+      case TablePart::weights:
+        return DType::f32;
+      case TablePart::first_moment:
+        return table.layout.moments;
+      case TablePart::second_moment:
+        return table.layout.second_moment_dtype();
+      case TablePart::last_step:
+        return DType::i32;
+    }
+    return DType::f32;
   }
   std::int64_t row_bytes() const { return columns() * element_bytes(dtype()); }
   std::int64_t record_offset() const {
@@ -255,8 +267,7 @@ CheckpointTensor table_rows_tensor(const Context& context, const ValueTable& tab
 }
 
 std::int64_t table_row_bytes(const ValueTable& table) {
-  const ValueRows& rows = table.rows();
-  return rows.v_dim() * (4 + 2 * element_bytes(rows.layout.moments)) + 4;
+  return table.rows().layout.state_bytes();
 }
 
 }  // namespace memengine

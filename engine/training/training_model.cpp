@@ -49,9 +49,7 @@ std::int64_t side_scratch_bytes(const Transformer& transformer, Device device) {
   std::int64_t bytes = 0;
   for (const MemoryBank& bank : transformer.banks()) {
     bytes = std::max(bytes, bank.scratch_bytes(device));
-    for (const ValueTable& table : bank.tables()) {
-      bytes = std::max(bytes, reduce_scratch_bytes(device, table.row_gradients().size()));
-    }
+    bytes = std::max(bytes, reduce_scratch_bytes(device, std::ssize(bank.tables())));
   }
   return bytes;
 }
@@ -90,8 +88,7 @@ std::int64_t checkpoint_bytes(const Transformer& transformer, std::int64_t steps
   std::int64_t bytes = 3 * transformer.parameters().values().bytes();
   for (const MemoryBank& bank : transformer.banks()) {
     for (const ValueTable& table : bank.tables()) {
-      const ValueRows& rows = table.rows();
-      bytes += rows.rows * (rows.v_dim() * (4 + 2 * element_bytes(rows.layout.moments)) + 4);
+      bytes += table.rows().rows * table.rows().layout.state_bytes();
     }
   }
   return bytes + (steps + 1) * element_bytes(DType::f64);
@@ -197,7 +194,8 @@ TrainingModel::TrainingModel(const RunConfig& config, Runtime& runtime)
     bank.set_decay(optimizer_->row_decay());
     for (const ValueTable& table : bank.tables()) {
       row_gradients_.push_back({table.rows(), table.staged(), bank.step_rows(),
-                                table.row_gradients(), table.rows_ever_used()});
+                                table.row_gradients(), table.gradient_square_sum(),
+                                table.rows_ever_used()});
     }
   }
   row_exchange_.emplace(runtime, transformer_->banks());

@@ -9,38 +9,39 @@
 
 #include <algorithm>
 
+#include "kernels/bag/bag_rows_cpu.h"
 #include "kernels/cpu_rows.h"
 #include "kernels/dispatch.h"
+#include "kernels/reduce.h"
 
 namespace memengine {
 namespace {
 
 constexpr std::int64_t segment_picks = 512;
 
-template <typename T>
-void forward(T* out, const T* rows, const std::int32_t* inverse, const T* weights,
+template <typename T, typename Rows>
+void forward(T* out, const Rows& rows, const std::int32_t* indices, const T* weights,
              std::int64_t tokens, std::int64_t picks_per_token, std::int64_t v_dim) {
 #pragma omp parallel for schedule(static)
   for (std::int64_t n = 0; n < tokens; ++n) {
-    T* bag = out + n * v_dim;
-    std::fill_n(bag, v_dim, T{0});
-    for (std::int64_t k = 0; k < picks_per_token; ++k) {
-      const std::int64_t pick = n * picks_per_token + k;
-      add_scaled(bag, weights[pick], rows + inverse[pick] * v_dim, v_dim);
-    }
+    const std::int64_t first = n * picks_per_token;
+    weighted_sum(
+        out + n * v_dim, rows, picks_per_token, v_dim,
+        [&](std::int64_t k) { return weights[first + k]; },
+        [&](std::int64_t k) { return indices[first + k]; });
   }
 }
 
-template <typename T>
-void backward_weights(T* dweights, const T* dout, const T* rows, const std::int32_t* inverse,
+template <typename T, typename Rows>
+void backward_weights(T* dweights, const T* dout, const Rows& rows, const std::int32_t* indices,
                       std::int64_t tokens, std::int64_t picks_per_token, std::int64_t v_dim) {
 #pragma omp parallel for schedule(static)
   for (std::int64_t n = 0; n < tokens; ++n) {
-    const T* dbag = dout + n * v_dim;
-    for (std::int64_t k = 0; k < picks_per_token; ++k) {
-      const std::int64_t pick = n * picks_per_token + k;
-      dweights[pick] = dot(dbag, rows + inverse[pick] * v_dim, v_dim);
-    }
+    const std::int64_t first = n * picks_per_token;
+    dot_products(
+        dout + n * v_dim, rows, picks_per_token, v_dim,
+        [&](std::int64_t k) { return indices[first + k]; },
+        [&](std::int64_t k, T dot) { dweights[first + k] = dot; });
   }
 }
 
@@ -55,6 +56,7 @@ void backward_rows(const Context& context, T* row_gradients, const T* coefficien
   const std::int64_t segments = (picks + segment_picks - 1) / segment_picks;
   Scratch scratch(context);
   T* partials = scratch.take<T>(segments * v_dim);
+  const auto per_token = static_cast<std::uint32_t>(picks_per_token);  // 32 bits divide faster
   // The last row that begins at or before sorted position i.
   const auto row_at = [&](std::int64_t i) {
     return std::upper_bound(offsets, offsets + count, static_cast<std::int32_t>(i)) - offsets - 1;
@@ -66,12 +68,13 @@ void backward_rows(const Context& context, T* row_gradients, const T* coefficien
     const std::int64_t end = std::min(i + segment_picks, picks);
     for (std::int64_t u = row_at(i); i < end; ++u) {
       T* sum = offsets[u] < i ? partials + segment * v_dim : row_gradients + u * v_dim;
-      std::fill_n(sum, v_dim, T{0});
-      for (const std::int64_t row_end = std::min<std::int64_t>(end, offsets[u + 1]); i < row_end;
-           ++i) {
-        const std::int64_t pick = order[i];
-        add_scaled(sum, coefficients[pick], vectors + pick / picks_per_token * v_dim, v_dim);
-      }
+      const std::int32_t* picked = order + i;
+      const std::int64_t here = std::min<std::int64_t>(end, offsets[u + 1]) - i;
+      weighted_sum(
+          sum, GatheredRows<T>{vectors, v_dim}, here, v_dim,
+          [&](std::int64_t k) { return coefficients[picked[k]]; },
+          [&](std::int64_t k) { return static_cast<std::uint32_t>(picked[k]) / per_token; });
+      i += here;
     }
   }
   for (std::int64_t segment = 1; segment < segments; ++segment) {
@@ -84,40 +87,46 @@ void backward_rows(const Context& context, T* row_gradients, const T* coefficien
 
 }  // namespace
 
-void embedding_bag_forward(const Context& context, Tensor out, Tensor rows, Tensor inverse,
+void embedding_bag_forward(const Context& context, Tensor out, const BagRows& rows, Tensor indices,
                            Tensor weights) {
-  MEMENGINE_ON_CUDA(context, cuda::embedding_bag_forward(context, out, rows, inverse, weights));
+  MEMENGINE_ON_CUDA(context, cuda::embedding_bag_forward(context, out, rows, indices, weights));
   dispatch_floating(out.dtype(), [&]<typename T>() {
-    forward(out.as<T>(), rows.as<T>(), inverse.as<std::int32_t>(), weights.as<T>(), weights.dim(0),
-            weights.dim(1), out.dim(1));
+    dispatch_bag_rows<T>(rows, [&](const auto& reader) {
+      forward(out.as<T>(), reader, indices.as<std::int32_t>(), weights.as<T>(), weights.dim(0),
+              weights.dim(1), out.dim(1));
+    });
   });
 }
 
 void embedding_bag_backward_weights(const Context& context, Tensor dweights, Tensor dout,
-                                    Tensor rows, Tensor inverse) {
+                                    const BagRows& rows, Tensor indices) {
   MEMENGINE_ON_CUDA(context,
-                    cuda::embedding_bag_backward_weights(context, dweights, dout, rows, inverse));
+                    cuda::embedding_bag_backward_weights(context, dweights, dout, rows, indices));
   dispatch_floating(dout.dtype(), [&]<typename T>() {
-    backward_weights(dweights.as<T>(), dout.as<T>(), rows.as<T>(), inverse.as<std::int32_t>(),
-                     dweights.dim(0), dweights.dim(1), dout.dim(1));
+    dispatch_bag_rows<T>(rows, [&](const auto& reader) {
+      backward_weights(dweights.as<T>(), dout.as<T>(), reader, indices.as<std::int32_t>(),
+                       dweights.dim(0), dweights.dim(1), dout.dim(1));
+    });
   });
 }
 
-void embedding_bag_backward_rows(const Context& context, Tensor row_gradients, Tensor coefficients,
-                                 Tensor vectors, const UniqueRows& unique) {
-  MEMENGINE_ON_CUDA(context, cuda::embedding_bag_backward_rows(context, row_gradients, coefficients,
-                                                               vectors, unique));
+void embedding_bag_backward_rows(const Context& context, Tensor row_gradients, Tensor square_sum,
+                                 Tensor coefficients, Tensor vectors, const UniqueRows& unique) {
+  MEMENGINE_ON_CUDA(context, cuda::embedding_bag_backward_rows(context, row_gradients, square_sum,
+                                                               coefficients, vectors, unique));
   dispatch_floating(vectors.dtype(), [&]<typename T>() {
     backward_rows(context, row_gradients.as<T>(), coefficients.as<T>(), vectors.as<T>(),
                   coefficients.dim(1), vectors.dim(1), unique);
   });
+  square_sum_rows(context, square_sum, row_gradients, unique.count);
 }
 
 std::int64_t embedding_bag_scratch_bytes(Device device, std::int64_t picks, std::int64_t v_dim) {
   if constexpr (cuda_build) {
     if (device == Device::cuda) return cuda::embedding_bag_scratch_bytes(picks, v_dim);
   }
-  return scratch_part<double>((picks + segment_picks - 1) / segment_picks * v_dim);
+  return std::max(scratch_part<double>((picks + segment_picks - 1) / segment_picks * v_dim),
+                  reduce_scratch_bytes(device, picks * v_dim));
 }
 
 }  // namespace memengine

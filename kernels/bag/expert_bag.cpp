@@ -8,7 +8,7 @@
 #include <cmath>
 #include <numbers>
 
-#include "kernels/cpu_rows.h"
+#include "kernels/bag/bag_rows_cpu.h"
 #include "kernels/dispatch.h"
 
 namespace memengine {
@@ -25,19 +25,20 @@ T normal_density(T a) {
   return inverse_sqrt_2pi * std::exp(-a * a / 2);
 }
 
-template <typename T>
-void forward(T* coefficients, T* activations, const T* x, const T* u, const std::int32_t* inverse,
-             const T* weights, std::int64_t tokens, std::int64_t picks_per_token,
-             std::int64_t v_dim) {
+template <typename T, typename Rows>
+void forward(T* coefficients, T* activations, const T* x, const Rows& u,
+             const std::int32_t* indices, const T* weights, std::int64_t tokens,
+             std::int64_t picks_per_token, std::int64_t v_dim) {
 #pragma omp parallel for schedule(static)
   for (std::int64_t n = 0; n < tokens; ++n) {
-    const T* x_row = x + n * v_dim;
-    for (std::int64_t k = 0; k < picks_per_token; ++k) {
-      const std::int64_t pick = n * picks_per_token + k;
-      const T a = dot(x_row, u + inverse[pick] * v_dim, v_dim);
-      activations[pick] = a;
-      coefficients[pick] = weights[pick] * a * normal_cdf(a);
-    }
+    const std::int64_t first = n * picks_per_token;
+    dot_products(
+        x + n * v_dim, u, picks_per_token, v_dim,
+        [&](std::int64_t k) { return indices[first + k]; },
+        [&](std::int64_t k, T a) {
+          activations[first + k] = a;
+          coefficients[first + k] = weights[first + k] * a * normal_cdf(a);
+        });
   }
 }
 
@@ -56,12 +57,15 @@ void backward(T* dweights, T* dactivations, const T* dcoefficients, const T* act
 }  // namespace
 
 void expert_bag_forward(const Context& context, Tensor coefficients, Tensor activations, Tensor x,
-                        Tensor u, Tensor inverse, Tensor weights) {
+                        const BagRows& u, Tensor indices, Tensor weights) {
   MEMENGINE_ON_CUDA(context, cuda::expert_bag_forward(context, coefficients, activations, x, u,
-                                                      inverse, weights));
+                                                      indices, weights));
   dispatch_floating(x.dtype(), [&]<typename T>() {
-    forward(coefficients.as<T>(), activations.as<T>(), x.as<T>(), u.as<T>(),
-            inverse.as<std::int32_t>(), weights.as<T>(), weights.dim(0), weights.dim(1), x.dim(1));
+    dispatch_bag_rows<T>(u, [&](const auto& rows) {
+      forward(coefficients.as<T>(), activations.as<T>(), x.as<T>(), rows,
+              indices.as<std::int32_t>(), weights.as<T>(), weights.dim(0), weights.dim(1),
+              x.dim(1));
+    });
   });
 }
 

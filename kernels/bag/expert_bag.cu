@@ -61,10 +61,10 @@ __global__ void __launch_bounds__(256)
 }  // namespace
 
 void expert_bag_forward(const Context& context, Tensor coefficients, Tensor activations, Tensor x,
-                        Tensor u, Tensor inverse, Tensor weights) {
+                        const BagRows& u, Tensor indices, Tensor weights) {
   dispatch_storage("expert_bag_forward", x.dtype(), [&]<typename T>() {
     const Activate<T> activate{coefficients.as<T>(), activations.as<T>(), weights.as<T>()};
-    row_dots<T>("expert_bag_forward", context, activate, x, u, inverse);
+    row_dots<T>("expert_bag_forward", context, activate, x, u, indices);
   });
 }
 

@@ -1,22 +1,22 @@
 // Dot products of each token's vector with the rows it picked, 32 picks a warp:
 //
-//     result(n, k) = <x[n], rows[inverse[n, k]]>
+//     result(n, k) = <x[n], rows[indices[n, k]]>
 //
-// A team of 8, 16 or 32 lanes, as a row is long, has eight rows in flight. Its eight partial sums a
-// lane are added up crosswise: three exchanges halve the eight numbers while they add, so that
-// eight sums cost nine exchanges instead of forty.
+// A team of 8, 16 or 32 lanes, as a row is long, has eight rows in flight (four where they come in
+// halves). Its eight partial sums a lane are added up crosswise: three exchanges halve the eight
+// numbers while they add, so that eight sums cost nine exchanges instead of forty.
 #pragma once
 
-#include "kernels/device_math.cuh"
+#include "kernels/bag/bag_rows.cuh"
 
 namespace memengine::cuda {
 
 // Calls finish(pick, dot product) for every pick p = n * K + k.
-template <typename T, int width, int team, typename Finish>
+template <int width, int team, typename T, typename Rows, typename Finish>
 __global__ void __launch_bounds__(256, 4)
-    row_dots_kernel(Finish finish, const T* x, const T* rows, const std::int32_t* inverse,
+    row_dots_kernel(Finish finish, const T* x, Rows rows, const std::int32_t* indices,
                     std::int64_t tokens, int picks_per_token, int columns, int groups) {
-  constexpr int in_flight = 8;
+  constexpr int in_flight = Rows::in_flight;
   constexpr int teams = warp_size / team;
   constexpr unsigned all = 0xffffffffU;
   const std::int64_t warp =
@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(256, 4)
   const int my_team = lane / team;
   const std::int64_t first_pick = token * picks_per_token + first;
   // Lanes without a pick repeat the last one; their results are not used.
-  const std::int32_t my_row = inverse[first_pick + min(lane, count - 1)];
+  const std::int32_t my_row = indices[first_pick + min(lane, count - 1)];
   const T* vector = x + token * columns;
 
   float result = 0;
@@ -45,11 +45,9 @@ __global__ void __launch_bounds__(256, 4)
 #pragma unroll 1
     for (int column = member * width; column < columns; column += team * width) {
       const Pack<T, width> a = load<width>(vector + column);
-      Pack<T, width> b[in_flight];
+      decltype(rows.template load<width>(0, 0)) b[in_flight];
 #pragma unroll
-      for (int i = 0; i < in_flight; ++i) {
-        b[i] = load<width>(rows + static_cast<std::int64_t>(row[i]) * columns + column);
-      }
+      for (int i = 0; i < in_flight; ++i) b[i] = rows.template load<width>(row[i], column);
 #pragma unroll
       for (int i = 0; i < in_flight; ++i) {
 #pragma unroll
@@ -68,7 +66,8 @@ __global__ void __launch_bounds__(256, 4)
       }
     }
     for (; offset > 0; offset /= 2) sum[0] += __shfl_xor_sync(all, sum[0], offset);
-    // The sum of this round's pick i of team t now stands in lane t * team + i * (team / 8).
+    // The sum of this round's pick i of team t now stands in lane t * team + i * (team /
+    // in_flight).
     const int mine = lane - base;
     const int holder =
         (mine / in_flight * team + mine % in_flight * (team / in_flight)) % warp_size;
@@ -79,29 +78,20 @@ __global__ void __launch_bounds__(256, 4)
 }
 
 template <typename T, typename Finish>
-void row_dots(const char* op, const Context& context, const Finish& finish, Tensor x, Tensor rows,
-              Tensor inverse) {
-  const std::int64_t tokens = inverse.dim(0);
-  const std::int64_t picks_per_token = inverse.dim(1);
+void row_dots(const char* op, const Context& context, const Finish& finish, Tensor x,
+              const BagRows& rows, Tensor indices) {
+  const std::int64_t tokens = indices.dim(0);
+  const std::int64_t picks_per_token = indices.dim(1);
   const std::int64_t columns = x.dim(1);
   if (tokens == 0 || picks_per_token == 0) return;
   constexpr int threads = 256;
   const std::int64_t groups = ceil_divide(picks_per_token, warp_size);
-  const auto launch = [&]<int width, int team>() {
-    row_dots_kernel<T, width, team><<<grid_size(ceil_divide(tokens * groups * warp_size, threads)),
-                                      threads, 0, context.stream>>>(
-        finish, x.as<T>(), rows.as<T>(), inverse.as<std::int32_t>(), tokens,
+  dispatch_bag_rows<T>(rows, columns, {x.data()}, [&]<int width, int team>(const auto& reader) {
+    row_dots_kernel<width, team><<<grid_size(ceil_divide(tokens * groups * warp_size, threads)),
+                                   threads, 0, context.stream>>>(
+        finish, x.as<T>(), reader, indices.as<std::int32_t>(), tokens,
         static_cast<int>(picks_per_token), static_cast<int>(columns), static_cast<int>(groups));
-  };
-  constexpr int wide = vector_width<T>;
-  if (!in_vectors<T>(columns, {x.data(), rows.data()}))
-    launch.template operator()<1, 32>();
-  else if (columns <= wide * 8)
-    launch.template operator()<wide, 8>();
-  else if (columns <= wide * 16)
-    launch.template operator()<wide, 16>();
-  else
-    launch.template operator()<wide, 32>();
+  });
   MEMENGINE_LAUNCH_CHECK(op);
 }
 

@@ -4,212 +4,208 @@
 //     out[r] (=|+=) sum over the entries e of row r, in order, of coefficient(e) * vectors[e / K]
 //
 // A row may have one entry or a hundred thousand, so the work is cut by position, not by row: each
-// team of threads takes `segment_chunk` consecutive positions. A segment that begins in a team's
+// team of threads takes a chunk of consecutive positions. A segment that begins in a team's
 // chunk is written to its row; a chunk's first entries that continue the row of the chunk before
-// are left as a partial sum, one a chunk, and a second kernel adds a row's partial sums to it in
-// the order of chunks. No atomics: the result is the same every time.
+// are left as a partial sum, one per chunk. Those partial sums are again entries sorted by row, a
+// hundred times fewer, and the same kernel adds them to their rows, level by level until one chunk
+// holds them all: a row picked by every token costs no more than a million rows picked once. No
+// atomics: the result is the same every time.
+//
+// What is gathered should lie in the L2 cache, and its half that is near an SM holds 25 MB on an
+// H100, less than the vectors of a step. So all blocks work on one slab of 256 bytes of every
+// vector, then on the next (blockIdx.y is the slab, and blocks start in its order). Entries are
+// then read once per slab, and are packed first: 8 bytes instead of two scattered accesses.
 #pragma once
 
-#include "kernels/device_math.cuh"
+#include "kernels/bag/segment_entries.cuh"
 
 namespace memengine::cuda {
 
-inline constexpr int segment_chunk = 128;
+inline constexpr int segment_threads = 256;
 
-inline std::int64_t segment_sum_scratch_bytes(std::int64_t entries, std::int64_t columns) {
-  return scratch_part<float>(ceil_divide(entries, segment_chunk) * columns);
-}
-
-// Where the sorted entries come from. `row` is that of a sorted position; rows never decrease, and
-// rows at and past `row_limit` are dropped.
-template <typename Coefficient>
-struct SegmentsOfUniqueRows {
-  const std::int32_t* order;    // [entries] the entry at a sorted position
-  const std::int32_t* inverse;  // [entries] the row of an entry
-  const Coefficient* coefficients;
-  std::int32_t row_limit;
-
-  __device__ std::int32_t row(std::int64_t position) const { return inverse[order[position]]; }
+// Where sums and partial sums go.
+struct SegmentOutput {
+  float* rows;         // [rows, columns]
+  float* partials;     // [chunks, columns]
+  double* squares;     // [blocks] sums of squares of finished rows; null: not wanted
+  std::int32_t limit;  // rows at and past it are dropped
+  int chunk;           // entries per team
 };
 
-template <typename Coefficient>
-struct SegmentsOfSortedRows {
-  const std::int32_t* order;
-  const std::int32_t* sorted_rows;  // [entries] the row at a sorted position
-  const Coefficient* coefficients;
-  std::int32_t row_limit;
-
-  __device__ std::int32_t row(std::int64_t position) const { return sorted_rows[position]; }
-};
-
-// One team of `team` lanes sums one chunk over one slab of team * width columns.
-template <typename T, int width, int team, bool accumulate, typename Segments>
-__global__ void __launch_bounds__(256, 3)
-    segment_sum_kernel(float* out, float* partials, Segments segments, const T* vectors,
-                       std::int64_t entries, int entries_per_vector, int columns, int slabs) {
+// One team's chunk over one slab of team * width columns. `squares` += those of rows that are
+// finished here.
+template <int width, int team, bool accumulate, typename T, typename Entries>
+__device__ __forceinline__ void sum_chunk(const SegmentOutput& out, const Entries& entries,
+                                          const T* vectors, std::int64_t size, std::int64_t chunk,
+                                          int columns, double& squares) {
   constexpr int in_flight = 8;
-  const std::int64_t team_index =
-      (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / team;
-  const std::int64_t chunk = team_index / slabs;
-  const int slab = static_cast<int>(team_index % slabs);
-  const std::int64_t first = chunk * segment_chunk;
-  if (first >= entries) return;
-  const int count = static_cast<int>(min(std::int64_t{segment_chunk}, entries - first));
+  const std::int64_t first = chunk * out.chunk;
+  const int count = static_cast<int>(min(std::int64_t{out.chunk}, size - first));
   const int member = static_cast<int>(threadIdx.x) % team;
   const unsigned mask = (team == warp_size ? 0xffffffffU : (1U << team) - 1)
                         << (static_cast<int>(threadIdx.x) % warp_size - member);
-  const int column = (slab * team + member) * width;
+  const int column = (static_cast<int>(blockIdx.y) * team + member) * width;
   const bool in_row = column < columns;
   const int safe_column = in_row ? column : 0;
 
-  std::int32_t current = segments.row(first);
-  if (current >= segments.row_limit) return;
+  std::int32_t current = entries.row(first);
+  if (current >= out.limit) return;
   // True while the sum belongs to a segment that began in an earlier chunk.
-  bool continued = first > 0 && segments.row(first - 1) == current;
+  bool continued = first > 0 && entries.row(first - 1) == current;
+  bool any = !Entries::sparse;  // whether the segment has an entry here
   float sum[width] = {};
 
-  const auto finish = [&] {
-    if (!in_row) return;
+  const auto finish = [&](bool goes_on) {
+    if (!in_row || !any || current >= out.limit) return;
     if (continued) {
-      store(partials + chunk * columns + column, sum);
-    } else if (current < segments.row_limit) {
-      float* row = out + static_cast<std::int64_t>(current) * columns + column;
-      if constexpr (accumulate) {
-        float before[width];
-        load(row, before);
+      store(out.partials + chunk * columns + column, sum);
+      return;
+    }
+    float* row = out.rows + static_cast<std::int64_t>(current) * columns + column;
+    if constexpr (accumulate) {
+      float before[width];
+      load(row, before);
 #pragma unroll
-        for (int i = 0; i < width; ++i) sum[i] += before[i];
-      }
-      store(row, sum);
+      for (int i = 0; i < width; ++i) sum[i] += before[i];
+    }
+    store(row, sum);
+    if (!goes_on) {
+      float square = 0;
+#pragma unroll
+      for (int i = 0; i < width; ++i) square += sum[i] * sum[i];
+      squares += square;
     }
   };
 
+  // Each lane fetches one entry, one round ahead; the team then walks through them. After the last
+  // entry, lanes repeat it with a coefficient of zero.
+  const auto fetch = [&](int place) {
+    SegmentEntry entry = entries.fetch(first + min(place, count - 1));
+    if (place >= count) entry.coefficient = 0;
+    return entry;
+  };
+  SegmentEntry mine = fetch(member);
   for (int base = 0; base < count; base += team) {
-    // Each lane fetches one entry; the team then walks through them. Behind the last entry, lanes
-    // repeat it with a coefficient of zero.
-    const int place = base + member;
-    const std::int64_t position = first + min(place, count - 1);
-    const std::int32_t entry = segments.order[position];
-    const std::int32_t my_row = segments.row(position);
-    const std::int32_t my_vector = entry / entries_per_vector;
-    float my_coefficient = 0;
-    if (place < count) {
-      if constexpr (sizeof(*segments.coefficients) == 4)
-        my_coefficient = segments.coefficients[entry];
-      else
-        my_coefficient = to_float(segments.coefficients[entry]);
-    }
+    SegmentEntry following = mine;
+    if (base + team < count) following = fetch(base + team + member);
     const int here = min(team, count - base);
 #pragma unroll 1
     for (int next = 0; next < here; next += in_flight) {
       Pack<T, width> vector[in_flight];
+      bool present[in_flight];
 #pragma unroll
       for (int i = 0; i < in_flight; ++i) {
-        const std::int32_t v = __shfl_sync(mask, my_vector, next + i, team);
-        vector[i] = load<width>(vectors + static_cast<std::int64_t>(v) * columns + safe_column);
+        const std::int32_t v = __shfl_sync(mask, mine.vector, next + i, team);
+        present[i] = !Entries::sparse || v >= 0;
+        if (present[i]) {
+          vector[i] = load<width>(vectors + static_cast<std::int64_t>(v) * columns + safe_column);
+        }
       }
 #pragma unroll
       for (int i = 0; i < in_flight; ++i) {
-        const std::int32_t row = __shfl_sync(mask, my_row, next + i, team);
-        const float coefficient = __shfl_sync(mask, my_coefficient, next + i, team);
+        const std::int32_t row = __shfl_sync(mask, mine.row, next + i, team);
+        const float coefficient = __shfl_sync(mask, mine.coefficient, next + i, team);
         if (row != current) {
-          finish();
+          finish(false);
           current = row;
           continued = false;
+          any = !Entries::sparse;
 #pragma unroll
           for (int j = 0; j < width; ++j) sum[j] = 0;
         }
+        if (present[i]) {
+          any = true;
 #pragma unroll
-        for (int j = 0; j < width; ++j) sum[j] += coefficient * vector[i][j];
+          for (int j = 0; j < width; ++j) sum[j] += coefficient * vector[i][j];
+        }
       }
     }
+    mine = following;
   }
-  finish();
+  finish(first + count < size && entries.row(first + count) == current);
 }
 
-// Block b looks at the boundary between chunks b and b + 1. If a segment crosses it and began in
-// chunk b, the block adds up that segment's partial sums, each warp every eighth, then the warps in
-// order.
-template <typename Segments>
-__global__ void __launch_bounds__(256)
-    segment_join_kernel(float* out, const float* partials, Segments segments, std::int64_t entries,
-                        int columns) {
-  constexpr int warps = 256 / warp_size;
-  __shared__ float of_warp[warps][warp_size];
-  const std::int64_t first_chunk = static_cast<std::int64_t>(blockIdx.x) + 1;
-  const std::int64_t boundary = first_chunk * segment_chunk;
-  const std::int64_t chunks = ceil_divide(entries, segment_chunk);
-  const std::int32_t row = segments.row(boundary);
-  if (row >= segments.row_limit || segments.row(boundary - 1) != row) return;
-  const std::int64_t chunk_before = boundary - segment_chunk;
-  if (chunk_before > 0 && segments.row(chunk_before - 1) == row &&
-      segments.row(chunk_before) == row) {
-    return;  // began earlier
+template <int width, int team, bool accumulate, typename T, typename Entries>
+__global__ void __launch_bounds__(segment_threads, 3)
+    segment_sum_kernel(SegmentOutput out, Entries entries, const T* vectors, std::int64_t size,
+                       int columns) {
+  const std::int64_t chunk = (std::int64_t{blockIdx.x} * segment_threads + threadIdx.x) / team;
+  double squares = 0;
+  if (chunk * out.chunk < size) {
+    sum_chunk<width, team, accumulate>(out, entries, vectors, size, chunk, columns, squares);
   }
-  const int lane = static_cast<int>(threadIdx.x) % warp_size;
-  const int warp = static_cast<int>(threadIdx.x) / warp_size;
-  std::int64_t last_chunk = first_chunk;  // the last one that begins with this row
-  for (bool more = true; more;) {
-    const std::int64_t candidate = last_chunk + 1 + lane;
-    const bool same = candidate < chunks && segments.row(candidate * segment_chunk) == row;
-    const unsigned different = ~__ballot_sync(0xffffffffU, same);
-    last_chunk += different == 0 ? warp_size : __ffs(static_cast<int>(different)) - 1;
-    more = different == 0;
-  }
-  for (int slab = static_cast<int>(blockIdx.y) * warp_size; slab < columns;
-       slab += static_cast<int>(gridDim.y) * warp_size) {
-    const int column = slab + lane;
-    float sum = 0;
-    if (column < columns) {
-#pragma unroll 4
-      for (std::int64_t chunk = first_chunk + warp; chunk <= last_chunk; chunk += warps) {
-        sum += partials[chunk * columns + column];
-      }
-    }
-    __syncthreads();
-    of_warp[warp][lane] = sum;
-    __syncthreads();
-    if (warp == 0 && column < columns) {
-      float total = out[static_cast<std::int64_t>(row) * columns + column];
-#pragma unroll
-      for (int i = 0; i < warps; ++i) total += of_warp[i][lane];
-      out[static_cast<std::int64_t>(row) * columns + column] = total;
-    }
+  if (out.squares == nullptr) return;
+  squares = team_sum<segment_threads>(squares);
+  if (threadIdx.x == 0) {
+    out.squares[std::int64_t{blockIdx.y} * gridDim.x + blockIdx.x] = squares;
   }
 }
 
-// vectors [entries / entries_per_vector, columns]; out [rows, columns]; partials as
-// segment_sum_scratch_bytes. Rows without entries are left as they are.
-template <bool accumulate, typename T, typename Segments>
-void segment_sum(const char* op, const Context& context, float* out, float* partials,
-                 const Segments& segments, const T* vectors, std::int64_t entries,
-                 std::int64_t entries_per_vector, std::int64_t columns) {
-  if (entries == 0 || columns == 0) return;
-  constexpr int threads = 256;
-  const std::int64_t chunks = ceil_divide(entries, segment_chunk);
+// Starts one level; returns its blocks.
+template <bool accumulate, typename T, typename Entries>
+std::int64_t launch_segment_sum(const char* op, const Context& context, const SegmentOutput& out,
+                                const Entries& entries, const T* vectors, std::int64_t size,
+                                std::int64_t columns) {
+  std::int64_t blocks = 0;
   const auto launch = [&]<int width, int team>() {
-    const std::int64_t slabs = ceil_divide(columns, width * team);
-    segment_sum_kernel<T, width, team, accumulate>
-        <<<grid_size(ceil_divide(chunks * slabs * team, threads)), threads, 0, context.stream>>>(
-            out, partials, segments, vectors, entries, static_cast<int>(entries_per_vector),
-            static_cast<int>(columns), static_cast<int>(slabs));
+    const std::int64_t teams = ceil_divide(size, out.chunk);
+    const dim3 grid(grid_size(ceil_divide(teams * team, segment_threads)),
+                    grid_size(ceil_divide(columns, width * team)));
+    segment_sum_kernel<width, team, accumulate><<<grid, segment_threads, 0, context.stream>>>(
+        out, entries, vectors, size, static_cast<int>(columns));
+    blocks = std::int64_t{grid.x} * grid.y;
   };
   constexpr int wide = vector_width<T>;
-  if (!in_vectors<T>(columns, {out, partials, vectors}))
+  if (!in_vectors<T>(columns, {out.rows, out.partials, vectors}))
     launch.template operator()<1, 32>();
   else if (columns <= wide * 8)
     launch.template operator()<wide, 8>();
-  else if (columns <= wide * 16)
-    launch.template operator()<wide, 16>();
   else
-    launch.template operator()<wide, 32>();
+    launch.template operator()<wide, 16>();
   MEMENGINE_LAUNCH_CHECK(op);
-  if (chunks == 1) return;
-  const dim3 grid(grid_size(chunks - 1),
-                  static_cast<unsigned>(std::min<std::int64_t>(8, ceil_divide(columns, 32))));
-  segment_join_kernel<<<grid, threads, 0, context.stream>>>(out, partials, segments, entries,
-                                                            static_cast<int>(columns));
-  MEMENGINE_LAUNCH_CHECK(op);
+  return blocks;
+}
+
+// Working memory and results of segment_sum() beside its rows.
+struct SegmentScratch {
+  float* partials = nullptr;        // SegmentPlan::partials()
+  PackedEntry* packed = nullptr;    // [entries]; null: entries are not packed
+  double* squares = nullptr;        // SegmentPlan::most_blocks(); null: no sum of squares
+  double* square_sum = nullptr;     // [1]: of the elements of all rows that have entries
+  std::int32_t limit = 0x7fffffff;  // rows at and past it are dropped
+};
+
+// vectors [entries / entries.per_vector, columns]; out [rows, columns]. Rows without entries are
+// left as they are.
+template <bool accumulate, typename T, typename Coefficient>
+void segment_sum(const char* op, const Context& context, float* out, const SegmentScratch& scratch,
+                 const SegmentEntries<Coefficient>& entries, const T* vectors, std::int64_t size,
+                 std::int64_t columns) {
+  if (size == 0 || columns == 0) return;
+  SegmentOutput to{out, scratch.partials, scratch.squares, scratch.limit, segment_chunk(columns)};
+  std::int64_t blocks = 0;
+  // Packing pays where entries are read for several slabs.
+  if (scratch.packed != nullptr && columns > std::int64_t{16} * vector_width<T>) {
+    pack_entries(op, context, scratch.packed, entries, size);
+    blocks = launch_segment_sum<accumulate>(
+        op, context, to, PackedEntries{scratch.packed, entries.rows}, vectors, size, columns);
+  } else {
+    blocks = launch_segment_sum<accumulate>(op, context, to, entries, vectors, size, columns);
+  }
+  std::int64_t stride = 1;
+  for (std::int64_t chunks = ceil_divide(size, to.chunk); chunks > 1;
+       chunks = ceil_divide(chunks, to.chunk)) {
+    const PartialEntries partials{entries.rows, stride * to.chunk, stride};
+    const float* sums = to.partials;
+    to.partials += chunks * columns;
+    if (to.squares != nullptr) to.squares = scratch.squares + blocks;
+    blocks += launch_segment_sum<true>(op, context, to, partials, sums, chunks, columns);
+    stride *= to.chunk;
+  }
+  if (scratch.squares != nullptr) {
+    total_kernel<<<1, 1024, 0, context.stream>>>(scratch.square_sum, scratch.squares, blocks);
+    MEMENGINE_LAUNCH_CHECK(op);
+  }
 }
 
 }  // namespace memengine::cuda

@@ -208,7 +208,7 @@ std::int64_t backward_scratch_bytes(const ProductKeyShape& shape) {
   }
   return 5 * scratch_part<std::uint32_t>(count) +
          scratch_part<std::byte>(static_cast<std::int64_t>(sort_bytes(shape))) +
-         segment_sum_scratch_bytes(count, shape.k_dim / 2);
+         scratch_part<float>(SegmentPlan(count, shape.k_dim / 2).partials());
 }
 
 }  // namespace product_key
@@ -239,18 +239,19 @@ void product_key_backward(const Context& context, Tensor dquery, Tensor dsub_key
   float* gradients = scratch.take<float>(count);
   std::size_t bytes = sort_bytes(shape);
   void* temporary = scratch.take_bytes(static_cast<std::int64_t>(bytes));
-  float* partials = scratch.take<float>(ceil_divide(count, segment_chunk) * half_dim);
+  float* partials = scratch.take<float>(SegmentPlan(count, half_dim).partials());
   const Entries entries{keys.Current(), positions.Current(), gradients, dropped_key(shape),
                         nullptr};
 
   dispatch_storage("product_key_backward", shape.dtype, [&]<typename T>() {
     merge_picks<T>(context, shape, dquery, entries, dweights, weights, indices, sub_keys);
     MEMENGINE_CUDA_CHECK(sort(temporary, bytes, keys, positions, shape, context.stream));
-    const SegmentsOfSortedRows<float> segments{
-        positions.Current(), reinterpret_cast<const std::int32_t*>(keys.Current()), gradients,
-        static_cast<std::int32_t>(entries.dropped)};
-    segment_sum<true>("product_key_backward", context, dsub_keys.as<float>(), partials, segments,
-                      query.as<T>(), count, shape.knn, half_dim);
+    const SegmentEntries<float> segments{positions.Current(),
+                                         reinterpret_cast<const std::int32_t*>(keys.Current()),
+                                         gradients, static_cast<int>(shape.knn)};
+    segment_sum<true>("product_key_backward", context, dsub_keys.as<float>(),
+                      {.partials = partials, .limit = static_cast<std::int32_t>(entries.dropped)},
+                      segments, query.as<T>(), count, half_dim);
   });
 }
 

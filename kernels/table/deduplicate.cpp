@@ -82,7 +82,8 @@ void number_rows(const UniqueRows& unique, const std::int32_t* sorted_rows,
                  std::int32_t* first_row) {
   std::int32_t* rows = unique.rows.as<std::int32_t>();
   std::int32_t* offsets = unique.offsets.as<std::int32_t>();
-  std::int32_t* inverse = unique.inverse.as<std::int32_t>();
+  std::int32_t* inverse = unique.inverse.empty() ? nullptr : unique.inverse.as<std::int32_t>();
+  std::int32_t* places = unique.places.empty() ? nullptr : unique.places.as<std::int32_t>();
   const auto begins = [&](std::int64_t i) {
     return i == 0 || sorted_rows[i] != sorted_rows[i - 1];
   };
@@ -107,7 +108,8 @@ void number_rows(const UniqueRows& unique, const std::int32_t* sorted_rows,
         rows[u] = sorted_rows[i];
         offsets[u] = static_cast<std::int32_t>(i);
       }
-      inverse[order[i]] = u;
+      if (inverse != nullptr) inverse[order[i]] = u;
+      if (places != nullptr) places[i] = u;
     }
   }
   offsets[total] = static_cast<std::int32_t>(size);

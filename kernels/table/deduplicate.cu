@@ -2,7 +2,7 @@
 // table has rows (20 bits, three passes, for a million rows); the sort is stable, so equal rows
 // stay in pick order. Then one scan counts where a new row begins. The scan's running count is the
 // place of a row in the list, so its output is not stored but turned into the whole result on the
-// spot: each position writes its part of rows, offsets and inverse.
+// spot: each position writes its part of rows, offsets, inverse and places.
 #include "kernels/table/deduplicate.h"
 
 #include <thrust/iterator/counting_iterator.h>
@@ -43,8 +43,9 @@ struct WriteUnique {
   const std::int32_t* order;
   std::int32_t* rows;
   std::int32_t* count;
-  std::int32_t* inverse;
   std::int32_t* offsets;
+  std::int32_t* inverse;  // may be null
+  std::int32_t* places;   // may be null
   std::int32_t picks;
 
   template <typename Index>
@@ -56,7 +57,8 @@ struct WriteUnique {
       rows[place] = static_cast<std::int32_t>(row);
       offsets[place] = i;
     }
-    inverse[order[i]] = place;
+    if (inverse != nullptr) inverse[order[i]] = place;
+    if (places != nullptr) places[i] = place;
     if (i == picks - 1) {
       *count = begun;
       offsets[begun] = picks;
@@ -113,8 +115,9 @@ void deduplicate(const Context& context, const UniqueRows& unique, Tensor picks,
   write.order = unique.order.as<std::int32_t>();
   write.rows = unique.rows.as<std::int32_t>();
   write.count = unique.count.as<std::int32_t>();
-  write.inverse = unique.inverse.as<std::int32_t>();
   write.offsets = unique.offsets.as<std::int32_t>();
+  if (!unique.inverse.empty()) write.inverse = unique.inverse.as<std::int32_t>();
+  if (!unique.places.empty()) write.places = unique.places.as<std::int32_t>();
   write.picks = static_cast<std::int32_t>(size);
 
   count_up_kernel<<<grid_size(ceil_divide(size, threads)), threads, 0, context.stream>>>(

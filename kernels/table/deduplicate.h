@@ -16,10 +16,11 @@ namespace memengine {
 // The result for P picks, all i32, allocated by the caller for `capacity` = min(P, rows) rows:
 //   rows     [capacity]      the distinct rows, ascending; U of them are valid
 //   count    [1]             U
-//   inverse  [P]             picks[p] == rows[inverse[p]]
+//   inverse  [P]             picks[p] == rows[inverse[p]]; empty: not wanted
 //   order    [P]             the picks sorted by row; equal rows in ascending p (a stable sort)
-//   offsets  [capacity + 1]  row u was picked by order[offsets[u] .. offsets[u + 1]); offsets[U] =
-//   P
+//   offsets  [capacity + 1]  row u was picked by order[offsets[u] .. offsets[u + 1]);
+//                            offsets[U] = P
+//   places   [P]             rows[places[i]] == picks[order[i]], ascending; empty: not wanted
 //
 // Six picks, of a table whose rows go beyond 9:
 //
@@ -29,9 +30,10 @@ namespace memengine {
 //   u        0  1  2               count = 3
 //   rows     2  7  9
 //   offsets  0  2  5  6
+//   places   0  0  1  1  1  2      (of the same)
 //   order    1  4  0  3  5  2      row 2 was picked by 1 and 4, row 7 by 0, 3 and 5, row 9 by 2
 struct UniqueRows {
-  Tensor rows, count, inverse, order, offsets;
+  Tensor rows, count, inverse, order, offsets, places;
   std::int64_t capacity() const { return rows.dim(0); }
 };
 

@@ -9,12 +9,19 @@
 namespace memengine {
 namespace {
 
-UniqueRows allocate_unique(Arena& arena, std::int64_t picks, std::int64_t rows) {
+// What a lookup needs beside the list of rows, and what the gradient needs.
+struct Wanted {
+  bool inverse = false;
+  bool places = false;
+};
+
+UniqueRows allocate_unique(Arena& arena, std::int64_t picks, std::int64_t rows, Wanted wanted) {
   const std::int64_t capacity = std::min(picks, rows);
   UniqueRows unique;
   unique.rows = arena.allocate("memory layers", DType::i32, {capacity});
   unique.count = arena.allocate("memory layers", DType::i32, {1});
-  unique.inverse = arena.allocate("memory layers", DType::i32, {picks});
+  if (wanted.inverse) unique.inverse = arena.allocate("memory layers", DType::i32, {picks});
+  if (wanted.places) unique.places = arena.allocate("memory layers", DType::i32, {picks});
   unique.order = arena.allocate("memory layers", DType::i32, {picks});
   unique.offsets = arena.allocate("memory layers", DType::i32, {capacity + 1});
   return unique;
@@ -36,12 +43,16 @@ MemoryBank::MemoryBank(std::int64_t owner, const ModelConfig& config, Placement 
   const std::int64_t rows = tables_.front().rows().rows;
   const std::int64_t tokens = capacity.slots * capacity.tokens;
   picks_ = device.allocate("memory layers", DType::i32, {tokens, capacity.picks});
-  lookup_rows_ = allocate_unique(device, capacity.tokens * capacity.picks, rows);
-  usage_divergence_ = device.allocate("memory layers", DType::f64, {1});
-  if (training) {
-    step_rows_ =
-        capacity.slots == 1 ? lookup_rows_ : allocate_unique(device, tokens * capacity.picks, rows);
+  step_is_lookup_ = training && capacity.slots == 1 && !reads_in_place();
+  if (!reads_in_place()) {
+    lookup_rows_ = allocate_unique(device, capacity.tokens * capacity.picks, rows,
+                                   {step_is_lookup_, step_is_lookup_});
   }
+  usage_divergence_ = device.allocate("memory layers", DType::f64, {1});
+  if (!training) return;
+  step_rows_ = step_is_lookup_ ? lookup_rows_
+                               : allocate_unique(device, tokens * capacity.picks, rows,
+                                                 {.inverse = false, .places = true});
 }
 
 void MemoryBank::initialize(const Context& context, std::uint64_t seed, double deviation) const {
@@ -56,6 +67,7 @@ UniqueRows MemoryBank::lookup(Tensor inverse) const {
   UniqueRows unique = lookup_rows_;
   unique.inverse = inverse;
   unique.order = lookup_rows_.order.rows(0, inverse.size());
+  if (!unique.places.empty()) unique.places = lookup_rows_.places.rows(0, inverse.size());
   return unique;
 }
 
@@ -103,8 +115,9 @@ void MemoryBank::count_usage(const Context& context, Tensor histogram, std::int6
     const Tensor picks =
         picks_.rows(slot * capacity_.tokens, full ? slots * capacity_.tokens : tokens);
     UniqueRows unique = step_rows_;
-    unique.inverse = unique.inverse.rows(0, picks.size());
+    if (!unique.inverse.empty()) unique.inverse = unique.inverse.rows(0, picks.size());
     unique.order = unique.order.rows(0, picks.size());
+    unique.places = unique.places.rows(0, picks.size());
     deduplicate(context, unique, picks.reshape({picks.size()}), rows);
     memengine::count_usage(context, histogram, unique);
   }

@@ -6,6 +6,7 @@
 // de-duplication and one segmented reduction, as if they were one lookup of more tokens.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -27,6 +28,9 @@ class MemoryBank {
   // [N, K] i32: the rows that a lookup picks.
   Tensor picks(std::int64_t slot, std::int64_t tokens) const;
 
+  // Whether lookups read the tables' rows by number, in place (value_table.h): then they have no
+  // use for what follows.
+  bool reads_in_place() const { return tables_.front().reads_in_place(); }
   // Working memory for one lookup's de-duplication; only its `inverse` outlives the lookup, and the
   // caller brings that [N * K] i32. With one slot everything outlives it: see merge_picks().
   UniqueRows lookup(Tensor inverse) const;
@@ -49,7 +53,7 @@ class MemoryBank {
   // Between two steps: the tables have the newest copy of every row.
   void store_rows(const Context& context) const;
 
-  // Of the last merge_picks(): the distinct rows of the step.
+  // Of the last merge_picks(): the distinct rows of the step; no inverse unless a lookup made it.
   const UniqueRows& step_rows() const { return step_rows_; }
   // Divergence of the step's use of the rows from uniform, nats, f64 [1].
   void measure_usage(const Context& context) const;
@@ -72,15 +76,19 @@ class MemoryBank {
   std::int64_t scratch_bytes(Device device) const;
   std::int64_t step_picks() const { return capacity_.slots * capacity_.tokens * capacity_.picks; }
   std::int64_t slots() const { return capacity_.slots; }
-  std::int64_t lookup_capacity() const { return lookup_rows_.capacity(); }
+  // Most distinct rows of one lookup.
+  std::int64_t lookup_capacity() const {
+    return std::min(capacity_.tokens * capacity_.picks, tables_.front().rows().rows);
+  }
 
  private:
-  bool step_is_lookup() const { return capacity_.slots == 1 && !step_rows_.rows.empty(); }
+  bool step_is_lookup() const { return step_is_lookup_; }
 
   std::vector<ValueTable> tables_;
   ReadCapacity capacity_;
+  bool step_is_lookup_;
   Tensor picks_;            // i32 [slots * N, K]
-  UniqueRows lookup_rows_;  // of one lookup; no inverse
+  UniqueRows lookup_rows_;  // of one lookup; an inverse only where that is the step
   UniqueRows step_rows_;    // of all slots
   Tensor usage_divergence_;
   LazyDecay decay_;

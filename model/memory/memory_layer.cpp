@@ -72,10 +72,12 @@ void MemoryLayer::plan(Arena& kept, Arena& temporary, std::int64_t tokens, DType
     query_norm_->plan(kept, tokens, dtype);
   }
   weights_ = keep({tokens, picks_});
-  inverse_ = bank_->only_inverse();
-  inverse_ = inverse_.empty() ? kept.allocate("memory layers", DType::i32, {tokens, picks_})
-                              : inverse_.reshape({tokens, picks_});
-  rows_ = kept.allocate("memory layers", dtype, {capacity, v_dim_});
+  if (!bank_->reads_in_place()) {
+    inverse_ = bank_->only_inverse();
+    inverse_ = inverse_.empty() ? kept.allocate("memory layers", DType::i32, {tokens, picks_})
+                                : inverse_.reshape({tokens, picks_});
+    rows_ = kept.allocate("memory layers", dtype, {capacity, v_dim_});
+  }
   bag_ = keep({tokens, v_dim_});
   gated_bag_ = borrow({tokens, v_dim_});
   if (has_swilu()) swilu_gate_ = keep({tokens, v_dim_});
@@ -84,7 +86,9 @@ void MemoryLayer::plan(Arena& kept, Arena& temporary, std::int64_t tokens, DType
     ungated_ = keep({tokens, dim_});
   }
   if (config_.peer_variant) {
-    expert_rows_ = kept.allocate("memory layers", dtype, {capacity, v_dim_});
+    if (!bank_->reads_in_place()) {
+      expert_rows_ = kept.allocate("memory layers", dtype, {capacity, v_dim_});
+    }
     expert_activations_ = keep({tokens, picks_});
   }
   if (!training) {
@@ -119,7 +123,8 @@ void MemoryLayer::forward(const Context& context, Tensor out, Tensor x, Mode mod
                                                     : cut(coefficients_, tokens);
   query(context, x, mode);
   look_up(context, x, coefficients, slot);
-  embedding_bag_forward(context, cut(bag_, tokens), rows_, cut(inverse_, tokens), coefficients);
+  embedding_bag_forward(context, cut(bag_, tokens), bank_->values().bag_rows(rows_),
+                        row_indices(slot, tokens), coefficients);
   project(context, out, x);
 }
 
@@ -155,35 +160,43 @@ void MemoryLayer::backward_query(const Context& context, Tensor dx, Tensor x) {
 
 // --- Look-up: picks, distinct rows, coefficients of the bag --------------------------------------
 
+Tensor MemoryLayer::row_indices(std::int64_t slot, std::int64_t tokens) const {
+  return bank_->reads_in_place() ? bank_->picks(slot, tokens) : cut(inverse_, tokens);
+}
+
 void MemoryLayer::look_up(const Context& context, Tensor x, Tensor coefficients,
                           std::int64_t slot) {
   const std::int64_t tokens = x.dim(0);
   const Tensor picks = bank_->picks(slot, tokens);
   const Tensor weights = config_.peer_variant ? cut(weights_, tokens) : coefficients;
-  const Tensor inverse = cut(inverse_, tokens);
   const auto by_head = [&](const Tensor& tensor) {
     return tensor.reshape({tokens, config_.mem_heads, config_.mem_knn});
   };
   product_key_forward(context, by_head(picks), by_head(weights), cut(query_, tokens),
                       sub_keys(sub_keys_.compute));
-  const UniqueRows unique = bank_->lookup(inverse.reshape({tokens * picks_}));
-  deduplicate(context, unique, picks.reshape({tokens * picks_}), config_.rows());
-  bank_->values().gather(context, rows_, unique, bank_->decay());
+  if (!bank_->reads_in_place()) {
+    const UniqueRows unique = bank_->lookup(cut(inverse_, tokens).reshape({tokens * picks_}));
+    deduplicate(context, unique, picks.reshape({tokens * picks_}), config_.rows());
+    bank_->values().gather(context, rows_, unique, bank_->decay());
+    if (config_.peer_variant) {
+      bank_->experts().gather(context, expert_rows_, unique, bank_->decay());
+    }
+  }
   if (config_.peer_variant) {
-    bank_->experts().gather(context, expert_rows_, unique, bank_->decay());
-    expert_bag_forward(context, coefficients, cut(expert_activations_, tokens), x, expert_rows_,
-                       inverse, weights);
+    expert_bag_forward(context, coefficients, cut(expert_activations_, tokens), x,
+                       bank_->experts().bag_rows(expert_rows_), row_indices(slot, tokens), weights);
   }
 }
 
 void MemoryLayer::backward_look_up(const Context& context, Tensor dx, Tensor dbag, Tensor x,
                                    std::int64_t slot) {
   const std::int64_t tokens = x.dim(0);
-  const Tensor inverse = cut(inverse_, tokens);
+  const Tensor indices = row_indices(slot, tokens);
   const Tensor dcoefficients = cut(dcoefficients_, tokens);
   Tensor weights = bank_->values().coefficients(slot, tokens);
   Tensor dweights = dcoefficients;
-  embedding_bag_backward_weights(context, dcoefficients, dbag, rows_, inverse);
+  embedding_bag_backward_weights(context, dcoefficients, dbag, bank_->values().bag_rows(rows_),
+                                 indices);
   if (config_.peer_variant) {
     weights = cut(weights_, tokens);
     dweights = cut(dweights_, tokens);
@@ -193,7 +206,8 @@ void MemoryLayer::backward_look_up(const Context& context, Tensor dx, Tensor dba
     expert_bag_backward(context, dweights, dactivations, dcoefficients,
                         cut(expert_activations_, tokens), weights);
     copy_bytes(context, vectors.data(), x.data(), x.bytes());
-    embedding_bag_forward(context, dx_experts, expert_rows_, inverse, dactivations);
+    embedding_bag_forward(context, dx_experts, bank_->experts().bag_rows(expert_rows_), indices,
+                          dactivations);
     add(context, dx, dx, dx_experts);
   }
   const auto by_head = [&](const Tensor& tensor) {

@@ -3,17 +3,17 @@
 // For N tokens x [N, C], H heads, K = H * knn picks a token:
 //
 //     query            = norm(W_q x + b)                       [N, H, k_dim]
-//     indices, weights = knn best product keys, softmax        [N, K]
-//     kernels/product_key/product_key.h unique           = the distinct rows among the picks     U
-//     rows       kernels/table/deduplicate.h rows             = those rows from the table [U,
-//     v_dim]   kernels/table/value_rows.h bag              = sum over picks of weight * row [N,
-//     v_dim]   kernels/bag/embedding_bag.h out              = value_proj(bag *
-//     silu(swilu_projection(x)))        [N, C]
+//     indices, weights = knn best product keys, softmax        [N, K]      product_key.h
+//     unique           = the distinct rows among the picks     U rows      deduplicate.h
+//     rows             = those rows from the table             [U, v_dim]  value_rows.h
+//     bag              = sum over picks of weight * row        [N, v_dim]  embedding_bag.h
+//     out              = value_proj(bag * silu(swilu_projection(x)))       [N, C]
 //
-// By config the last line is value_proj(bag) or the bag itself; the PEER variant replaces the
-// weights by weight * gelu(<x, u_row>) and has no projection; `mem_gated` multiplies by
-// sigmoid(gating(x)). The table's gradients do not leave through backward(): they wait in the bank
-// (memory_bank.h) for the other readers.
+// A table in the device's own memory needs neither the third nor the fourth line: the bag reads its
+// rows where they lie (bag_rows.h). By config the last line is value_proj(bag) or the bag itself;
+// the PEER variant replaces the weights by weight * gelu(<x, u_row>) and has no projection;
+// `mem_gated` multiplies by sigmoid(gating(x)). The table's gradients do not leave through
+// backward(): they wait in the bank (memory_bank.h) for the other readers.
 #pragma once
 
 #include <cstdint>
@@ -64,6 +64,8 @@ class MemoryLayer : public FeedForwardLayer {
   bool has_swilu() const { return swilu_weight_ != nullptr; }
   bool is_gated() const { return gating_weight_ != nullptr; }
 
+  // [N, K] i32: what a bag finds its rows by.
+  Tensor row_indices(std::int64_t slot, std::int64_t tokens) const;
   Tensor sub_keys(const Tensor& block) const;  // [H, 2, n_keys, k_dim / 2]
 
   // The four stages of forward(), and their backward passes in reverse order.
@@ -101,8 +103,8 @@ class MemoryLayer : public FeedForwardLayer {
   Tensor query_;               // [N, H, k_dim]
   Tensor weights_;             // [N, K] softmax
   Tensor inverse_;             // [N, K] i32: which gathered row a pick means
-  Tensor rows_;                // [capacity, v_dim] gathered
-  Tensor expert_rows_;         // [capacity, v_dim] gathered from u, PEER only
+  Tensor rows_;                // [capacity, v_dim] gathered; these three not where rows are read
+  Tensor expert_rows_;         // [capacity, v_dim] gathered from u, PEER only          in place
   Tensor expert_activations_;  // [N, K] <x, u>, PEER only
   Tensor bag_;                 // [N, v_dim]
   Tensor swilu_gate_;          // [N, v_dim] swilu_projection(x)

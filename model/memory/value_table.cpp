@@ -45,9 +45,13 @@ ValueTable::ValueTable(const std::string& name, const ModelConfig& config, Place
   const ProductKeyConfig& memory = config.productkey_args;
   precision_ =
       memory.mem_value_dtype == ValueDtype::fp32 ? ValuePrecision::fp32 : ValuePrecision::bf16;
+  const bool decays = training && memory.value_optimizer == ValueOptimizer::sparse_adam &&
+                      memory.value_weight_decay > 0;
+  reads_in_place_ = placement == Placement::device && !decays;
   rows_.rows = memory.rows();
   rows_.layout.v_dim = config.value_dim();
   rows_.layout.updated = training;
+  rows_.layout.row_second_moment = memory.value_second_moment == SecondMoment::row;
   rows_.layout.moments = memory.value_moments == MomentDtype::bf16 ? DType::bf16 : DType::f32;
 
   Arena& home = placement == Placement::host ? host : device;
@@ -65,6 +69,7 @@ ValueTable::ValueTable(const std::string& name, const ModelConfig& config, Place
   coefficients_ = device.allocate("memory layers", compute_dtype, {tokens, capacity.picks});
   vectors_ = device.allocate("memory layers", compute_dtype, {tokens, rows_.v_dim()});
   row_gradients_ = device.allocate("memory layers", accumulator, {distinct, rows_.v_dim()});
+  gradient_square_sum_ = device.allocate("memory layers", DType::f64, {1});
   if (placement == Placement::host) {
     staged_ = allocate_staged(device, rows_, distinct, capacity.staging_bytes);
     const std::int64_t lookup = std::min(capacity.tokens * capacity.picks, rows_.rows);
@@ -92,7 +97,8 @@ void ValueTable::gather(const Context& context, Tensor out, const UniqueRows& un
 }
 
 void ValueTable::reduce_gradients(const Context& context, const UniqueRows& unique) const {
-  embedding_bag_backward_rows(context, row_gradients_, coefficients_, vectors_, unique);
+  embedding_bag_backward_rows(context, row_gradients_, gradient_square_sum_, coefficients_,
+                              vectors_, unique);
 }
 
 Tensor ValueTable::coefficients(std::int64_t slot, std::int64_t tokens) const {

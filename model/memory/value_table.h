@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <string>
 
+#include "kernels/bag/bag_rows.h"
 #include "kernels/runtime/memory/arena.h"
 #include "kernels/table/host_gather/host_gather.h"
 #include "kernels/table/staged_rows/staged_rows.h"
@@ -48,8 +49,17 @@ class ValueTable {
   // the rows itself. Only for a host table of which no records are read; the rows are the same.
   void set_gather(HostGather* gather) { host_gather_ = gather; }
 
+  // Whether lookups read the rows where they lie: in the device's own memory, and not in need of
+  // lazy decay. Then nothing is gathered, and a pick is a row's number.
+  bool reads_in_place() const { return reads_in_place_; }
+  // The rows for a bag, in place or as gathered.
+  BagRows bag_rows(const Tensor& gathered) const {
+    return reads_in_place_ ? BagRows(rows_, precision_) : BagRows(gathered);
+  }
+
   // row_gradients() = for each distinct row of the step's picks, the sum over its picks p of
-  // coefficient[p] * vector[token of p] (kernels/bag/embedding_bag.h).
+  // coefficient[p] * vector[token of p] (kernels/bag/embedding_bag.h); gradient_square_sum() of
+  // them all.
   void reduce_gradients(const Context& context, const UniqueRows& unique) const;
 
   // Slot s of what the backward pass leaves behind for reduce_gradients().
@@ -59,8 +69,9 @@ class ValueTable {
   const std::string& name() const { return name_; }
   const ValueRows& rows() const { return rows_; }
   Placement placement() const { return placement_; }
-  Tensor row_gradients() const { return row_gradients_; }    // [capacity, v_dim]
-  Tensor rows_ever_used() const { return rows_ever_used_; }  // i32 [1]
+  Tensor row_gradients() const { return row_gradients_; }              // [capacity, v_dim]
+  Tensor gradient_square_sum() const { return gradient_square_sum_; }  // f64 [1]
+  Tensor rows_ever_used() const { return rows_ever_used_; }            // i32 [1]
   const StagedRows& staged() const { return staged_; }
   // The forward pass reads the records too.
   bool reads_records(const LazyDecay& decay) const {
@@ -71,11 +82,13 @@ class ValueTable {
   std::string name_;  // as in checkpoints: "layers.2.feed_forward.values.weight"
   Placement placement_;
   ValuePrecision precision_;
+  bool reads_in_place_;
   ValueRows rows_;
   ReadCapacity capacity_;
   Tensor coefficients_;  // [slots * N, K]
   Tensor vectors_;       // [slots * N, v_dim]
   Tensor row_gradients_;
+  Tensor gradient_square_sum_;
   Tensor rows_ever_used_;
   StagedRows staged_;
   Tensor newer_places_;  // of a lookup's rows that are staged: i32 [capacity]

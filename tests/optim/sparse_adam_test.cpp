@@ -76,6 +76,75 @@ TEST_P(SparseAdam, FollowsItsDefinition) {
   }
 }
 
+// One second moment for a row: the mean of the squares of its gradient, in the table as in a
+// staging area.
+TEST_P(SparseAdam, ARowMayHaveOneSecondMoment) {
+  const std::int64_t rows = 400;
+  const std::int64_t step = 9;
+  for (const std::int64_t v_dim : {1, 3, 19, 64, 99, 200}) {
+    for (const DType moments : {DType::f32, DType::bf16}) {
+      SCOPED_TRACE(testing::Message() << "v_dim " << v_dim << ", " << dtype_name(moments));
+      start(20);
+      set_scales(std::nan(""), 0.5);
+      state_.step = upload(DType::i32, {1}, {step - 1});
+      TableState initial = random_state(rows, v_dim, step - 1);
+      initial.v.resize(at(rows));
+      const ExpectedRows unique(pick_patterns(99, rows)[0]);
+      const UniqueRows device_rows = upload_rows(unique, 2);
+      std::vector<double> gradients;
+      const Tensor device_gradients = upload_gradients(unique, 2, v_dim, gradients);
+      const auto run = [&](std::int64_t capacity) {
+        const ValueRows table = poisoned_table(rows, v_dim, moments, true);
+        upload_table(table, initial);
+        StagedRows staged;
+        if (capacity > 0) {
+          staged = poisoned_staging(capacity, table.layout, device_rows.capacity());
+          empty_staging(context(), staged);
+          plan_exchange(context(), staged, device_rows);
+          exchange_rows(context(), staged, table, ExchangePace::alone);
+        }
+        sparse_adam(context(), table, staged, device_rows, device_gradients, zeros(DType::i32, {1}),
+                    state_, adam_, 7);
+        store_rows(context(), table, staged);
+        return download_table(table);
+      };
+      const TableState actual = run(0);
+      TableState expected = initial;
+      for (std::int64_t u = 0; u < unique.count(); ++u) {
+        const std::int64_t row = unique.rows[at(u)];
+        std::uint32_t& last_step = expected.last_step[at(row)];
+        const double keep =
+            std::exp(schedule_.value_log_decay[at(step)] - schedule_.value_log_decay[last_step]);
+        last_step = step;
+        double squares = 0;
+        for (std::int64_t i = 0; i < v_dim; ++i) {
+          const double g = 0.5 * gradients[at(u * v_dim + i)];
+          squares += g * g;
+        }
+        double& v = expected.v[at(row)];
+        v = adam_.beta2 * v + (1 - adam_.beta2) * squares / static_cast<double>(v_dim);
+        const double root = std::sqrt(v / (1 - std::pow(adam_.beta2, step))) + adam_.epsilon;
+        for (std::int64_t i = 0; i < v_dim; ++i) {
+          const std::size_t e = at(row * v_dim + i);
+          const double g = 0.5 * gradients[at(u * v_dim + i)];
+          double& m = expected.m[e];
+          m = adam_.beta1 * m + (1 - adam_.beta1) * g;
+          expected.weights[e] = keep * expected.weights[e] - entry(step).value_learning_rate * m /
+                                                                 (1 - std::pow(adam_.beta1, step)) /
+                                                                 root;
+        }
+      }
+      expect_state(actual, expected, moments == DType::f32 ? single : 8e-3);
+      expect_close(actual.v, expected.v, single);
+      const TableState staged = run(30);
+      EXPECT_EQ(staged.weights, actual.weights);
+      EXPECT_EQ(staged.m, actual.m);
+      EXPECT_EQ(staged.v, actual.v);
+      EXPECT_EQ(staged.last_step, actual.last_step);
+    }
+  }
+}
+
 // Some or all of the rows in a staging area, the rest in the table: the same bits, also of moments
 // that are rounded by the row's number.
 TEST_P(SparseAdam, WhereARowWaitsDoesNotMatter) {

@@ -16,7 +16,7 @@ namespace memengine {
 
 // The unique rows of a list of picks, computed the plain way.
 struct ExpectedRows {
-  std::vector<std::int32_t> rows, inverse, order, offsets;
+  std::vector<std::int32_t> rows, inverse, order, offsets, places;
 
   explicit ExpectedRows(const std::vector<std::int32_t>& picks) {
     order.resize(picks.size());
@@ -30,7 +30,8 @@ struct ExpectedRows {
         rows.push_back(row);
         offsets.push_back(static_cast<std::int32_t>(i));
       }
-      inverse[at(order[i])] = static_cast<std::int32_t>(rows.size()) - 1;
+      places.push_back(static_cast<std::int32_t>(rows.size()) - 1);
+      inverse[at(order[i])] = places.back();
     }
     offsets.push_back(static_cast<std::int32_t>(order.size()));
   }
@@ -39,7 +40,8 @@ struct ExpectedRows {
   static std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 };
 
-// The state of a value table as numbers; all [rows, v_dim] but last_step [rows].
+// The state of a value table as numbers; all [rows, v_dim] but last_step [rows], and v [rows] where
+// a row has one second moment.
 struct TableState {
   std::vector<double> weights, m, v;
   std::vector<std::uint32_t> last_step;
@@ -78,7 +80,8 @@ class MemoryOpTest : public OpTest {
             .count = poisoned(DType::i32, {1}),
             .inverse = poisoned(DType::i32, {picks}),
             .order = poisoned(DType::i32, {picks}),
-            .offsets = poisoned(DType::i32, {capacity + 1})};
+            .offsets = poisoned(DType::i32, {capacity + 1}),
+            .places = poisoned(DType::i32, {picks})};
   }
 
   // The expected unique rows on the device, with `spare` unused rows of capacity behind them.
@@ -93,14 +96,16 @@ class MemoryOpTest : public OpTest {
             .count = upload(DType::i32, {1}, {static_cast<std::int32_t>(expected.count())}),
             .inverse = upload(DType::i32, {picks}, expected.inverse),
             .order = upload(DType::i32, {picks}, expected.order),
-            .offsets = upload(DType::i32, {capacity + 1}, padded(expected.offsets))};
+            .offsets = upload(DType::i32, {capacity + 1}, padded(expected.offsets)),
+            .places = upload(DType::i32, {picks}, expected.places)};
   }
 
   // A table on the device filled with poison.
-  ValueRows poisoned_table(std::int64_t rows, std::int64_t v_dim, DType moments = DType::f32) {
+  ValueRows poisoned_table(std::int64_t rows, std::int64_t v_dim, DType moments = DType::f32,
+                           bool row_second_moment = false) {
     ValueRows table;
     table.rows = rows;
-    table.layout = {v_dim, moments};
+    table.layout = {v_dim, moments, true, row_second_moment};
     table.hi = static_cast<std::uint16_t*>(poisoned(DType::bf16, {rows, v_dim}).data());
     table.records =
         static_cast<std::byte*>(poisoned(DType::u8, {rows, table.layout.bytes()}).data());
@@ -110,14 +115,15 @@ class MemoryOpTest : public OpTest {
   // An area of poison for `capacity` rows and lists of up to `listed` rows; not empty yet.
   StagedRows poisoned_staging(std::int64_t capacity, const RecordLayout& layout,
                               std::int64_t listed) {
-    return {.values = poisoned_table(capacity, layout.v_dim, layout.moments),
-            .rows = poisoned(DType::i32, {capacity}),
-            .places = poisoned(DType::i32, {capacity}),
-            .count = poisoned(DType::i32, {1}),
-            .listed = poisoned(DType::i32, {listed}),
-            .coming = poisoned(DType::i32, {2, capacity}),
-            .going = poisoned(DType::i32, {2, capacity}),
-            .moves = poisoned(DType::i32, {3})};
+    return {
+        .values = poisoned_table(capacity, layout.v_dim, layout.moments, layout.row_second_moment),
+        .rows = poisoned(DType::i32, {capacity}),
+        .places = poisoned(DType::i32, {capacity}),
+        .count = poisoned(DType::i32, {1}),
+        .listed = poisoned(DType::i32, {listed}),
+        .coming = poisoned(DType::i32, {2, capacity}),
+        .going = poisoned(DType::i32, {2, capacity}),
+        .moves = poisoned(DType::i32, {3})};
   }
 
   // Writes the state, which is rounded in place to what the table can hold.
@@ -134,7 +140,10 @@ class MemoryOpTest : public OpTest {
         hi[element] = weight.hi;
         std::memcpy(record + 2 * i, &weight.lo, 2);
         store_moment(record + layout.m_offset(), i, layout.moments, state.m[element]);
-        store_moment(record + layout.v_offset(), i, layout.moments, state.v[element]);
+      }
+      for (std::int64_t i = 0; i < layout.second_moments(); ++i) {
+        store_moment(record + layout.v_offset(), i, layout.second_moment_dtype(),
+                     state.v[at(row * layout.second_moments() + i)]);
       }
       std::memcpy(record + layout.step_offset(), &state.last_step[at(row)], 4);
     }
@@ -160,7 +169,9 @@ class MemoryOpTest : public OpTest {
         std::memcpy(&lo, record + 2 * i, 2);
         state.weights.push_back(join_float(hi[at(row * v_dim + i)], lo));
         state.m.push_back(load_moment(record + layout.m_offset(), i, layout.moments));
-        state.v.push_back(load_moment(record + layout.v_offset(), i, layout.moments));
+      }
+      for (std::int64_t i = 0; i < layout.second_moments(); ++i) {
+        state.v.push_back(load_moment(record + layout.v_offset(), i, layout.second_moment_dtype()));
       }
       std::memcpy(&state.last_step[at(row)], record + layout.step_offset(), 4);
     }

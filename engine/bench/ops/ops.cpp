@@ -1,6 +1,8 @@
 // What all op measurements share.
 #include "engine/bench/ops/ops.h"
 
+#include <algorithm>
+
 #include "engine/training/training_model.h"
 #include "kernels/linear/linear.h"
 
@@ -24,6 +26,15 @@ OpBench::OpBench(Workbench& bench, const BenchCase& bench_case, const Ceilings& 
       dense_layers_(layers_ - memory_layers_),
       micro_batches_(static_cast<double>(bench_case.config.grad_acc_steps)) {}
 
+double floor_seconds(const Work& work, const Ceilings& ceilings, bool bf16) {
+  const double distinct = work.distinct_bytes < 0 ? work.bytes : work.distinct_bytes;
+  const bool link = work.limit == Limit::link_read || work.limit == Limit::link_both;
+  const auto time = [](double amount, double rate) { return rate > 0 ? amount / rate : 0; };
+  return std::max({time(distinct, link ? ceilings.of(work.limit, bf16) : ceilings.memory),
+                   time(work.bytes, ceilings.l2),
+                   time(work.flops, ceilings.of(Limit::matrix, bf16))});
+}
+
 void OpBench::measure(const std::string& op, const std::string& shape, double calls,
                       const Work& work, const std::function<void()>& body) {
   OpResult result;
@@ -33,6 +44,8 @@ void OpBench::measure(const std::string& op, const std::string& shape, double ca
   result.calls_per_step = calls;
   result.bytes = work.bytes;
   result.flops = work.flops;
+  result.distinct_bytes = work.distinct_bytes < 0 ? work.bytes : work.distinct_bytes;
+  result.floor_seconds = floor_seconds(work, ceilings_, dtype_ == DType::bf16);
   result.limit = work.limit;
   result.seconds = bench_.seconds(body);
   const double ceiling = ceilings_.of(work.limit, dtype_ == DType::bf16);

@@ -28,7 +28,13 @@ struct Work {
   double bytes = 0;
   double flops = 0;
   Limit limit = Limit::memory;
+  double distinct_bytes = -1;  // without what is read again; negative: nothing is
 };
+
+// The time that no version can beat by much: the largest of distinct bytes over the memory's (or
+// the link's) rate, all bytes over the L2 cache's, and operations over theirs. 0 where nothing is
+// known.
+double floor_seconds(const Work& work, const Ceilings& ceilings, bool bf16);
 
 // The sizes that ops share, and where results go.
 class OpBench {

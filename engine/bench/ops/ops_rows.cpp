@@ -6,18 +6,18 @@
 #include "engine/bench/update_state.h"
 #include "engine/config/row_optimizer_choice.h"
 #include "kernels/bag/embedding_bag.h"
-#include "kernels/reduce.h"
 #include "kernels/table/staged_rows/staged_rows.h"
 #include "optim/sparse_adam.h"
 
 namespace memengine::bench {
 
-// One lookup: de-duplicate, gather, sum into bags, and the bag's gradient of the weights.
+// One lookup: sums of rows into bags, and the bag's gradient of the weights; from a table across
+// the link after de-duplication and a gather, else in place.
 void OpBench::rows(PickPattern pattern, const BenchTable& table) {
   const Context& context = bench_.context();
   const double calls = count(pattern, memory_layers_ * micro_batches_);
-  const std::int64_t picks_a_token = memory_.mem_heads * memory_.mem_knn;
-  const std::int64_t picked = tokens_ * picks_a_token;
+  const std::int64_t picks_per_token = memory_.mem_heads * memory_.mem_knn;
+  const std::int64_t picked = tokens_ * picks_per_token;
   const std::int64_t v_dim = model_.value_dim();
   const std::int64_t table_rows = table.rows().rows;
   bench_.reserve_scratch(std::max(deduplicate_scratch_bytes(context.device, picked, table_rows),
@@ -29,27 +29,38 @@ void OpBench::rows(PickPattern pattern, const BenchTable& table) {
   const auto all_picks = static_cast<double>(picked);
   const auto values = static_cast<double>(v_dim);
   const std::string shape =
-      format_text("[{} x {}] of {}, {}: {:.1f}% distinct", tokens_, picks_a_token, table_rows,
+      format_text("[{} x {}] of {}, {}: {:.1f}% distinct", tokens_, picks_per_token, table_rows,
                   pattern_name(pattern), 100 * distinct / all_picks);
+  const double value_bytes = table.precision() == ValuePrecision::bf16 ? 2 : 4;
+  const auto activation_bytes = static_cast<double>(element_bytes(dtype_));
 
-  // Picks are read; their order and inverse are written.
-  measure("deduplicate", shape, calls, {12 * all_picks, 0, Limit::memory},
-          [&] { deduplicate(context, unique, picks, table_rows); });
-  const Tensor gathered = bench_.normal(dtype_, {unique.capacity(), v_dim});
-  const double read_bytes = table.precision() == ValuePrecision::bf16 ? 2 : 4;
-  const double written_bytes = table.across_link() ? 0 : static_cast<double>(element_bytes(dtype_));
-  const Limit link = table.across_link() ? Limit::link_read : Limit::memory;
-  measure("gather_rows", shape, calls, {distinct * values * (read_bytes + written_bytes), 0, link},
-          [&] { gather_rows(context, gathered, table.rows(), unique, table.precision(), {}); });
-
-  const Tensor inverse = unique.inverse.reshape({tokens_, picks_a_token});
-  const Tensor weights = activation({tokens_, picks_a_token});
+  BagRows rows(table.rows(), table.precision());
+  Tensor indices = picks.reshape({tokens_, picks_per_token});
+  double row_bytes = values * value_bytes;
+  if (memory_.zero_copy) {
+    // Picks are read; their order and inverse are written.
+    measure("deduplicate", shape, calls, {12 * all_picks, 0, Limit::memory},
+            [&] { deduplicate(context, unique, picks, table_rows); });
+    const Tensor gathered = bench_.normal(dtype_, {unique.capacity(), v_dim});
+    const double written_bytes = table.across_link() ? 0 : activation_bytes;
+    const Limit link = table.across_link() ? Limit::link_read : Limit::memory;
+    measure("gather_rows", shape, calls,
+            {distinct * values * (value_bytes + written_bytes), 0, link},
+            [&] { gather_rows(context, gathered, table.rows(), unique, table.precision(), {}); });
+    rows = BagRows(gathered);
+    indices = unique.inverse.reshape({tokens_, picks_per_token});
+    row_bytes = values * activation_bytes;
+  }
+  const Tensor weights = activation({tokens_, picks_per_token});
   const Tensor bag = activation({tokens_, v_dim});
-  const Work bag_work = memory_work((all_picks + static_cast<double>(tokens_)) * values);
+  const double other_bytes =
+      all_picks * (4 + activation_bytes) + static_cast<double>(bag.size()) * activation_bytes;
+  const Work bag_work{all_picks * row_bytes + other_bytes, 0, Limit::memory,
+                      distinct * row_bytes + other_bytes};
   measure("embedding_bag forward", shape, calls, bag_work,
-          [&] { embedding_bag_forward(context, bag, gathered, inverse, weights); });
+          [&] { embedding_bag_forward(context, bag, rows, indices, weights); });
   measure("embedding_bag backward weights", shape, calls, bag_work,
-          [&] { embedding_bag_backward_weights(context, weights, bag, gathered, inverse); });
+          [&] { embedding_bag_backward_weights(context, weights, bag, rows, indices); });
   bench_.clear();
 }
 
@@ -79,16 +90,15 @@ void OpBench::row_updates(PickPattern pattern, const BenchTable& table) {
   const double calls = count(pattern, shared ? 1 : memory_layers_);
   const double lookups = (shared ? memory_layers_ : 1) * micro_batches_;
   const std::int64_t tokens = tokens_ * static_cast<std::int64_t>(lookups);
-  const std::int64_t picks_a_token = memory_.mem_heads * memory_.mem_knn;
-  const std::int64_t picked = tokens * picks_a_token;
+  const std::int64_t picks_per_token = memory_.mem_heads * memory_.mem_knn;
+  const std::int64_t picked = tokens * picks_per_token;
   const std::int64_t v_dim = model_.value_dim();
   const std::int64_t table_rows = table.rows().rows;
   bench_.reserve_scratch(
       std::max({deduplicate_scratch_bytes(context.device, picked, table_rows),
                 embedding_bag_scratch_bytes(context.device, picked, v_dim),
                 plan_exchange_scratch_bytes(context.device, std::min(picked, table_rows),
-                                            std::min(picked, table_rows)),
-                reduce_scratch_bytes(context.device, std::min(picked, table_rows) * v_dim)}));
+                                            std::min(picked, table_rows))}));
   const Tensor picks = bench_.integers(random_picks(pattern, picked, table_rows, 12));
   const UniqueRows unique = allocate_unique(bench_, picked, table_rows);
   deduplicate(context, unique, picks, table_rows);
@@ -96,25 +106,28 @@ void OpBench::row_updates(PickPattern pattern, const BenchTable& table) {
   const auto all_picks = static_cast<double>(picked);
   const auto values = static_cast<double>(v_dim);
   const std::string shape =
-      format_text("[{} x {}] of {}, {}: {:.1f}% distinct", tokens, picks_a_token, table_rows,
+      format_text("[{} x {}] of {}, {}: {:.1f}% distinct", tokens, picks_per_token, table_rows,
                   pattern_name(pattern), 100 * distinct / all_picks);
   const auto activation_bytes = static_cast<double>(element_bytes(dtype_));
 
+  UniqueRows listed = unique;  // what a step asks for
+  listed.inverse = {};
   measure("deduplicate, whole step", shape, calls, {12 * all_picks, 0, Limit::memory},
-          [&] { deduplicate(context, unique, picks, table_rows); });
+          [&] { deduplicate(context, listed, picks, table_rows); });
   const Tensor row_gradients = bench_.normal(DType::f32, {unique.capacity(), v_dim}, 0.01);
   {
-    const Tensor coefficients = activation({tokens, picks_a_token});
+    const Tensor coefficients = activation({tokens, picks_per_token});
     const Tensor vectors = activation({tokens, v_dim});
+    const Tensor square_sum = bench_.zeros(DType::f64, {1});
+    const double list_bytes = all_picks * (8 + activation_bytes) + distinct * values * 4;
     measure("embedding_bag backward rows", shape, calls,
-            {(all_picks * activation_bytes + distinct * 4) * values, 0, Limit::memory}, [&] {
-              embedding_bag_backward_rows(context, row_gradients, coefficients, vectors, unique);
+            {all_picks * values * activation_bytes + list_bytes, 0, Limit::memory,
+             static_cast<double>(vectors.bytes()) + list_bytes},
+            [&] {
+              embedding_bag_backward_rows(context, row_gradients, square_sum, coefficients, vectors,
+                                          listed);
             });
   }
-  const Tensor square_sum = bench_.zeros(DType::f64, {1});
-  measure("square_sum_rows", shape, calls, {distinct * values * 4, 0, Limit::memory},
-          [&] { square_sum_rows(context, square_sum, row_gradients, unique.count); });
-
   adam_on_rows(pattern, shape, calls, table, unique, row_gradients);
   bench_.clear();
 }

@@ -104,6 +104,7 @@ UniqueRows allocate_unique(Workbench& bench, std::int64_t picks, std::int64_t ro
   unique.inverse = bench.zeros(DType::i32, {picks});
   unique.order = bench.zeros(DType::i32, {picks});
   unique.offsets = bench.zeros(DType::i32, {capacity + 1});
+  unique.places = bench.zeros(DType::i32, {picks});
   return unique;
 }
 

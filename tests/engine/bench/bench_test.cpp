@@ -12,6 +12,8 @@
 #include <set>
 
 #include "engine/bench/cases.h"
+#include "engine/bench/compare.h"
+#include "engine/bench/ops/ops.h"
 #include "engine/bench/ops/workbench.h"
 #include "engine/bench/report.h"
 #include "engine/bench/timing.h"
@@ -130,6 +132,67 @@ TEST_F(Bench, ProfilesAConfigAndWritesJson) {
   EXPECT_EQ(json.at("ops").size(), results.ops.size());
   EXPECT_EQ(json.at("steps").at(0).at("tokens").get<int>(), 38);
   EXPECT_FALSE(json.at("ceilings").empty());
+}
+
+TEST_F(Bench, FloorIsTheLargestOfBytesOperationsAndCache) {
+  Ceilings ceilings;
+  ceilings.memory = 100;
+  ceilings.l2 = 400;
+  ceilings.matrix_f32 = 1000;
+  ceilings.link_read = 10;
+  const auto floor_of = [&](const Work& work) { return floor_seconds(work, ceilings, false); };
+  EXPECT_DOUBLE_EQ(floor_of({.bytes = 200}), 2);
+  EXPECT_DOUBLE_EQ(floor_of({.bytes = 2000, .distinct_bytes = 100}), 5);
+  EXPECT_DOUBLE_EQ(floor_of({.bytes = 200, .flops = 9000, .distinct_bytes = 100}), 9);
+  EXPECT_DOUBLE_EQ(floor_of({.bytes = 200, .limit = Limit::link_read}), 20);
+  ceilings.l2 = 0;  // unknown
+  EXPECT_DOUBLE_EQ(floor_of({.bytes = 2000, .distinct_bytes = 100}), 1);
+}
+
+TEST_F(Bench, TellsWhatChangedSinceARecord) {
+  const auto op = [](const char* name, const char* shape, double seconds) {
+    OpResult result;
+    result.bench_case = "tiny";
+    result.op = name;
+    result.shape = shape;
+    result.seconds = seconds;
+    return result;
+  };
+  Results old;
+  old.device = "a machine";
+  old.ops = {op("sort", "[9] of 4, uniform: 44% distinct", 2e-3), op("sum", "[9]", 1e-3),
+             op("gone", "[9]", 1e-3), op("slower", "[9]", 1e-3)};
+  old.steps.resize(1);
+  old.steps[0].bench_case = "tiny";
+  old.steps[0].seconds = 8e-3;
+  const std::string path = testing::TempDir() + "/bench_old.json";
+  std::ofstream(path) << to_json(old);
+
+  Results now = old;
+  now.ops = {op("sort", "[9] of 4, uniform: 45% distinct", 1e-3), op("sum", "[9]", 1.01e-3),
+             op("new", "[9]", 3e-3), op("slower", "[9]", 1.5e-3)};
+  now.steps[0].seconds = 6e-3;
+  const std::string text = changes_since(read_record(path), now);
+  const auto place = [&](const char* words) {
+    const std::size_t found = text.find(words);
+    EXPECT_NE(found, std::string::npos) << words << " in\n" << text;
+    return found;
+  };
+  EXPECT_LT(place("8.0000 ->    6.0000 ms  x 0.75"), place("2.0000 ->    1.0000 ms  x 0.50"));
+  EXPECT_LT(place("2.0000 ->    1.0000 ms"), place("1.0000 ->    1.5000 ms  x 1.50"));
+  place("1 times within 2%");
+  EXPECT_LT(place("new"), place("3.0000 ms, not in the record"));
+  EXPECT_LT(place("gone"), place("1.0000 ms, only in the record"));
+}
+
+TEST_F(Bench, ARecordThatIsNoneIsSaidBeforeAnythingIsMeasured) {
+  BenchOptions options = tiny_options();
+  options.ops = true;
+  options.against = testing::TempDir() + "/no_such_record.json";
+  EXPECT_NE(error_of(options).find("cannot read"), std::string::npos);
+  std::ofstream(options.against) << "{\"device\": 3}";
+  EXPECT_NE(error_of(options).find("is no record"), std::string::npos);
+  std::filesystem::remove(options.against);
 }
 
 TEST_F(Bench, RowsOfAHostTableComeAndGoOnceAStep) {

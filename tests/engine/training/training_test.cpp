@@ -55,6 +55,7 @@ const std::vector<std::vector<std::string>> variants = {
     {"grad_acc_steps=3", "model.weight_tying=true"},
     {"model.productkey_args.value_weight_decay=0.1"},
     {"model.productkey_args.value_moments=bf16", "model.productkey_args.mem_value_dtype=fp32"},
+    {"model.productkey_args.value_second_moment=row", "model.productkey_args.zero_copy=true"},
     {"model.productkey_args.peer_variant=true"},
     {"model.productkey_args.is_enabled=false"},
 };
@@ -105,6 +106,7 @@ TEST_F(Training, WhereTheTableLiesDoesNotMatter) {
   const std::vector<std::vector<std::string>> kinds = {
       {},
       {"grad_acc_steps=2", memory + "value_moments=bf16"},
+      {memory + "value_second_moment=row"},
       {memory + "value_weight_decay=0.1", memory + "layers=1"},
       {memory + "mem_value_dtype=fp32", memory + "mem_share_values=false"},
       {memory + "peer_variant=true"},

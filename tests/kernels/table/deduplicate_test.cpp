@@ -28,6 +28,7 @@ class Deduplicate : public MemoryOpTest {
     EXPECT_EQ(first(unique.offsets, expected.count() + 1), expected.offsets);
     EXPECT_EQ(download_integers(unique.order), expected.order);
     EXPECT_EQ(download_integers(unique.inverse), expected.inverse);
+    EXPECT_EQ(download_integers(unique.places), expected.places);
   }
 };
 
