@@ -54,6 +54,7 @@ void evaluate_checkpoint(const std::string& path, const std::vector<std::string>
                          const std::string& tokenizer) {
   EvalConfig config = load_eval_config(path, overrides);
   const ModelSource source = find_model(config.ckpt_dir, tokenizer);
+  for (const std::string& notice : source.notices) fmt::print("note: {}\n", notice);
   for (const std::string& notice : settle_evaluation(config)) config.notices.push_back(notice);
   if (const std::string moves = open_results(config); !moves.empty()) {
     config.notices.push_back(moves);

@@ -93,6 +93,7 @@ const char* why_it_ended(Generation::End end) {
 void generate(const GenerateArguments& arguments) {
   check(arguments.sampling);
   const ModelSource source = find_model(arguments.model, arguments.tokenizer);
+  for (const std::string& notice : source.notices) fmt::print(stderr, "note: {}\n", notice);
   const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(source);
   Runtime runtime(choose_device(arguments.device));
   InferenceSize size;
@@ -102,7 +103,7 @@ void generate(const GenerateArguments& arguments) {
   size.tokens = std::min(arguments.rows, size.cache_length);
   InferenceModel model(source.model, size, runtime);
   model.load(source);
-  Generator generator(model, *tokenizer);
+  Generator generator(model, *tokenizer, end_tokens(source, *tokenizer));
   const bool terminal = isatty(STDOUT_FILENO) != 0;
   catch_stop_signals("stopping; Ctrl-C once more ends at once");
 

@@ -3,6 +3,8 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+
 #include "engine/config/memory_plan.h"
 #include "engine/run/display_width.h"
 #include "engine/run/run_files.h"
@@ -49,10 +51,9 @@ std::vector<LineColumn> PrepareDisplay::words(const PrepareProgress& now) {
                                      {grouped(now.documents) + " documents", 50},
                                      {count_text(static_cast<double>(now.tokens)) + " tokens", 60}};
   const double seconds = now.seconds - first_.seconds;
-  const std::int64_t read = now.bytes_read - first_.bytes_read;
-  if (seconds > 0 && read > 0) {
-    const bool shuffle = now.phase == "shuffle";
-    const std::int64_t done = shuffle ? read : now.text_bytes - first_.text_bytes;
+  const std::int64_t read = std::max<std::int64_t>(now.bytes_read - first_.bytes_read, 1);
+  const std::int64_t done = now.phase == "shuffle" ? read : now.text_bytes - first_.text_bytes;
+  if (seconds > 0 && done > 0) {
     const double left =
         seconds / static_cast<double>(read) * static_cast<double>(now.bytes_total - now.bytes_read);
     columns.push_back({fmt::format("{:.1f} MB/s", static_cast<double>(done) / seconds / 1e6), 40});

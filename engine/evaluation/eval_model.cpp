@@ -77,8 +77,13 @@ void lay_down(ScoreRows& rows, std::span<const LoglikelihoodRequest> requests, c
 
 }  // namespace
 
-EvalModel::EvalModel(InferenceModel& model, const Tokenizer& tokenizer, std::int64_t max_length)
-    : model_(model), tokenizer_(tokenizer), max_length_(max_length) {
+EvalModel::EvalModel(InferenceModel& model, const Tokenizer& tokenizer, std::int64_t max_length,
+                     std::vector<std::int32_t> end_tokens)
+    : model_(model),
+      tokenizer_(tokenizer),
+      max_length_(max_length),
+      end_tokens_(std::move(end_tokens)) {
+  if (end_tokens_.empty()) end_tokens_.push_back(tokenizer.eos_id());
   if (max_length > model.size().tokens) {
     fail_internal("texts of {} tokens do not fit into passes of {} rows", max_length,
                   model.size().tokens);
@@ -150,7 +155,7 @@ std::vector<std::string> EvalModel::generate(std::span<const GenerationRequest> 
     const GenerationRequest& request = requests[index];
     prompts.push_back({request.prompt, request.max_gen_tokens, request.until});
   }
-  Generator generator(model_, tokenizer_);
+  Generator generator(model_, tokenizer_, end_tokens_);
   std::size_t done = 0;
   const std::vector<Generation> generations =
       generator.generate(prompts, sampling_, {}, [&](std::size_t) {

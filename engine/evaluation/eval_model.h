@@ -21,7 +21,9 @@ class EvalModel : public LanguageModel {
  public:
   // Both outlive this object. `max_length` is at most model.size().tokens, and generation needs
   // caches of that length.
-  EvalModel(InferenceModel& model, const Tokenizer& tokenizer, std::int64_t max_length);
+  // A generated text ends at any of `end_tokens`; without one, at the tokenizer's EOS.
+  EvalModel(InferenceModel& model, const Tokenizer& tokenizer, std::int64_t max_length,
+            std::vector<std::int32_t> end_tokens = {});
 
   int max_length() const override { return static_cast<int>(max_length_); }
   std::vector<Loglikelihood> loglikelihoods(std::span<const LoglikelihoodRequest> requests,
@@ -36,6 +38,7 @@ class EvalModel : public LanguageModel {
   InferenceModel& model_;
   const Tokenizer& tokenizer_;
   std::int64_t max_length_;
+  std::vector<std::int32_t> end_tokens_;
   SamplingOptions sampling_;
 };
 

@@ -91,12 +91,6 @@ std::int64_t longest_text(const EvalConfig& config, const ModelConfig& model) {
   return length;
 }
 
-EncodeText text_encoder(const Tokenizer& tokenizer, bool add_bos) {
-  return [&tokenizer, bos = add_bos && tokenizer.bos_id() >= 0](std::string_view text) {
-    return tokenizer.encode(text, bos, false);
-  };
-}
-
 // The files of write_eval_files() that lie in a folder.
 std::vector<fs::path> result_files(const fs::path& folder) {
   std::vector<fs::path> files;
@@ -117,6 +111,13 @@ fs::path earlier_folder(const fs::path& folder) {
     const fs::path free = folder / "earlier" / std::to_string(n);
     if (!fs::exists(free, error)) return free;
   }
+}
+
+SpecialToken named_token(const Tokenizer& tokenizer, std::int32_t id) {
+  for (const SpecialToken& token : tokenizer.special_tokens()) {
+    if (token.id == id) return token;
+  }
+  return {"", -1};
 }
 
 }  // namespace
@@ -154,7 +155,8 @@ void check_evaluation(const EvalConfig& config) {
 
 void check_items(const EvalConfig& config, const Tokenizer& tokenizer, bool add_bos,
                  const ModelConfig& model) {
-  const EncodeText encode = text_encoder(tokenizer, add_bos);
+  const SpecialTokenEncoder encoder(tokenizer, SpaceInFront::every_part, add_bos);
+  const EncodeText encode = [&](std::string_view text) { return encoder.encode(text); };
   for (const EvalOptions& options : task_groups(config)) {
     check_requests(encode, options, static_cast<int>(longest_text(config, model)));
   }
@@ -175,13 +177,17 @@ Evaluation run_evaluation(const EvalConfig& config, const ModelSource& source, D
   Runtime runtime(device);
   InferenceModel model(source.model, size, runtime);
   model.load(source);
-  EvalModel language_model(model, *tokenizer, max_length);
+  // The harness stops at the model's end tokens, and at the text of its tokenizer's EOS.
+  std::vector<std::int32_t> ends = end_tokens(source, *tokenizer);
+  ends.push_back(tokenizer->eos_id());
+  EvalModel language_model(model, *tokenizer, max_length, ends);
   SamplingOptions sampling;
   sampling.temperature = config.generator.temperature;
   sampling.top_p = config.generator.top_p;
   sampling.top_k = config.generator.top_k;
   language_model.set_sampling(sampling);
-  const EncodeText encode = text_encoder(*tokenizer, source.add_bos);
+  const SpecialTokenEncoder encoder(*tokenizer, source.space_in_front, source.add_bos);
+  const EncodeText encode = [&](std::string_view text) { return encoder.encode(text); };
 
   Evaluation evaluation;
   for (const EvalOptions& options : task_groups(config)) {
@@ -191,6 +197,8 @@ Evaluation run_evaluation(const EvalConfig& config, const ModelSource& source, D
   EvalRunDescription& run = evaluation.run;
   run.model_name = source.folder.string();
   run.model_arguments = fmt::format("ckpt_dir={}", source.folder.string());
+  run.bos = named_token(*tokenizer, tokenizer->bos_id());
+  run.eos = named_token(*tokenizer, tokenizer->eos_id());
   run.device = device == Device::cuda ? "cuda" : "cpu";
   run.dtype = size.fp64 ? "fp64" : size.bf16 && device == Device::cuda ? "bf16" : "fp32";
   run.max_length = static_cast<int>(max_length);

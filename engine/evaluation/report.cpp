@@ -77,9 +77,15 @@ Json task_config(const EvalTaskResult& result) {
   const Task& task = result.task;
   Json metrics = Json::array();
   for (const TaskMetric* metric : task.metrics) {
-    metrics.push_back({{"metric", metric->name},
-                       {"aggregation", metric->aggregation},
-                       {"higher_is_better", metric->higher_is_better}});
+    Json entry = {{"metric", metric->name},
+                  {"aggregation", metric->aggregation},
+                  {"higher_is_better", metric->higher_is_better}};
+    if (std::string_view(metric->name) == "exact_match") {  // what exact_match() does
+      entry["ignore_case"] = true;
+      entry["ignore_punctuation"] = true;
+      entry["regexes_to_ignore"] = {"\\b(?:The |the |An |A |The |a |an )"};
+    }
+    metrics.push_back(entry);
   }
   Json config = {{"task", task.name},
                  {task.asked.name + "_split", task.asked.name},
@@ -95,6 +101,12 @@ Json task_config(const EvalTaskResult& result) {
                  {"metadata", {{"version", task.version}}}};
   if (generates(task)) config["generation_kwargs"] = generation_arguments(task);
   return config;
+}
+
+// A special token as the harness writes it: its text, and its id as text.
+Json token_json(const SpecialToken& token) {
+  if (token.id < 0) return {nullptr, "None"};
+  return {token.text, std::to_string(token.id)};
 }
 
 // The harness writes numbers in responses as Python prints them, to keep the lists of one type.
@@ -189,13 +201,30 @@ std::string eval_results_json(const std::vector<EvalTaskResult>& results,
                     {"model_num_parameters", run.parameters},
                     {"model_dtype", run.dtype},
                     {"device", run.device},
+                    {"model_revision", "main"},
+                    {"model_sha", ""},
+                    {"batch_size", nullptr},
+                    {"batch_sizes", Json::array()},
+                    {"use_cache", nullptr},
+                    {"bootstrap_iters", nullptr},
+                    {"random_seed", nullptr},
+                    {"numpy_seed", nullptr},
+                    {"torch_seed", nullptr},
                     {"limit", run.limit == 0 ? Json() : Json(run.limit)},
                     {"gen_kwargs", nullptr},
                     {"fewshot_seed", run.fewshot_seed}};
   json["git_hash"] = nullptr;
   json["date"] = run.start_time;
+  // Its keys about Python's world are there, so that no reader of its files misses one.
+  json["pretty_env_info"] = fmt::format("memengine {}", MEMENGINE_VERSION);
+  json["transformers_version"] = "N/A";
   // Whose schema and task rules these are.
   json["lm_eval_version"] = "0.4.13";
+  json["upper_git_hash"] = nullptr;
+  json["tokenizer_pad_token"] = {nullptr, "None"};
+  json["tokenizer_eos_token"] = token_json(run.eos);
+  json["tokenizer_bos_token"] = token_json(run.bos);
+  json["eot_token_id"] = run.eos.id < 0 ? Json() : Json(run.eos.id);
   json["max_length"] = run.max_length;
   json["task_hashes"] = Json::object();
   for (const EvalTaskResult& result : results) {
@@ -205,7 +234,10 @@ std::string eval_results_json(const std::vector<EvalTaskResult>& results,
   json["model_name"] = run.model_name;
   json["model_name_sanitized"] = sanitized(run.model_name);
   json["system_instruction"] = nullptr;
+  json["system_instruction_sha"] = nullptr;
+  json["fewshot_as_multiturn"] = false;
   json["chat_template"] = nullptr;
+  json["chat_template_sha"] = nullptr;
   json["memengine_version"] = MEMENGINE_VERSION;
   json["total_evaluation_time_seconds"] = python_repr(run.total_seconds);
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";

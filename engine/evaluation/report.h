@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/evaluation/evaluate.h"
+#include "io/tokenizers/tokenizer.h"
 
 namespace memengine {
 
@@ -17,6 +18,7 @@ struct EvalRunDescription {
   std::string model_arguments;  // "key=value,..."
   std::string device;           // "cpu", "cuda"
   std::string dtype;            // "fp32", "bf16"
+  SpecialToken bos, eos;        // of the tokenizer; id -1: it has none
   int max_length = 0;           // tokens
   std::int64_t parameters = 0;  // value rows included
   double limit = 0;             // as in EvalOptions

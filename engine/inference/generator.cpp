@@ -15,8 +15,9 @@ struct Generator::Text {
   bool active = false;
 };
 
-Generator::Generator(InferenceModel& model, const Tokenizer& tokenizer)
-    : model_(model), tokenizer_(tokenizer) {
+Generator::Generator(InferenceModel& model, const Tokenizer& tokenizer,
+                     std::vector<std::int32_t> end_tokens)
+    : model_(model), tokenizer_(tokenizer), end_tokens_(std::move(end_tokens)) {
   if (model.size().cache_sequences < 1) fail_internal("generation needs a model with caches");
 }
 
@@ -117,7 +118,7 @@ std::vector<Generation> Generator::generate(std::span<const GenerationPrompt> pr
           greedy ? best[i]
                  : sampler_.draw(std::span(logits).subspan(i * vocabulary, vocabulary), sampling,
                                  text.index, made.size());
-      if (token == tokenizer_.eos_id()) {
+      if (std::find(end_tokens_.begin(), end_tokens_.end(), token) != end_tokens_.end()) {
         finish(text, Generation::End::end_of_sequence);
         continue;
       }

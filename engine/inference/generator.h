@@ -40,14 +40,18 @@ using OnDone = std::function<void(std::size_t index)>;
 
 class Generator {
  public:
-  // Both outlive the generator. The model has caches.
-  Generator(InferenceModel& model, const Tokenizer& tokenizer);
+  // Both outlive the generator. The model has caches. A text ends at any of `end_tokens`.
+  Generator(InferenceModel& model, const Tokenizer& tokenizer,
+            std::vector<std::int32_t> end_tokens);
+  // It ends at the tokenizer's EOS.
+  Generator(InferenceModel& model, const Tokenizer& tokenizer)
+      : Generator(model, tokenizer, {tokenizer.eos_id()}) {}
 
   // The longest text, prompt and continuation together.
   std::int64_t max_length() const { return model_.size().cache_length; }
 
   // One continuation a prompt, in the prompts' order. The draws of a text depend on the seed, its
-  // index and the token's number only, never on what else is in the batch. A text ends at the
+  // index and the token's number only, never on what else is in the batch. A text ends at an
   // end-of-sequence token, once its new text holds a stop string (which stays in), after
   // max_new_tokens, or when the model's context is full. Input errors: a prompt that is empty or
   // longer than the context, an empty stop string, what check() refuses of the sampling. They are
@@ -61,6 +65,7 @@ class Generator {
 
   InferenceModel& model_;
   const Tokenizer& tokenizer_;
+  std::vector<std::int32_t> end_tokens_;
   Sampler sampler_;
 };
 

@@ -1,15 +1,16 @@
-// Names, row order and number formats of the two forms.
+// Import: what config.json means, which weights are read, and where they go.
 #include "engine/model_files/hugging_face.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "engine/model_files/hugging_face_tensors.h"
+#include "engine/model_files/hugging_face_tokenizer.h"
 #include "io/checkpoints/safetensors.h"
 #include "io/files/file.h"
+#include "io/files/lfs_pointer.h"
 #include "kernels/runtime/error.h"
 #include "kernels/runtime/runtime.h"
 
@@ -46,7 +47,9 @@ struct ConfigFile {
 };
 
 ConfigFile read_json(const fs::path& path) {
-  ConfigFile file{path.string(), json::parse(read_text_file(path, 16 << 20), nullptr, false)};
+  const std::string text = read_text_file(path, 16 << 20);
+  refuse_lfs_pointer(path.string(), text);
+  ConfigFile file{path.string(), json::parse(text, nullptr, false)};
   if (!file.content.is_object()) fail_input("{}: not a JSON object", file.path);
   return file;
 }
@@ -81,71 +84,7 @@ void set_hidden(ModelConfig& model, std::int64_t hidden) {
   }
 }
 
-// --- Tensors -------------------------------------------------------------------------------------
-
-// "layers.3.attention.wq.weight" -> "model.layers.3.self_attn.q_proj.weight"
-std::string hugging_face_name(const std::string& name) {
-  if (name == "tok_embeddings.weight") return "model.embed_tokens.weight";
-  if (name == "output.weight") return "lm_head.weight";
-  static const std::pair<const char*, const char*> parts[] = {
-      {"attention.wq", "self_attn.q_proj"},    {"attention.wk", "self_attn.k_proj"},
-      {"attention.wv", "self_attn.v_proj"},    {"attention.wo", "self_attn.o_proj"},
-      {"feed_forward.w1", "mlp.gate_proj"},    {"feed_forward.w3", "mlp.up_proj"},
-      {"feed_forward.w2", "mlp.down_proj"},    {"attention_norm", "input_layernorm"},
-      {"ffn_norm", "post_attention_layernorm"}};
-  std::string result = "model." + name;
-  for (const auto& [ours, theirs] : parts) {
-    const std::size_t at = result.find(ours);
-    if (at != std::string::npos) return result.replace(at, std::strlen(ours), theirs);
-  }
-  return result;
-}
-
-bool is_rotated(const std::string& name) {
-  return name.ends_with("attention.wq.weight") || name.ends_with("attention.wk.weight");
-}
-
-// Row of the half-split order that stands at `row` of the interleaved order, within whole heads.
-std::int64_t half_split_row(std::int64_t row, std::int64_t head_dim) {
-  const std::int64_t within = row % head_dim;
-  return row - within + within % 2 * (head_dim / 2) + within / 2;
-}
-
-float half_to_float(std::uint16_t half) {
-  const int exponent = half >> 10 & 31;
-  const auto mantissa = static_cast<float>(half & 1023);
-  float value = 0;
-  if (exponent == 31) {
-    value = mantissa == 0 ? std::numeric_limits<float>::infinity()
-                          : std::numeric_limits<float>::quiet_NaN();
-  } else {
-    value = exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024 + mantissa, exponent - 25);
-  }
-  return (half & 0x8000) != 0 ? -value : value;
-}
-
-// Elements [first, first + numbers.size()) of a tensor, as floats.
-void read_numbers(const SafetensorsReader& reader, const TensorInfo& tensor, std::int64_t first,
-                  std::span<float> numbers, std::vector<std::byte>& block) {
-  const std::uint64_t width = file_dtype_bytes(tensor.dtype);
-  const std::uint64_t offset = static_cast<std::uint64_t>(first) * width;
-  if (tensor.dtype == FileDtype::f32) {
-    reader.read(tensor.name, offset, std::as_writable_bytes(numbers));
-    return;
-  }
-  block.resize(numbers.size() * width);
-  reader.read(tensor.name, offset, block);
-  for (std::size_t i = 0; i < numbers.size(); ++i) {
-    std::uint16_t bits = 0;
-    std::memcpy(&bits, block.data() + 2 * i, 2);
-    numbers[i] = tensor.dtype == FileDtype::bf16 ? to_float(bfloat16{bits}) : half_to_float(bits);
-  }
-}
-
-// Rows in a block of about 16 MiB: whole heads, so that rows change places within a block.
-std::int64_t block_rows(std::int64_t columns, std::int64_t head_dim) {
-  return std::max<std::int64_t>((4 << 20) / (columns * head_dim), 1) * head_dim;
-}
+// --- Tensors --------------------------------------------------------------------------------
 
 void check_tensor(const std::string& where, const std::string& name, const TensorInfo* found,
                   const Tensor& value) {
@@ -163,6 +102,58 @@ void check_tensor(const std::string& where, const std::string& name, const Tenso
     fail_input("{}: tensor '{}' is {}; F32, F16 and BF16 can be imported", where, name,
                file_dtype_name(found->dtype));
   }
+}
+
+// Which files hold the weights, and whether the output matrix is the embedding.
+void look_at_weights(ModelSource& source) {
+  const fs::path& folder = source.folder;
+  const bool single = fs::exists(folder / "model.safetensors");
+  const bool index = fs::exists(folder / "model.safetensors.index.json");
+  if (!single && !index) {
+    for (const auto& entry : fs::directory_iterator(folder)) {
+      const std::string name = entry.path().filename().string();
+      if ((name.starts_with("pytorch_model") && name.ends_with(".bin")) || name.ends_with(".pth")) {
+        fail_input(
+            "{}: {} is in PyTorch's own format, which can run code and is not read: save it as "
+            "safetensors (in Python: AutoModelForCausalLM.from_pretrained(FOLDER)"
+            ".save_pretrained(OTHER))",
+            folder.string(), name);
+      }
+    }
+    return;  // whoever reads the weights says that there are none
+  }
+  if (single && index) {
+    source.notices.push_back(
+        fmt::format("{}: model.safetensors is read, not the shards of "
+                    "model.safetensors.index.json beside it",
+                    folder.string()));
+  }
+  if (!source.model.weight_tying) return;
+  const SafetensorsReader reader(folder);
+  const TensorInfo* head = reader.find("lm_head.weight");
+  const TensorInfo* embedding = reader.find("model.embed_tokens.weight");
+  if (!head || !embedding || !holds_numbers(*head) || !holds_numbers(*embedding)) return;
+  if (same_numbers(reader, *head, *embedding)) return;
+  source.model.weight_tying = false;
+  source.notices.push_back(
+      fmt::format("{}: lm_head.weight is used: it differs from the embedding, to which "
+                  "tie_word_embeddings in config.json would tie it",
+                  folder.string()));
+}
+
+// eos_token_id: a number, or a list of them; none when it is absent.
+std::vector<std::int32_t> end_tokens_of(const ConfigFile& config) {
+  const json value = config.content.value("eos_token_id", json());
+  std::vector<std::int32_t> tokens;
+  for (const json& token : value.is_array() ? value : json::array({value})) {
+    if (token.is_null()) continue;
+    if (!token.is_number_integer() || token.get<std::int64_t>() < 0 ||
+        token.get<std::int64_t>() > std::numeric_limits<std::int32_t>::max()) {
+      fail_input("{}: eos_token_id is neither a token's number nor a list of them", config.path);
+    }
+    tokens.push_back(token.get<std::int32_t>());
+  }
+  return tokens;
 }
 
 }  // namespace
@@ -207,13 +198,20 @@ ModelSource find_hugging_face(const fs::path& folder) {
     if (error.kind() != Error::Kind::input) throw;
     fail_input("{}: {}", config.path, error.what());
   }
-  if (fs::exists(folder / "tokenizer.model")) {
-    source.tokenizer = tokenizer_of_file((folder / "tokenizer.model").string());
+  for (const fs::path& file : {folder / "original/tokenizer.model", folder / "tokenizer.model"}) {
+    if (fs::exists(file)) source.tokenizer = tokenizer_of_file(file.string());
   }
   if (fs::exists(folder / "tokenizer_config.json")) {
-    source.add_bos =
-        read_json(folder / "tokenizer_config.json").get<bool>("add_bos_token").value_or(true);
+    const TokenizerSettings settings = read_tokenizer_settings(folder / "tokenizer_config.json");
+    source.add_bos = settings.add_bos;
+    source.space_in_front = settings.space;
+    if (settings.is_bytes) source.tokenizer = tokenizer_of_file("bytes");
   }
+  if (fs::exists(folder / "generation_config.json")) {
+    source.end_tokens = end_tokens_of(read_json(folder / "generation_config.json"));
+  }
+  if (source.end_tokens.empty()) source.end_tokens = end_tokens_of(config);
+  look_at_weights(source);
   return source;
 }
 
@@ -226,6 +224,9 @@ void load_hugging_face(const Context& context, const fs::path& folder, Transform
   for (const NamedTensor& named : transformer.parameters().named()) {
     const std::string name = hugging_face_name(named.name);
     const TensorInfo* tensor = reader.find(name);
+    if (!tensor && transformer.config().weight_tying && name == "model.embed_tokens.weight") {
+      tensor = reader.find("lm_head.weight");  // one matrix, saved under its other name
+    }
     check_tensor(folder.string(), name, tensor, named.value);
     known.insert(name);
     const std::int64_t rows = named.value.dim(0);
@@ -235,6 +236,7 @@ void load_hugging_face(const Context& context, const fs::path& folder, Transform
       const std::int64_t count = std::min(most, rows - first);
       numbers.resize(static_cast<std::size_t>(count * columns));
       read_numbers(reader, *tensor, first * columns, numbers, block);
+      check_finite(folder.string(), *tensor, numbers);
       const float* from = numbers.data();
       if (is_rotated(named.name)) {
         dealt.resize(numbers.size());
@@ -261,83 +263,6 @@ void load_hugging_face(const Context& context, const fs::path& folder, Transform
                folder.string(), tensor.name);
   }
   transformer.parameters().refresh_compute(context);
-}
-
-// --- Export --------------------------------------------------------------------------------------
-
-void write_hugging_face(const Context& context, const fs::path& folder,
-                        const Transformer& transformer, const Tokenizer* tokenizer) {
-  const ModelConfig& model = transformer.config();
-  if (!model.memory_layers().empty()) {
-    fail_input(
-        "a model with memory layers cannot be written in Hugging Face's form: use --format "
-        "reference");
-  }
-  const std::int64_t head_dim = model.head_size();
-  std::vector<TensorSource> tensors;
-  for (const NamedTensor& named : transformer.parameters().named()) {
-    TensorSource tensor;
-    tensor.name = hugging_face_name(named.name);
-    tensor.dtype = FileDtype::f32;
-    for (int axis = 0; axis < named.value.rank(); ++axis) {
-      tensor.shape.push_back(named.value.dim(axis));
-    }
-    // Blocks may begin inside a row, so a rotated matrix is dealt out whole at its first block.
-    auto whole = std::make_shared<std::vector<std::byte>>();
-    tensor.read = [&context, named, head_dim, whole](std::uint64_t offset,
-                                                     std::span<std::byte> bytes) {
-      const auto* data = static_cast<const std::byte*>(named.value.data());
-      if (!is_rotated(named.name)) {
-        copy_bytes(context, bytes.data(), data + offset, static_cast<std::int64_t>(bytes.size()));
-        return;
-      }
-      if (whole->empty()) {
-        std::vector<std::byte> ours(static_cast<std::size_t>(named.value.bytes()));
-        copy_bytes(context, ours.data(), data, named.value.bytes());
-        whole->resize(ours.size());
-        const std::int64_t row_bytes = named.value.dim(1) * 4;
-        for (std::int64_t row = 0; row < named.value.dim(0); ++row) {
-          std::memcpy(whole->data() + half_split_row(row, head_dim) * row_bytes,
-                      ours.data() + row * row_bytes, static_cast<std::size_t>(row_bytes));
-        }
-      }
-      std::memcpy(bytes.data(), whole->data() + offset, bytes.size());
-      if (offset + bytes.size() == whole->size()) whole->clear(), whole->shrink_to_fit();
-    };
-    tensors.push_back(std::move(tensor));
-  }
-
-  json config = {{"architectures", {"LlamaForCausalLM"}},
-                 {"model_type", "llama"},
-                 {"hidden_act", "silu"},
-                 {"hidden_size", model.dim},
-                 {"intermediate_size", model.ffn_hidden()},
-                 {"num_hidden_layers", model.n_layers},
-                 {"num_attention_heads", model.heads()},
-                 {"num_key_value_heads", model.kv_heads()},
-                 {"head_dim", head_dim},
-                 {"vocab_size", model.vocab_size},
-                 {"max_position_embeddings", model.max_seqlen},
-                 {"rms_norm_eps", model.norm_eps},
-                 {"rope_theta", model.rope_theta},
-                 {"tie_word_embeddings", model.weight_tying},
-                 {"attention_bias", false},
-                 {"mlp_bias", false},
-                 {"torch_dtype", "float32"}};
-  if (model.sliding_window) {
-    config["architectures"] = {"MistralForCausalLM"};
-    config["model_type"] = "mistral";
-    config["sliding_window"] = *model.sliding_window;
-  }
-  if (tokenizer != nullptr && tokenizer->bos_id() >= 0)
-    config["bos_token_id"] = tokenizer->bos_id();
-  if (tokenizer != nullptr && tokenizer->eos_id() >= 0)
-    config["eos_token_id"] = tokenizer->eos_id();
-
-  FileSystem& files = FileSystem::real();
-  files.make_folder(folder);
-  write_safetensors(files, folder / "model.safetensors", tensors, {{"format", "pt"}});
-  write_file_atomically(files, folder / "config.json", config.dump(2) + "\n");
 }
 
 }  // namespace memengine

@@ -1,5 +1,8 @@
 // Hugging Face's form of Llama models: config.json and model.safetensors, in and out.
 //
+// Read like the ecosystem reads: model.safetensors goes before shards with an index; an lm_head
+// that differs from the embedding is used whatever tie_word_embeddings says; eos_token_id (one or
+// several) of generation_config.json, or else of config.json, ends a generation.
 // Three things differ from the reference's form: the names; the order of the rows of wq and wk; and
 // what a missing output matrix means (tied to the embedding). Rotary pairs are (i, i + head_dim/2)
 // there and (2i, 2i + 1) here, so the rows of each head are dealt into the other order.

@@ -1,11 +1,14 @@
 // Recognises a model's folder by the files in it.
 #include "engine/model_files/model_source.h"
 
+#include <algorithm>
+
 #include "engine/model_files/hugging_face.h"
 #include "engine/run/run_data.h"
 #include "engine/run/run_state.h"
 #include "io/checkpoints/checkpoint.h"
 #include "io/files/file.h"
+#include "io/files/lfs_pointer.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine {
@@ -51,9 +54,10 @@ fs::path newest_in(const fs::path& path) {
 TokenizerConfig tokenizer_of_file(const std::string& path) {
   if (path == "bytes") return {TokenizerKind::bytes, std::nullopt};
   const InputFile file(path);
-  std::byte first{};
-  if (file.size() > 0) file.read(0, {&first, 1});
-  return {first == std::byte{'\n'} ? TokenizerKind::sp : TokenizerKind::tiktoken, path};
+  std::string first(static_cast<std::size_t>(std::min<std::uint64_t>(file.size(), 64)), '\0');
+  file.read(0, std::as_writable_bytes(std::span(first)));
+  refuse_lfs_pointer(path, first);
+  return {first.starts_with('\n') ? TokenizerKind::sp : TokenizerKind::tiktoken, path};
 }
 
 ModelSource find_model(const fs::path& path, const std::string& tokenizer) {
@@ -79,6 +83,12 @@ ModelSource find_model(const fs::path& path, const std::string& tokenizer) {
     source.tokenizer_is_replaced = true;
   }
   return source;
+}
+
+std::vector<std::int32_t> end_tokens(const ModelSource& source, const Tokenizer& tokenizer) {
+  if (!source.end_tokens.empty()) return source.end_tokens;
+  if (tokenizer.eos_id() < 0) return {};
+  return {tokenizer.eos_id()};
 }
 
 std::unique_ptr<Tokenizer> open_tokenizer(const ModelSource& source) {

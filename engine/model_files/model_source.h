@@ -11,8 +11,10 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "engine/config/config.h"
+#include "io/tokenizers/special_tokens.h"
 #include "io/tokenizers/tokenizer.h"
 
 namespace memengine {
@@ -26,8 +28,11 @@ struct ModelSource {
   std::optional<TokenizerConfig> tokenizer;
   bool tokenizer_is_replaced = false;  // it is not the model's own
   bool add_bos = true;                 // texts begin with BOS, where the tokenizer has one
-  std::optional<RunConfig> run;        // of a checkpoint, or exported from one
-  std::int64_t step = -1;              // of a checkpoint
+  SpaceInFront space_in_front = SpaceInFront::every_part;  // as evaluation reads special tokens
+  std::vector<std::int32_t> end_tokens;  // end a generation; none: the tokenizer's EOS does
+  std::vector<std::string> notices;      // what a user should know of how it is read, a line each
+  std::optional<RunConfig> run;          // of a checkpoint, or exported from one
+  std::int64_t step = -1;                // of a checkpoint
 };
 
 // `tokenizer`, when not empty, replaces the model's own: the path of a tokenizer's file, or
@@ -38,6 +43,9 @@ ModelSource find_model(const std::filesystem::path& path, const std::string& tok
 // of the model's own also one so small that the model cannot have been made with it (vocabularies
 // are filled up to a multiple of 128 at most).
 std::unique_ptr<Tokenizer> open_tokenizer(const ModelSource& source);
+
+// The tokens that end a generation: the model's own, or the tokenizer's EOS.
+std::vector<std::int32_t> end_tokens(const ModelSource& source, const Tokenizer& tokenizer);
 
 // What kind of tokenizer a file holds, by its first byte: a SentencePiece model is binary, tiktoken
 // ranks are text. "bytes" needs no file.

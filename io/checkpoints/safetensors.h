@@ -86,7 +86,8 @@ SafetensorsHeader read_safetensors_header(
 // One file, or several named by `model.safetensors.index.json`. Safe to read from several threads.
 class SafetensorsReader {
  public:
-  // `path`: a .safetensors file, an index, or a folder that holds either.
+  // `path`: a .safetensors file, an index, or a folder that holds either (the file, where
+  // both are there).
   explicit SafetensorsReader(const std::filesystem::path& path);
   ~SafetensorsReader();
   SafetensorsReader(SafetensorsReader&&) noexcept;

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "io/checkpoints/safetensors.h"
+#include "io/files/lfs_pointer.h"
 #include "io/text/one_line.h"
 #include "kernels/runtime/error.h"
 
@@ -13,6 +14,9 @@ namespace fs = std::filesystem;
 
 struct SafetensorsReader::Part {
   explicit Part(const fs::path& path) : file(path) {
+    std::string first(static_cast<std::size_t>(std::min<std::uint64_t>(file.size(), 64)), '\0');
+    file.read(0, std::as_writable_bytes(std::span(first)));
+    refuse_lfs_pointer(path.string(), first);
     header = read_safetensors_header(
         path.string(), file.size(),
         [this](std::uint64_t offset, std::span<std::byte> bytes) { file.read(offset, bytes); });
@@ -26,8 +30,8 @@ SafetensorsReader::SafetensorsReader(const fs::path& path) {
   fs::path target = path;
   std::error_code ignored;
   if (fs::is_directory(path, ignored)) {
-    target = path / "model.safetensors.index.json";
-    if (!fs::exists(target, ignored)) target = path / "model.safetensors";
+    target = path / "model.safetensors";  // also beside an index, as the ecosystem does
+    if (!fs::exists(target, ignored)) target = path / "model.safetensors.index.json";
     if (!fs::exists(target, ignored)) {
       fail_input("{}: holds neither model.safetensors nor model.safetensors.index.json",
                  path.string());

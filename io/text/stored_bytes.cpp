@@ -16,7 +16,7 @@
 namespace memengine {
 namespace {
 
-constexpr std::size_t first_bytes = 16;
+constexpr std::size_t first_bytes = 64;
 constexpr int poll_milliseconds = 200;
 
 class StoredFile final : public StoredBytes {

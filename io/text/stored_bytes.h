@@ -18,7 +18,7 @@ class StoredBytes {
   // cannot read is an input error.
   std::size_t read(char* to, std::size_t size);
 
-  // The first bytes, at most 16, less only where there are no more; before any is read.
+  // The first bytes, at most 64, less only where there are no more; before any is read.
   std::string_view first();
 
   std::int64_t bytes() const { return bytes_; }  // read so far

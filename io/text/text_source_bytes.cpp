@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "io/files/lfs_pointer.h"
 #include "io/text/one_line.h"
 #include "io/text/stored_bytes.h"
 #include "kernels/runtime/error.h"
@@ -143,6 +144,7 @@ void refuse_other_formats(std::string_view first, const std::string& name) {
        "`xz -dc FILE | memengine prepare -` reads it"},
       {"BZh", "compressed with bzip2", "`bzip2 -dc FILE | memengine prepare -` reads it"},
       {"\x04\x22\x4D\x18", "compressed with lz4", "`lz4 -dc FILE | memengine prepare -` reads it"},
+      {lfs_pointer_begin, "a Git LFS pointer, not the file itself", "fetch it with `git lfs pull`"},
       {"PK\x03\x04", "a zip archive", "unpack it first"},
       {"PAR1", "a Parquet file", "stream it as JSON lines into `memengine prepare -`"},
       {"ARROW1", "an Arrow file", "stream it as JSON lines into `memengine prepare -`"},

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "io/files/lfs_pointer.h"
 #include "io/text/utf8.h"
 #include "io/tokenizers/sentencepiece/sentencepiece.h"
 #include "io/tokenizers/tiktoken/tiktoken.h"
@@ -35,6 +36,9 @@ class BytesTokenizer final : public Tokenizer {
     return id < 256 ? std::string(1, static_cast<char>(id)) : std::string();
   }
 
+  std::vector<SpecialToken> special_tokens() const override {
+    return {{"<bos>", 256}, {"<eos>", 257}};
+  }
   std::int32_t vocab_size() const override { return 258; }
   std::int32_t bos_id() const override { return 256; }
   std::int32_t eos_id() const override { return 257; }
@@ -82,6 +86,7 @@ std::string read_tokenizer_file(const std::filesystem::path& path) {
   file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   if (!file) fail_input("cannot read tokenizer model {}", path.string());
   if (bytes.empty()) fail_input("tokenizer model {} is empty", path.string());
+  refuse_lfs_pointer(path.string(), bytes);
   return bytes;
 }
 

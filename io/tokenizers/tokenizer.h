@@ -19,6 +19,13 @@
 
 namespace memengine {
 
+// A token that a text alone never yields, and the name by which other libraries' tokenizers read it
+// in a text: "</s>".
+struct SpecialToken {
+  std::string text;
+  std::int32_t id = 0;
+};
+
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
@@ -26,6 +33,15 @@ class Tokenizer {
   // Appends the ids of `text` to `ids`. Any bytes are accepted: what is not UTF-8 is treated as if
   // it had first been replaced by U+FFFD (except by `bytes`, which keeps every byte).
   virtual void encode_append(std::string_view text, std::vector<std::int32_t>& ids) const = 0;
+
+  // The same for a text that continues another one: a SentencePiece model of Llama's kind puts no
+  // space in front of it.
+  virtual void encode_continued(std::string_view text, std::vector<std::int32_t>& ids) const {
+    encode_append(text, ids);
+  }
+
+  // BOS, EOS, unknown, and the other control tokens, with their names.
+  virtual std::vector<SpecialToken> special_tokens() const { return {}; }
 
   // The text of `ids`. BOS, EOS and other control tokens have no text; an id outside the vocabulary
   // is an input error. The result is valid UTF-8: stray bytes become U+FFFD. Unless a kind of

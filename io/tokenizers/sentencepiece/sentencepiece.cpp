@@ -38,6 +38,24 @@ class SentencePieceTokenizer final : public Tokenizer {
   }
 
   void encode_append(std::string_view text, std::vector<std::int32_t>& ids) const override {
+    encode_part(text, ids, /*continues=*/false);
+  }
+  void encode_continued(std::string_view text, std::vector<std::int32_t>& ids) const override {
+    encode_part(text, ids, /*continues=*/true);
+  }
+
+  std::vector<SpecialToken> special_tokens() const override {
+    std::vector<SpecialToken> tokens;
+    for (std::int32_t id = 0; id < vocab_size(); ++id) {
+      if (processor_.IsControl(id) || processor_.IsUnknown(id)) {
+        tokens.push_back({replace_invalid_utf8(processor_.IdToPiece(id)), id});
+      }
+    }
+    return tokens;
+  }
+
+ private:
+  void encode_part(std::string_view text, std::vector<std::int32_t>& ids, bool continues) const {
     std::string repaired;
     if (find_invalid_utf8(text) != std::string_view::npos) {
       repaired = replace_invalid_utf8(text);
@@ -45,7 +63,7 @@ class SentencePieceTokenizer final : public Tokenizer {
     }
     const std::size_t before = ids.size();
     if (bpe_) {
-      bpe_->encode_append(text, ids);
+      bpe_->encode_append(text, ids, continues);
     } else if (unigram_) {
       unigram_->encode_append(text, ids);
     } else {
@@ -61,6 +79,7 @@ class SentencePieceTokenizer final : public Tokenizer {
     for (std::size_t i = before; i < ids.size(); ++i) check(ids[i]);
   }
 
+ public:
   std::string decode(std::span<const std::int32_t> ids) const override {
     for (const std::int32_t id : ids) check(id);
     std::string text;

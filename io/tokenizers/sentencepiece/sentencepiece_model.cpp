@@ -86,12 +86,13 @@ void SentencePieceBpe::encode_word(std::string_view word, std::vector<std::int32
   }
 }
 
-void SentencePieceBpe::encode_append(std::string_view text, std::vector<std::int32_t>& ids) const {
+void SentencePieceBpe::encode_append(std::string_view text, std::vector<std::int32_t>& ids,
+                                     bool continues) const {
   if (text.empty()) return;
   std::string word;  // escaped: with U+2581 for each space; starts with all its white space
   std::vector<std::int32_t> merged;
-  bool after_space = space_in_front_;
-  if (space_in_front_) word = space_mark;
+  bool after_space = space_in_front_ && !continues;
+  if (after_space) word = space_mark;
   while (!text.empty()) {
     const bool marked = text.starts_with(space_mark);  // the mark itself in the text counts as one
     if (marked || text.front() == ' ') {

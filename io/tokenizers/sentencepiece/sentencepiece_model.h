@@ -23,8 +23,10 @@ class SentencePieceBpe {
   // Reads a serialized ModelProto; nullptr when it is not of this kind.
   static std::unique_ptr<SentencePieceBpe> parse(std::string_view model);
 
-  // Appends the ids of `text`, which must be valid UTF-8.
-  void encode_append(std::string_view text, std::vector<std::int32_t>& ids) const;
+  // Appends the ids of `text`, which must be valid UTF-8. One that continues another has no space
+  // put in front.
+  void encode_append(std::string_view text, std::vector<std::int32_t>& ids,
+                     bool continues = false) const;
 
  private:
   void encode_word(std::string_view word, std::vector<std::int32_t>& merged,

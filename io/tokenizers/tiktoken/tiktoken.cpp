@@ -12,7 +12,7 @@
 namespace memengine {
 namespace {
 
-constexpr std::int32_t special_tokens = 256;
+constexpr std::int32_t special_tokens_count = 256;
 
 // Decodes standard base64 with padding; false when `text` is not that.
 bool decode_base64(std::string_view text, std::string& bytes) {
@@ -97,7 +97,29 @@ class TiktokenTokenizer final : public Tokenizer {
     return id < vocabulary_.size() ? std::string(vocabulary_.bytes(id)) : std::string();
   }
 
-  std::int32_t vocab_size() const override { return vocabulary_.size() + special_tokens; }
+  // Llama 3's.
+  std::vector<SpecialToken> special_tokens() const override {
+    std::vector<std::string> names = {"<|begin_of_text|>",
+                                      "<|end_of_text|>",
+                                      "<|reserved_special_token_0|>",
+                                      "<|reserved_special_token_1|>",
+                                      "<|reserved_special_token_2|>",
+                                      "<|reserved_special_token_3|>",
+                                      "<|start_header_id|>",
+                                      "<|end_header_id|>",
+                                      "<|reserved_special_token_4|>",
+                                      "<|eot_id|>"};
+    for (int i = 5; i < special_tokens_count - 5; ++i) {
+      names.push_back(fmt::format("<|reserved_special_token_{}|>", i));
+    }
+    std::vector<SpecialToken> tokens;
+    for (const std::string& name : names) {
+      tokens.push_back({name, vocabulary_.size() + static_cast<std::int32_t>(tokens.size())});
+    }
+    return tokens;
+  }
+
+  std::int32_t vocab_size() const override { return vocabulary_.size() + special_tokens_count; }
   std::int32_t bos_id() const override { return vocabulary_.size(); }
   std::int32_t eos_id() const override { return vocabulary_.size() + 1; }
 

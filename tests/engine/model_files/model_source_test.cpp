@@ -228,6 +228,8 @@ TEST_F(HuggingFaceFolder, DamagedWeightsAreInputErrors) {
 }
 
 TEST_F(HuggingFaceFolder, TheTokenizerMustFit) {
+  EXPECT_EQ(open_tokenizer(find_model(folder_ / "hf"))->name(), "bytes");
+  fs::remove(folder_ / "hf/tokenizer_config.json");
   expect_input_error("no tokenizer.model", [&] { open_tokenizer(find_model(folder_ / "hf")); });
   EXPECT_EQ(open_tokenizer(find_model(folder_ / "hf", "bytes"))->name(), "bytes");
 }
