@@ -62,5 +62,5 @@ for _ in $(seq "$rounds"); do
 done
 for case in baseline alone beside_busy two_runs; do
   [ -f "$case" ] && printf '%-12s %8d tokens/s   (%s)\n' "$case" "$(median <"$case")" \
-    "$(sort -g "$case" | awk '{ printf "%s%d", NR > 1 ? " " : "", $1 }')"
+    "$(sort -g "$case" | awk '{ printf "%s%d", (NR > 1 ? " " : ""), $1 }')"
 done

@@ -217,6 +217,10 @@ TEST(FittingSequences, CountsCachesAsThePlanDoes) {
   const std::int64_t single = decoding_bytes(config, wide, Device::cpu);
   wide.fp64 = true;
   EXPECT_EQ(decoding_bytes(config, wide, Device::cpu), 2 * single) << "FP64 takes twice as much";
+
+  // A GPU that is not here cannot be asked, which is no error: a plan for it can be made.
+  if (choose_device("auto") == Device::cuda) return;
+  EXPECT_EQ(fitting_sequences(config, wide, Device::cuda, 77), 77);
 }
 
 }  // namespace
