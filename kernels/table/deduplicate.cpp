@@ -1,7 +1,8 @@
 // CPU reference of de-duplication: a stable radix sort, then one walk over the sorted picks.
 //
 // The sort takes the row ids digit by digit from the lowest (LSD), only as many bits as the table
-// needs: a table of 2^20 rows is two passes of 10 bits. The picks are cut into parts, one a thread;
+// needs: a table of 2^20 rows is two passes of 10 bits, and one of fewer rows than there are picks
+// one pass. The picks are cut into parts, one a thread;
 // in each pass every part counts its digits, the counts become first places (by digit, then by
 // part, which keeps the sort stable), and every part moves its picks there. Because the sort is
 // stable the result does not depend on the number of parts.
@@ -19,6 +20,7 @@ namespace memengine {
 namespace {
 
 constexpr int max_digit_bits = 11;                             // 2048 counters stay in the L1 cache
+constexpr int max_only_digit_bits = 16;                        // or in the L2 cache, for one pass
 constexpr std::int64_t smallest_part = std::int64_t{1} << 13;  // picks worth a thread
 
 struct SortPlan {
@@ -29,7 +31,8 @@ struct SortPlan {
   SortPlan(std::int64_t picks, std::int64_t table_rows)
       : parts(std::clamp<std::int64_t>(picks / smallest_part, 1, omp_get_max_threads())) {
     const int bits = std::bit_width(static_cast<std::uint64_t>(table_rows - 1));
-    passes = (bits + max_digit_bits - 1) / max_digit_bits;
+    const bool at_once = bits <= max_only_digit_bits && parts << bits <= picks;
+    passes = at_once ? std::min(bits, 1) : (bits + max_digit_bits - 1) / max_digit_bits;
     digit_bits = passes == 0 ? 0 : (bits + passes - 1) / passes;
   }
   std::int64_t digits() const { return std::int64_t{1} << digit_bits; }
@@ -145,7 +148,7 @@ std::int64_t deduplicate_scratch_bytes(Device device, std::int64_t picks, std::i
   }
   const SortPlan plan(picks, table_rows);
   return 3 * scratch_part<std::int32_t>(picks) +
-         scratch_part<std::int32_t>(plan.parts * plan.digits());
+         scratch_part<std::int32_t>(std::max(plan.parts << max_digit_bits, picks));
 }
 
 }  // namespace memengine
