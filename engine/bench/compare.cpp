@@ -8,6 +8,7 @@
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "kernels/runtime/error.h"
 
@@ -75,11 +76,23 @@ std::string changes_since(const Record& record, const Results& results) {
   std::vector<RecordedTime> before = record.times;
   std::vector<Change> changes;
   std::string only_now;
+  std::set<std::string> unknown_cases;
+  // Steps and ops of a case are recorded apart.
+  const auto has_case = [&](const RecordedTime& now) {
+    return std::any_of(record.times.begin(), record.times.end(), [&](const RecordedTime& time) {
+      return time.bench_case == now.bench_case &&
+             (time.what == whole_step) == (now.what == whole_step);
+    });
+  };
   int unchanged = 0;
   for (const RecordedTime& now : times_of(results)) {
     const auto same = std::find_if(before.begin(), before.end(),
                                    [&](const RecordedTime& time) { return key(time) == key(now); });
     if (same == before.end()) {
+      if (!has_case(now)) {
+        unknown_cases.insert(now.bench_case);
+        continue;
+      }
       only_now += line(now, fmt::format("{:>9.4f} ms, not in the record", now.ms));
       continue;
     }
@@ -98,6 +111,9 @@ std::string changes_since(const Record& record, const Results& results) {
   }
   text += fmt::format("  {} times within {:.0f}%\n", unchanged, 100 * least_change);
   text += only_now;
+  for (const std::string& name : unknown_cases) {
+    text += fmt::format("  {}: not in the record\n", name);
+  }
   // What the record has of the cases that were measured now.
   for (const RecordedTime& time : before) {
     const bool measured =

@@ -23,8 +23,8 @@ struct Record {
 Record read_record(const std::string& path);
 
 // Lines of text: every time that is in both and differs by 2% or more, largest gain in a step
-// first; how many did not change; what only one of the two has. Records of different devices are
-// compared too, and the first line says so.
+// first; how many did not change; what only one of the two has, a case in one line where the record
+// lacks it. Records of different devices are compared too, and the first line says so.
 std::string changes_since(const Record& record, const Results& results);
 
 }  // namespace memengine::bench

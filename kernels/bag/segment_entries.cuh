@@ -122,9 +122,10 @@ void pack_entries(const char* op, const Context& context, PackedEntry* packed,
 }
 
 // total [1] = the sum of x [size], in a fixed order.
-inline __global__ void __launch_bounds__(1024)
-    total_kernel(double* total, const double* x, std::int64_t size) {
-  double sum = 0;
+template <typename Number>
+__global__ void __launch_bounds__(1024)
+    total_kernel(Number* total, const Number* x, std::int64_t size) {
+  Number sum = 0;
   for (std::int64_t i = threadIdx.x; i < size; i += 1024) sum += x[i];
   sum = team_sum<1024>(sum);
   if (threadIdx.x == 0) *total = sum;

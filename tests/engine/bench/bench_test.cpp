@@ -171,6 +171,10 @@ TEST_F(Bench, TellsWhatChangedSinceARecord) {
   Results now = old;
   now.ops = {op("sort", "[9] of 4, uniform: 45% distinct", 1e-3), op("sum", "[9]", 1.01e-3),
              op("new", "[9]", 3e-3), op("slower", "[9]", 1.5e-3)};
+  for (const char* name : {"one", "two"}) {
+    now.ops.push_back(op(name, "[9]", 7e-3));
+    now.ops.back().bench_case = "another";
+  }
   now.steps[0].seconds = 6e-3;
   const std::string text = changes_since(read_record(path), now);
   const auto place = [&](const char* words) {
@@ -183,6 +187,8 @@ TEST_F(Bench, TellsWhatChangedSinceARecord) {
   place("1 times within 2%");
   EXPECT_LT(place("new"), place("3.0000 ms, not in the record"));
   EXPECT_LT(place("gone"), place("1.0000 ms, only in the record"));
+  place("  another: not in the record");
+  EXPECT_EQ(text.find("7.0000"), std::string::npos) << text;
 }
 
 TEST_F(Bench, ARecordThatIsNoneIsSaidBeforeAnythingIsMeasured) {
