@@ -10,6 +10,8 @@
 #include "engine/training/plan_advice.h"
 #include "engine/training/usage.h"
 #include "engine/training/watch/probe.h"
+#include "io/checkpoints/checkpoint.h"
+#include "io/files/parallel.h"
 #include "kernels/reduce.h"
 #include "kernels/runtime/runtime_cuda.h"
 
@@ -102,7 +104,10 @@ std::int64_t loader_bytes(const RunConfig& config) {
   return 12 * batches * config.data.batch_size * config.data.seq_len + (std::int64_t{4} << 20);
 }
 
-constexpr std::int64_t most_saving_bytes = std::int64_t{32} << 20;  // blocks on their way to a disk
+// A block for each thread that writes a checkpoint.
+std::int64_t saving_bytes() {
+  return static_cast<std::int64_t>(file_threads() * SaveOptions{}.block_bytes);
+}
 
 // In the first place: auto may decide against it.
 bool may_gather_by_host(const ProductKeyConfig& memory) {
@@ -160,7 +165,7 @@ MemoryPlan TrainingModel::plan(const RunConfig& config, const ModelSize& size, D
     add_process_bytes(plan, config.data.tokenizer.name != TokenizerKind::bytes);
     plan.device["loader"] += loader_bytes(config);
     if (config.checkpoint.dump.every > 0) {
-      plan.device["saving"] += std::min(plan.checkpoint_bytes, most_saving_bytes);
+      plan.device["saving"] += std::min(plan.checkpoint_bytes, saving_bytes());
     }
   }
   return plan;
