@@ -13,7 +13,6 @@
 #include <cub/device/device_radix_sort.cuh>
 
 #include "kernels/bag/segment_sum.cuh"
-#include "kernels/product_key/hopper/hopper.h"
 #include "kernels/product_key/problem.cuh"
 
 namespace memengine::cuda {
@@ -203,12 +202,16 @@ void merge_picks(const Context& context, const ProductKeyShape& shape, Tensor dq
 std::int64_t backward_scratch_bytes(const ProductKeyShape& shape) {
   const std::int64_t count = entry_count(shape);
   if (count == 0) return 0;
-  if (hopper::can_sum_densely(shape)) {
-    return scratch_part<std::uint32_t>(packed_count(shape)) + hopper::partial_sums_bytes(shape);
+  std::int64_t bytes = 5 * scratch_part<std::uint32_t>(count) +
+                       scratch_part<std::byte>(static_cast<std::int64_t>(sort_bytes(shape))) +
+                       scratch_part<float>(SegmentPlan(count, shape.k_dim / 2).partials());
+  if constexpr (MEMENGINE_HAS_HOPPER) {
+    if (hopper::can_sum_densely(shape)) {
+      bytes = std::max(bytes, scratch_part<std::uint32_t>(packed_count(shape)) +
+                                  hopper::partial_sums_bytes(shape));
+    }
   }
-  return 5 * scratch_part<std::uint32_t>(count) +
-         scratch_part<std::byte>(static_cast<std::int64_t>(sort_bytes(shape))) +
-         scratch_part<float>(SegmentPlan(count, shape.k_dim / 2).partials());
+  return bytes;
 }
 
 }  // namespace product_key
@@ -224,12 +227,14 @@ void product_key_backward(const Context& context, Tensor dquery, Tensor dsub_key
     fail_internal("product_key_backward on CUDA: {} picks in one batch are too many", count / 2);
   }
   Scratch scratch(context);
-  if (hopper::can_sum_densely(shape)) {
-    auto* packed = scratch.take<std::uint32_t>(packed_count(shape));
-    auto* partials = static_cast<float*>(scratch.take_bytes(hopper::partial_sums_bytes(shape)));
-    merge_picks<bfloat16>(context, shape, dquery, {nullptr, nullptr, nullptr, 0, packed}, dweights,
-                          weights, indices, sub_keys);
-    hopper::sub_key_gradients(context, shape, dsub_keys.as<float>(), partials, packed, query);
+  if (is_summed_densely(context, shape)) {
+    if constexpr (MEMENGINE_HAS_HOPPER) {
+      auto* packed = scratch.take<std::uint32_t>(packed_count(shape));
+      auto* partials = static_cast<float*>(scratch.take_bytes(hopper::partial_sums_bytes(shape)));
+      merge_picks<bfloat16>(context, shape, dquery, {nullptr, nullptr, nullptr, 0, packed},
+                            dweights, weights, indices, sub_keys);
+      hopper::sub_key_gradients(context, shape, dsub_keys.as<float>(), partials, packed, query);
+    }
     return;
   }
   cub::DoubleBuffer<std::uint32_t> keys(scratch.take<std::uint32_t>(count),

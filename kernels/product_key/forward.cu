@@ -17,7 +17,6 @@
 
 #include "kernels/linear/gemm.cuh"
 #include "kernels/product_key/best.cuh"
-#include "kernels/product_key/hopper/hopper.h"
 #include "kernels/product_key/problem.cuh"
 
 namespace memengine::cuda {
@@ -279,7 +278,6 @@ void score(const Context& context, const ProductKeyShape& shape, float* scores, 
 }  // namespace
 
 std::int64_t forward_scratch_bytes(const ProductKeyShape& shape) {
-  if (hopper::can_run(shape)) return 0;
   return scratch_part<float>(2 * shape.heads * chunk_tokens(shape) * score_distance(shape.n_keys));
 }
 
@@ -290,8 +288,10 @@ void product_key_forward(const Context& context, Tensor indices, Tensor weights,
   using namespace product_key;
   const ProductKeyShape shape = checked_shape(indices, query, sub_keys);
   if (shape.tokens == 0) return;
-  if (hopper::can_run(shape)) {
-    hopper::forward(context, shape, indices, weights, query, sub_keys);
+  if (is_fused(context, shape)) {
+    if constexpr (MEMENGINE_HAS_HOPPER) {
+      hopper::forward(context, shape, indices, weights, query, sub_keys);
+    }
     return;
   }
   const std::int64_t distance = score_distance(shape.n_keys);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/device_math.cuh"
+#include "kernels/product_key/hopper/hopper.h"
 #include "kernels/product_key/product_key.h"
 
 namespace memengine::cuda::product_key {
@@ -23,6 +24,23 @@ inline ProductKeyShape checked_shape(Tensor indices, Tensor query, Tensor sub_ke
         query.shape_text(), sub_keys.shape_text(), indices.shape_text(), most_knn);
   }
   return shape;
+}
+
+// Does this lookup go through hopper/forward.cu? A context that grants a block less shared memory
+// than the GPU has gets the kernels of such GPUs.
+inline bool is_fused(const Context& context, const ProductKeyShape& shape) {
+  if constexpr (MEMENGINE_HAS_HOPPER) {
+    return context.block_shared_bytes >= hopper::shared_bytes && hopper::can_run(shape);
+  }
+  return false;
+}
+
+// Do its sub-key gradients go through hopper/backward.cu?
+inline bool is_summed_densely(const Context& context, const ProductKeyShape& shape) {
+  if constexpr (MEMENGINE_HAS_HOPPER) {
+    return context.block_shared_bytes >= hopper::shared_bytes && hopper::can_sum_densely(shape);
+  }
+  return false;
 }
 
 std::int64_t forward_scratch_bytes(const ProductKeyShape& shape);

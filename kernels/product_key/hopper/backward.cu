@@ -223,14 +223,15 @@ void sub_key_gradients(const Context& context, const ProductKeyShape& shape, flo
                                half_dim, shape.heads * shape.k_dim);
   const bool direct = stretches == 1;
   const auto launch = [&]<int panels>() {
-    constexpr int shared_bytes = sizeof(Shared<panels>);
+    constexpr int bytes = sizeof(Shared<panels>);
+    static_assert(bytes <= shared_bytes);
     const auto kernel = sub_key_gradient_kernel<panels>;
     MEMENGINE_CUDA_CHECK(
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
     const dim3 grid(grid_size(ceil_divide(shape.n_keys, block_keys)), static_cast<unsigned>(parts),
                     static_cast<unsigned>(stretches));
-    kernel<<<grid, threads, shared_bytes, context.stream>>>(
-        query_map, direct ? dsub_keys : partials, picks, problem, direct);
+    kernel<<<grid, threads, bytes, context.stream>>>(query_map, direct ? dsub_keys : partials,
+                                                     picks, problem, direct);
     MEMENGINE_LAUNCH_CHECK("product_key_backward");
   };
   if (half_dim <= 64)

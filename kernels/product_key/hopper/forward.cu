@@ -238,13 +238,14 @@ void forward(const Context& context, const ProductKeyShape& shape, Tensor indice
                                half_dim, shape.heads * shape.k_dim);
   const CUtensorMap key_map = cuda::hopper::tensor_map(sub_keys.as<bfloat16>(), 2 * heads,
                                                        problem.n_keys, half_dim, chunk_keys);
-  constexpr int shared_bytes = sizeof(Shared);
+  constexpr int bytes = sizeof(Shared);
+  static_assert(bytes <= shared_bytes);
   const auto kernel = half_dim <= 16 ? fused_lookup_kernel<1> : fused_lookup_kernel<4>;
   MEMENGINE_CUDA_CHECK(
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
   const dim3 grid(grid_size(ceil_divide(shape.tokens, block_tokens)), static_cast<unsigned>(heads));
-  kernel<<<grid, threads, shared_bytes, context.stream>>>(
-      query_map, key_map, indices.as<std::int32_t>(), weights.as<bfloat16>(), problem);
+  kernel<<<grid, threads, bytes, context.stream>>>(query_map, key_map, indices.as<std::int32_t>(),
+                                                   weights.as<bfloat16>(), problem);
   MEMENGINE_LAUNCH_CHECK("product_key_forward");
 }
 

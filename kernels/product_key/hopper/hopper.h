@@ -6,6 +6,9 @@
 
 namespace memengine::cuda::product_key::hopper {
 
+// What a block may take of shared memory on these GPUs, and nearly does.
+inline constexpr std::int64_t shared_bytes = 227 * 1024;
+
 // Is the current device of this kind, and the shape one that this kernel takes? knn up to 32, half
 // keys of a multiple of 8 up to 256.
 bool can_run(const ProductKeyShape& shape);
