@@ -14,6 +14,7 @@ build=${BUILD:-build-gpu}
 out=${OUT:-$build/out}
 steps=${*:-build test sanitize bench}
 checkers=${CHECKERS:-memcheck racecheck initcheck}
+shards=$(seq 0 $((${SHARDS:-3} - 1)))  # processes that a program's tests are dealt out to
 mkdir -p "$out"
 status=0
 note() { printf '\n== %s (%ss)\n' "$1" "$SECONDS"; }
@@ -45,11 +46,11 @@ for step in $steps; do
     sanitize)
       note sanitize
       # The checkers share the GPU and wait for the host most of the time, so each program's tests
-      # are dealt out to three processes.
+      # are dealt out to several processes.
       for tool in $checkers; do
         for name in test_kernels test_optim; do
-          for shard in 0 1 2; do
-            (GTEST_TOTAL_SHARDS=3 GTEST_SHARD_INDEX=$shard timeout 400 compute-sanitizer \
+          for shard in $shards; do
+            (GTEST_TOTAL_SHARDS=${SHARDS:-3} GTEST_SHARD_INDEX=$shard timeout 400 compute-sanitizer \
               --tool $tool --error-exitcode 9 --print-limit 5 "$build/$name" --gtest_brief=1 \
               --gtest_filter='*cuda*' >"$out/$tool.$name.$shard.log" 2>&1
               echo $? >"$out/$tool.$name.$shard.status") &
@@ -59,7 +60,7 @@ for step in $steps; do
       wait
       for tool in $checkers; do
         for name in test_kernels test_optim; do
-          for shard in 0 1 2; do
+          for shard in $shards; do
             keep "$(cat "$out/$tool.$name.$shard.status")" "$tool $name, part $shard"
           done
           grep -hE '^\[  FAILED  \] .*cuda' "$out/$tool.$name".*.log | sort -u | head -30
