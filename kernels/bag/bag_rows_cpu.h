@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 
 #include "kernels/bag/bag_rows.h"
 #include "kernels/bag/lanes.h"
@@ -82,7 +83,9 @@ void weighted_sum(T* out, const Rows& rows, std::int64_t count, std::int64_t col
 }
 
 // out(i, <x, row number row(i)>) for i < count: as many products at a time as there are lanes,
-// whose sums over lanes are then taken together.
+// whose sums over lanes are then taken together. What is left of a row is added with fma() by name:
+// left to the compiler, one kind of rows gets fused products and another does not, and rows read in
+// place would not give the bits of gathered ones.
 template <typename T, typename Rows, typename Row, typename Out>
 void dot_products(const T* x, const Rows& rows, std::int64_t count, std::int64_t columns, Row&& row,
                   Out&& out) {
@@ -100,7 +103,8 @@ void dot_products(const T* x, const Rows& rows, std::int64_t count, std::int64_t
     const Lanes<T> sums = lane_sums<T>(product);
     for (std::int64_t i = 0; i < here; ++i) {
       T sum = sums[i];
-      for (std::int64_t j = whole; j < columns; ++j) sum += x[j] * rows.element(number[i], j);
+      for (std::int64_t j = whole; j < columns; ++j)
+        sum = std::fma(x[j], rows.element(number[i], j), sum);
       out(first + i, sum);
     }
   }

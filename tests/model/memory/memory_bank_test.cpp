@@ -94,10 +94,12 @@ TEST(MemoryBank, MergesThePicksOfAllItsReaders) {
 }
 
 TEST(MemoryBank, GradientsAreTheSumOverAllReaders) {
-  for (const std::int64_t slots : {1, 3}) {
-    Bank some(slots);
+  const std::pair<std::int64_t, Placement> cases[] = {
+      {1, Placement::device}, {3, Placement::device}, {1, Placement::host}, {3, Placement::host}};
+  for (const auto& [slots, placement] : cases) {
+    Bank some(slots, placement);
     std::vector<std::int32_t> inverse;
-    if (slots == 1) some.lookup(0, inverse);  // the step's list is that of its only lookup
+    if (!some.bank.only_inverse().empty()) some.lookup(0, inverse);  // then that is the step's list
     some.bank.merge_picks(some.context());
     some.bank.reduce_gradients(some.context());
     std::map<std::int32_t, std::vector<double>> expected;
@@ -119,8 +121,10 @@ TEST(MemoryBank, GradientsAreTheSumOverAllReaders) {
   }
 }
 
+// Of a host table, whose lookups gather; rows in GPU memory are read in place, without a list.
 TEST(MemoryBank, OneReadersLookupIsTheStepsList) {
-  Bank one(1), two(2);
+  Bank one(1, Placement::host), two(2, Placement::host), in_place(1);
+  EXPECT_TRUE(in_place.bank.only_inverse().empty());
   EXPECT_FALSE(one.bank.only_inverse().empty());
   EXPECT_TRUE(two.bank.only_inverse().empty());
   std::vector<std::int32_t> inverse;

@@ -36,7 +36,7 @@ EvalTaskResult ask(const std::string& task, int shots) {
 }
 
 void expect_answers(const EvalTaskResult& result, const nlohmann::json& theirs) {
-  EXPECT_EQ(task_hash(result), theirs.at("task_hash"));
+  EXPECT_EQ(task_hash(result), theirs.at("task_hash").get<std::string>());
   const auto& responses = theirs.at("resps");
   ASSERT_EQ(result.samples.size(), responses.size());
   for (std::size_t i = 0; i < responses.size(); ++i) {
