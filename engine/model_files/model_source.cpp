@@ -98,7 +98,8 @@ std::unique_ptr<Tokenizer> open_tokenizer(const ModelSource& source) {
         source.folder.string());
   }
   const std::optional<std::string>& file = source.tokenizer->path;
-  if (file && !fs::exists(*file) && !source.tokenizer_is_replaced) {
+  const bool needs_file = source.tokenizer->name != TokenizerKind::bytes;
+  if (needs_file && file && !fs::exists(*file) && !source.tokenizer_is_replaced) {
     fail_input(
         "{}: its tokenizer {} is not there: run from the folder where it was trained, or give the "
         "tokenizer's file (--tokenizer or tokenizer=)",
