@@ -5,15 +5,15 @@
 #include <string>
 #include <string_view>
 
+#include "io/text/utf8.h"
+#include "kernels/runtime/printable.h"
+
 namespace memengine {
 
-// At most `limit` bytes, with control characters blanked.
+// At most `limit` bytes of a text, printable (kernels/runtime/printable.h).
 inline std::string one_line(std::string_view text, std::size_t limit = 80) {
-  std::string out(text.substr(0, limit));
-  for (char& c : out) {
-    if (static_cast<unsigned char>(c) < 32 || c == 127) c = ' ';
-  }
-  return out;
+  if (text.size() > limit) text = text.substr(0, complete_utf8_prefix(text.substr(0, limit)));
+  return printable(text);
 }
 
 }  // namespace memengine

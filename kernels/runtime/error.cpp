@@ -1,4 +1,5 @@
-// Formats messages on behalf of nvcc's files, whose compiler cannot read fmt's headers.
+// Makes every message one printable line, and formats messages on behalf of nvcc's files, whose
+// compiler cannot read fmt's headers.
 #include "kernels/runtime/error.h"
 
 #include <fmt/args.h>
@@ -6,7 +7,12 @@
 #include <variant>
 #include <vector>
 
+#include "kernels/runtime/printable.h"
+
 namespace memengine {
+
+Error::Error(Kind kind, const std::string& message)
+    : std::runtime_error(printable(message)), kind_(kind) {}
 
 using FormatArgument = std::variant<long long, double, std::string>;
 

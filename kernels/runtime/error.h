@@ -26,7 +26,8 @@ class Error : public std::runtime_error {
     internal,  // a broken invariant, a failed device call: exit code 1
   };
 
-  Error(Kind kind, const std::string& message) : std::runtime_error(message), kind_(kind) {}
+  // What a message quotes from files and arguments is made printable, and the whole one line.
+  Error(Kind kind, const std::string& message);
 
   Kind kind() const { return kind_; }
 
