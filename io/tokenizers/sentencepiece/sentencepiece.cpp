@@ -13,6 +13,8 @@
 #include "io/text/one_line.h"
 #include "io/text/utf8.h"
 #include "io/tokenizers/sentencepiece/sentencepiece_model.h"
+#include "io/tokenizers/sentencepiece/sentencepiece_normalize.h"
+#include "io/tokenizers/sentencepiece/sentencepiece_proto.h"
 #include "io/tokenizers/sentencepiece/sentencepiece_unigram.h"
 #include "kernels/runtime/error.h"
 
@@ -23,6 +25,14 @@ class SentencePieceTokenizer final : public Tokenizer {
  public:
   SentencePieceTokenizer(const std::string& where, const std::string& model)
       : Tokenizer("sp", tokenizer_file_hash(model)) {
+    // The library reads both maps without a look at where they end.
+    const auto proto = parse_sentencepiece_proto(model);
+    if (!proto) fail_input("{} is not a SentencePiece model", where);
+    for (const std::string_view map : {proto->character_map, proto->decoding_map}) {
+      if (!map.empty() && !is_sound_character_map(map)) {
+        fail_input("{}: the SentencePiece model's map of characters is damaged", where);
+      }
+    }
     bool loaded = false;
     try {
       loaded = processor_.LoadFromSerializedProto(model).ok();

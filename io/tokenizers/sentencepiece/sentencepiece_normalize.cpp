@@ -4,6 +4,7 @@
 // holds, where a sequence ends, the place of its replacement.
 #include "io/tokenizers/sentencepiece/sentencepiece_normalize.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "io/text/utf8.h"
@@ -15,23 +16,86 @@ std::uint32_t unit_offset(std::uint32_t unit) {
   return (unit >> 10) << ((unit & (1u << 9)) >> 6);
 }
 
-}  // namespace
-
-bool SentencePieceNormalizer::load(const SentencePieceProto& proto) {
-  space_in_front_ = proto.space_in_front;
-  trims_ = proto.trims;
-  escapes_ = proto.escapes;
-  std::string_view map = proto.character_map;
-  if (map.empty()) return true;
+// The two parts of a map; false when its first number does not fit it.
+bool split_map(std::string_view map, std::vector<std::uint32_t>& trie,
+               std::string_view& replacements) {
   std::uint32_t trie_bytes = 0;
   if (map.size() < sizeof trie_bytes) return false;
   std::memcpy(&trie_bytes, map.data(), sizeof trie_bytes);
   map.remove_prefix(sizeof trie_bytes);
   if (trie_bytes == 0 || trie_bytes % 4 != 0 || trie_bytes >= map.size()) return false;
-  trie_.resize(trie_bytes / 4);
-  std::memcpy(trie_.data(), map.data(), trie_bytes);
-  replacements_ = map.substr(trie_bytes);
-  return replacements_.back() == '\0';
+  trie.resize(trie_bytes / 4);
+  std::memcpy(trie.data(), map.data(), trie_bytes);
+  replacements = map.substr(trie_bytes);
+  return replacements.back() == '\0';
+}
+
+// Follows every way through a trie once.
+class TrieWalk {
+ public:
+  TrieWalk(const std::vector<std::uint32_t>& trie, std::string_view replacements)
+      : trie_(trie), replacements_(replacements), sequences_(trie.size(), unknown) {}
+
+  bool is_sound() { return below(unit_offset(trie_[0]), 0) != unsound; }
+
+ private:
+  static constexpr std::int16_t unknown = -1, unsound = -2;
+  static constexpr std::int16_t most_sequences = 32;  // that one text begins with, in the library
+  static constexpr int most_bytes = 256;              // of a sequence; a circle has no end
+
+  // The most sequences on a way down from the node whose children are around `base`.
+  std::int16_t below(std::size_t base, int depth) {
+    if ((base | 0xFF) >= trie_.size() || depth > most_bytes) return unsound;
+    if (sequences_[base] != unknown) return sequences_[base];
+    std::int16_t most = 0;
+    for (std::uint32_t byte = 0; byte < 256; ++byte) {
+      const std::size_t child = base ^ byte;
+      const std::uint32_t unit = trie_[child];
+      if ((unit & (1u << 31 | 0xFF)) != byte) continue;
+      const std::size_t next = child ^ unit_offset(unit);
+      std::int16_t count = below(next, depth + 1);
+      if (count == unsound) return unsound;
+      if ((unit >> 8 & 1) != 0) {
+        if (!is_replacement(trie_[next] & 0x7FFFFFFF)) return unsound;
+        ++count;
+      }
+      most = std::max(most, count);
+    }
+    if (most > most_sequences) return unsound;
+    return sequences_[base] = most;
+  }
+
+  bool is_replacement(std::size_t place) const {
+    if (place >= replacements_.size()) return false;
+    const std::string_view text(replacements_.data() + place);  // the map ends with a zero
+    return find_invalid_utf8(text) == text.npos;
+  }
+
+  const std::vector<std::uint32_t>& trie_;
+  std::string_view replacements_;
+  std::vector<std::int16_t> sequences_;  // below each node that was visited
+};
+
+constexpr std::size_t max_map_bytes = 16u << 20;  // NFKC's has 240 kB
+
+}  // namespace
+
+bool is_sound_character_map(std::string_view map) {
+  std::vector<std::uint32_t> trie;
+  std::string_view replacements;
+  return map.size() <= max_map_bytes && split_map(map, trie, replacements) &&
+         TrieWalk(trie, replacements).is_sound();
+}
+
+bool SentencePieceNormalizer::load(const SentencePieceProto& proto) {
+  space_in_front_ = proto.space_in_front;
+  trims_ = proto.trims;
+  escapes_ = proto.escapes;
+  if (proto.character_map.empty()) return true;
+  std::string_view replacements;
+  if (!split_map(proto.character_map, trie_, replacements)) return false;
+  replacements_ = replacements;
+  return true;
 }
 
 std::pair<std::string_view, std::size_t> SentencePieceNormalizer::replace_front(

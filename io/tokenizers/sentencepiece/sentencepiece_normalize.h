@@ -12,6 +12,11 @@
 
 namespace memengine {
 
+// Whether a map can be followed for any text without leaving it, as the library and the class below
+// do: every child of every node lies in the trie, every replacement is UTF-8 and ends in the map,
+// no way goes in a circle, and no text begins with more sequences than the library has room for.
+bool is_sound_character_map(std::string_view map);
+
 class SentencePieceNormalizer {
  public:
   // Takes the map and the settings of a model; false when the map is damaged.

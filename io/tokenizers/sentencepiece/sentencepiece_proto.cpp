@@ -110,6 +110,11 @@ std::optional<SentencePieceProto> parse_sentencepiece_proto(std::string_view mod
         if (inner.number == 5) proto.escapes = inner.value != 0;
       }
     }
+    if (fields.number == 5) {  // denormalizer_spec
+      while (inner.next()) {
+        if (inner.number == 2) proto.decoding_map = inner.bytes;
+      }
+    }
     if (!inner.good) return std::nullopt;
   }
   if (!fields.good) return std::nullopt;

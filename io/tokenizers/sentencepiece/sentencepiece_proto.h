@@ -31,6 +31,7 @@ struct SentencePieceProto {
   bool byte_fallback = false;
   bool space_as_suffix = false;
   std::string_view character_map;  // of the normalization; empty: none
+  std::string_view decoding_map;   // the same, for decoded texts
   bool space_in_front = true;      // one space before every text
   bool trims = true;               // no space at the ends, and one where there are several
   bool escapes = true;             // U+2581 for each space
