@@ -7,6 +7,7 @@
 
 #include "cli/arguments/arguments.h"
 #include "cli/command.h"
+#include "cli/terminal.h"
 #include "kernels/runtime/runtime.h"
 
 namespace memengine {
@@ -24,7 +25,7 @@ void run(Arguments arguments) {
     options.ceilings = options.ops = options.steps = true;
   }
   bench::run_bench(options, [](const std::string& line) {
-    fmt::print("{}\n", line);
+    print("{}\n", Lines{line});
     std::fflush(stdout);
   });
 }

@@ -13,6 +13,7 @@
 #include "engine/demo/demo.h"
 #include "engine/run/run_files.h"
 #include "kernels/runtime/error.h"
+#include "kernels/runtime/printable.h"
 
 namespace memengine {
 namespace {
@@ -44,7 +45,7 @@ class DemoDisplay : public DemoListener {
     reported_ = 1;
     if (start.resumed_step >= 0) said(fmt::format("resumed at step {}", start.resumed_step));
   }
-  void noticed(const std::string& message) override { said("note: " + message); }
+  void noticed(const std::string& message) override { said("note: " + printable(message)); }
   void clear() { line_.clear(); }
 
   double seconds() const {
@@ -70,7 +71,7 @@ void demonstrate(const DemoOptions& options) {
   catch_stop_signals("stopping, to save; Ctrl-C once more ends at once");
   DemoResult result;
   DemoDisplay display;
-  fmt::print(
+  print(
       "{} synthetic people with six facts each, told {} times: how many facts does a model "
       "store?\n",
       grouped(options.people), options.passages);
@@ -80,13 +81,13 @@ void demonstrate(const DemoOptions& options) {
     display.said("stopped; the same command goes on where it stopped");
     throw Stopped{stop_signal()};
   }
-  fmt::print("\na passage:\n  {}\n", result.corpus.example);
-  fmt::print("\n{} trained on the same {} tokens ({} distinct), the same seed:\n\n", "two models",
-             count_text(static_cast<double>(result.trained_tokens)),
-             count_text(static_cast<double>(result.corpus.train_tokens)));
-  fmt::print("{}\n{}\n", demo_table(result), demo_verdict(result));
-  fmt::print("some of the questions:\n{}", demo_completions(result, shown_completions));
-  fmt::print(
+  print("\na passage:\n  {}\n", result.corpus.example);
+  print("\n{} trained on the same {} tokens ({} distinct), the same seed:\n\n", "two models",
+        count_text(static_cast<double>(result.trained_tokens)),
+        count_text(static_cast<double>(result.corpus.train_tokens)));
+  print("{}\n{}\n", Lines{demo_table(result)}, Lines{demo_verdict(result)});
+  print("some of the questions:\n{}", Lines{demo_completions(result, shown_completions)});
+  print(
       "\nthe models are in {0}/dense and {0}/memory: memengine generate {0}/memory "
       "--prompt \"...\"\n{1} in all\n",
       options.out.string(), duration_text(display.seconds()));

@@ -54,16 +54,17 @@ void evaluate_checkpoint(const std::string& path, const std::vector<std::string>
                          const std::string& tokenizer) {
   EvalConfig config = load_eval_config(path, overrides);
   const ModelSource source = find_model(config.ckpt_dir, tokenizer);
-  for (const std::string& notice : source.notices) fmt::print("note: {}\n", notice);
+  for (const std::string& notice : source.notices) print("note: {}\n", notice);
   for (const std::string& notice : settle_evaluation(config)) config.notices.push_back(notice);
+  const OutputFolder folder = open_evaluation_folder(config);
   if (const std::string moves = open_results(config); !moves.empty()) {
     config.notices.push_back(moves);
   }
-  for (const std::string& notice : config.notices) fmt::print("note: {}\n", notice);
+  for (const std::string& notice : config.notices) print("note: {}\n", notice);
   const Device device = choose_device(config.device);
-  fmt::print("evaluating {} on {}\n", source.folder.string(), describe_device(device));
+  print("evaluating {} on {}\n", source.folder.string(), describe_device(device));
   if (device == Device::cpu && config.generator.dtype == EvalDtype::bf16) {
-    fmt::print("note: generator.dtype is bf16: the CPU computes in FP32\n");
+    print("note: generator.dtype is bf16: the CPU computes in FP32\n");
   }
   std::fflush(stdout);
   Evaluation evaluation;
@@ -75,10 +76,10 @@ void evaluate_checkpoint(const std::string& path, const std::vector<std::string>
                                 });
   }
   // Whatever becomes of the files, the results are seen.
-  fmt::print("\n{}\n", eval_table(evaluation.results));
+  print("\n{}\n", Lines{eval_table(evaluation.results)});
   std::fflush(stdout);
   write_evaluation(config, evaluation, std::max<std::int64_t>(source.step, 0));
-  fmt::print("results in {}\n", (std::filesystem::path(config.dump_dir) / "results.json").string());
+  print("results in {}\n", (std::filesystem::path(config.dump_dir) / "results.json").string());
 }
 
 }  // namespace

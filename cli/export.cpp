@@ -6,6 +6,7 @@
 
 #include "cli/arguments/arguments.h"
 #include "cli/command.h"
+#include "cli/terminal.h"
 #include "engine/config/memory_plan.h"
 #include "engine/model_files/export.h"
 
@@ -39,9 +40,9 @@ void add_export_command(CLI::App& program) {
     const ExportFormat format =
         arguments->format == "hf" ? ExportFormat::hugging_face : ExportFormat::reference;
     const std::uint64_t bytes = export_model(source, format, arguments->out);
-    fmt::print("{} -> {} ({})\n", source.folder.string(),
-               (std::filesystem::path(arguments->out) / "model.safetensors").string(),
-               bytes_text(static_cast<std::int64_t>(bytes)));
+    print("{} -> {} ({})\n", source.folder.string(),
+          (std::filesystem::path(arguments->out) / "model.safetensors").string(),
+          bytes_text(static_cast<std::int64_t>(bytes)));
   });
 }
 

@@ -53,19 +53,19 @@ class Stream {
   void finish() {
     show_prompt();
     print(pending_.size());
-    fmt::print("\n");
+    print_text("\n");
     std::fflush(stdout);
   }
 
  private:
   void show_prompt() {
-    fmt::print("{}", prompt_);
+    print_text(prompt_);
     prompt_.clear();
   }
   void print(std::size_t bytes) {
     const std::string text = replace_invalid_utf8(std::string_view(pending_).substr(0, bytes));
     pending_.erase(0, bytes);
-    fmt::print("{}", text);
+    print_text(text);
     std::fflush(stdout);
   }
 
@@ -93,7 +93,8 @@ const char* why_it_ended(Generation::End end) {
 void generate(const GenerateArguments& arguments) {
   check(arguments.sampling);
   const ModelSource source = find_model(arguments.model, arguments.tokenizer);
-  for (const std::string& notice : source.notices) fmt::print(stderr, "note: {}\n", notice);
+  for (const std::string& notice : source.notices)
+    fmt::print(stderr, "note: {}\n", printable(notice));
   const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(source);
   Runtime runtime(choose_device(arguments.device));
   InferenceSize size;
@@ -119,7 +120,7 @@ void generate(const GenerateArguments& arguments) {
     const Generation made = generator.generate({&prompt, 1}, sampling, on_token).front();
     stream.finish();
     if (terminal && made.end != Generation::End::end_of_sequence) {
-      fmt::print("[{} tokens; {}]\n", made.tokens.size(), why_it_ended(made.end));
+      print("[{} tokens; {}]\n", made.tokens.size(), why_it_ended(made.end));
     } else if (made.end == Generation::End::context_full) {
       // Elsewhere stdout is the text alone.
       fmt::print(stderr,
@@ -132,12 +133,12 @@ void generate(const GenerateArguments& arguments) {
     return;
   }
   const bool typed = isatty(STDIN_FILENO) != 0;
-  if (typed) fmt::print("Type the beginning of a text; an empty line or Ctrl-D ends.\n");
+  if (typed) print("Type the beginning of a text; an empty line or Ctrl-D ends.\n");
   SamplingOptions sampling = arguments.sampling;
   std::string line;
   while (!stop_requested()) {
     if (typed) {
-      fmt::print("> ");
+      print("> ");
       std::fflush(stdout);
     }
     if (!std::getline(std::cin, line) || (typed && line.empty())) break;

@@ -4,6 +4,7 @@
 //   128 + n  stopped by signal n with work left; the same command goes on
 #include <fmt/format.h>
 
+#include <csignal>
 #include <cstring>
 #include <exception>
 #include <filesystem>
@@ -17,6 +18,7 @@
 #include "io/config/yaml_values.h"
 #include "kernels/runtime/error.h"
 #include "kernels/runtime/gpu_code.h"
+#include "kernels/runtime/printable.h"
 
 namespace {
 
@@ -84,7 +86,7 @@ int run_program(int argument_count, char** arguments) {
     return 0;
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return program.exit(error);  // help was asked for
-    fmt::print(stderr, "memengine: {} (see {})\n", error.what(),
+    fmt::print(stderr, "memengine: {} (see {})\n", memengine::printable(error.what()),
                help_of(program, argument_count, arguments));
     return 2;
   } catch (const memengine::Stopped& stopped) {
@@ -98,7 +100,7 @@ int run_program(int argument_count, char** arguments) {
   } catch (const std::filesystem::filesystem_error& error) {
     // A path that cannot be read or written is the user's to mend.
     fmt::print(stderr, "memengine: {}: {}; check the path and its permissions\n",
-               error.path1().string(), error.code().message());
+               memengine::printable(error.path1().string()), error.code().message());
     return 2;
   } catch (const std::system_error& error) {
     const bool threads = error.code() == std::errc::resource_unavailable_try_again;
@@ -111,7 +113,7 @@ int run_program(int argument_count, char** arguments) {
     fmt::print(stderr, "memengine: out of host memory\n");
     return 1;
   } catch (const std::exception& error) {
-    fmt::print(stderr, "memengine: {}\n", error.what());
+    fmt::print(stderr, "memengine: {}\n", memengine::printable(error.what()));
     return 1;
   }
 }
@@ -119,5 +121,6 @@ int run_program(int argument_count, char** arguments) {
 }  // namespace
 
 int main(int argument_count, char** arguments) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file above `ulimit -f` is then an error of the write
   return finish_output(run_program(argument_count, arguments));
 }

@@ -20,6 +20,8 @@
 #include "io/files/file.h"
 #include "io/files/home.h"
 #include "io/files/new_folders.h"
+#include "io/files/output_folder.h"
+#include "io/prepare/prepare_record.h"
 #include "io/prepare/source_name.h"
 #include "io/shards/shard.h"
 #include "io/text/text_files.h"
@@ -166,6 +168,18 @@ bool has_prepared_source(const fs::path& out) {
   return false;
 }
 
+// Versions without a mark left the records of the sources alone.
+bool is_older_data(const fs::path& out) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(out, error)) {
+    try {
+      if (read_prepare_record(entry.path() / "prepare.json")) return true;
+    } catch (const Error&) {
+    }
+  }
+  return false;
+}
+
 // Opens the tokenizer and puts a copy where configs look for it; a data folder has only one.
 std::unique_ptr<Tokenizer> place_tokenizer(const PrepareArguments& arguments,
                                            const std::vector<PrepareSource>& sources,
@@ -184,7 +198,6 @@ std::unique_ptr<Tokenizer> place_tokenizer(const PrepareArguments& arguments,
   fs::path given = arguments.tokenizer_path;
   std::error_code error;
   if (arguments.train_vocabulary > 0) {
-    fs::create_directories(out, error);
     given = out / "tokenizer.model.trained";
     train_tokenizer(arguments, sources, given, line);
   } else if (given.empty()) {
@@ -200,31 +213,29 @@ std::unique_ptr<Tokenizer> place_tokenizer(const PrepareArguments& arguments,
     fail_input("{} is another tokenizer: choose another --out, or replace all with --overwrite",
                placed.string());
   }
-  fs::create_directories(out, error);
-  if (error) fail_input("cannot make {}: {}", out.string(), error.message());
   write_file_atomically(FileSystem::real(), placed, bytes);
   return tokenizer;
 }
 
 void print_summary(const PrepareArguments& arguments, const PreparedSource& done) {
-  fmt::print("{}/{}{}\n", arguments.out, done.name,
-             done.already_done ? ": made before from the same inputs, nothing to do" : "");
-  fmt::print("  train  {:>12} documents  {:>14} tokens  {}\n", grouped(done.train_documents),
-             grouped(done.train_tokens), counted(done.train_shards, "shard"));
-  fmt::print("  val    {:>12} documents  {:>14} tokens  {}\n", grouped(done.val_documents),
-             grouped(done.val_tokens), counted(done.val_shards, "shard"));
+  print("{}/{}{}\n", arguments.out, done.name,
+        done.already_done ? ": made before from the same inputs, nothing to do" : "");
+  print("  train  {:>12} documents  {:>14} tokens  {}\n", grouped(done.train_documents),
+        grouped(done.train_tokens), counted(done.train_shards, "shard"));
+  print("  val    {:>12} documents  {:>14} tokens  {}\n", grouped(done.val_documents),
+        grouped(done.val_tokens), counted(done.val_shards, "shard"));
   const std::int64_t tokens = done.train_tokens + done.val_tokens;
-  fmt::print("  {} of text, {:.2f} bytes per token\n", bytes_text(done.text_bytes),
-             static_cast<double>(done.text_bytes) /
-                 static_cast<double>(std::max<std::int64_t>(tokens, 1)));
-  for (const std::string& notice : done.notices) fmt::print("  {}\n", notice);
+  print("  {} of text, {:.2f} bytes per token\n", bytes_text(done.text_bytes),
+        static_cast<double>(done.text_bytes) /
+            static_cast<double>(std::max<std::int64_t>(tokens, 1)));
+  for (const std::string& notice : done.notices) print("  {}\n", notice);
   if (done.bad_lines == 0) return;
-  fmt::print("  {} skipped\n", counted(done.bad_lines, "bad line"));
+  print("  {} skipped\n", counted(done.bad_lines, "bad line"));
   constexpr std::size_t shown = 10;
   for (std::size_t i = 0; i < std::min(shown, done.problems.size()); ++i) {
-    fmt::print("    {}\n", done.problems[i]);
+    print("    {}\n", done.problems[i]);
   }
-  if (done.problems.size() > shown) fmt::print("    ...\n");
+  if (done.problems.size() > shown) print("    ...\n");
 }
 
 void print_hint(const PrepareArguments& arguments, const Tokenizer& tokenizer) {
@@ -232,12 +243,12 @@ void print_hint(const PrepareArguments& arguments, const Tokenizer& tokenizer) {
   for (const PrepareSource& source : arguments.options.sources) {
     weights += (weights.empty() ? "" : ", ") + source.name + ": 1";
   }
-  fmt::print("to train on it: data.root_dir={} 'data.sources={{{}}}' data.tokenizer.name={}",
-             arguments.out, weights, tokenizer.name());
+  print("to train on it: data.root_dir={} 'data.sources={{{}}}' data.tokenizer.name={}",
+        arguments.out, weights, tokenizer.name());
   if (arguments.tokenizer != "bytes") {
-    fmt::print(" data.tokenizer.path={}", (fs::path(arguments.out) / "tokenizer.model").string());
+    print(" data.tokenizer.path={}", (fs::path(arguments.out) / "tokenizer.model").string());
   }
-  fmt::print("\n");
+  print("\n");
 }
 
 // What there is to read, in files and bytes as stored.
@@ -271,6 +282,7 @@ void run_prepare(PrepareArguments arguments) {
     hold_out(source, options.text, line);
   }
   say_inputs(options, line);
+  const OutputFolder folder(arguments.out, "data", [&] { return is_older_data(arguments.out); });
   const std::unique_ptr<Tokenizer> tokenizer = place_tokenizer(arguments, options.sources, line);
   catch_stop_signals("stopping; Ctrl-C once more ends at once");
   options.tokenizer = tokenizer.get();

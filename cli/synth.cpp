@@ -5,13 +5,18 @@
 #include <fmt/core.h>
 
 #include <filesystem>
-#include <fstream>
 #include <functional>
+#include <ostream>
+#include <streambuf>
+#include <string_view>
+#include <vector>
 
 #include "cli/arguments/arguments.h"
 #include "cli/command.h"
 #include "cli/terminal.h"
 #include "engine/config/memory_plan.h"
+#include "io/files/file.h"
+#include "io/files/output_folder.h"
 #include "io/synthetic/biographies.h"
 #include "io/tokenizers/sentencepiece/sentencepiece_trainer.h"
 #include "io/tokenizers/tokenizer.h"
@@ -31,23 +36,54 @@ struct SynthArguments {
   std::string out;
 };
 
+// A stream into a file whose errors are thrown, with the system's reason, as they happen.
+class FileBuffer : public std::streambuf {
+ public:
+  explicit FileBuffer(OutputFile& file) : file_(file), bytes_(256 << 10) {
+    setp(bytes_.data(), bytes_.data() + bytes_.size());
+  }
+
+ protected:
+  int_type overflow(int_type next) override {
+    sync();
+    if (next != traits_type::eof()) sputc(static_cast<char>(next));
+    return 0;
+  }
+  int sync() override {
+    file_.append(std::string_view(pbase(), static_cast<std::size_t>(pptr() - pbase())));
+    setp(bytes_.data(), bytes_.data() + bytes_.size());
+    return 0;
+  }
+
+ private:
+  OutputFile& file_;
+  std::vector<char> bytes_;
+};
+
 // The file appears as a whole or not at all.
 void write_file(const fs::path& path, const std::function<void(std::ostream&)>& write) {
   const fs::path partial = path.string() + ".partial";
-  std::ofstream file(partial, std::ios::binary);
-  if (!file) fail_input("{}: cannot be written", partial.string());
-  write(file);
-  file.close();
-  if (!file) fail_input("{}: cannot be written: is the disk full?", partial.string());
-  fs::rename(partial, path);
+  FileSystem& files = FileSystem::real();
+  try {
+    OutputFile file(files, partial);
+    FileBuffer buffer(file);
+    std::ostream stream(&buffer);
+    stream.exceptions(std::ios::badbit);
+    write(stream);
+    stream.flush();
+    file.finish();
+    files.rename(partial, path);
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove(partial, ignored);
+    throw;
+  }
 }
 
 void synthesize(const SynthArguments& arguments) {
   const BiographyCorpus corpus(arguments.seed, arguments.people, arguments.passages);
   const fs::path out = arguments.out;
-  std::error_code error;
-  fs::create_directories(out, error);
-  if (error) fail_input("cannot make {}: {}", out.string(), error.message());
+  const OutputFolder folder(out, "synthetic corpus");
 
   const fs::path text = out / "biographies.jsonl", questions = out / "questions.jsonl";
   write_file(text, [&](std::ostream& file) { corpus.write_corpus(file); });
@@ -55,14 +91,13 @@ void synthesize(const SynthArguments& arguments) {
   write_file(questions, [&](std::ostream& file) {
     asked = corpus.write_questions(file, arguments.questions);
   });
-  fmt::print("{:<28} {} of {}, {}\n", text.string(), counted(arguments.passages, "passage"),
-             arguments.people == 1 ? "1 person" : grouped(arguments.people) + " people",
-             bytes_text(static_cast<std::int64_t>(fs::file_size(text))));
-  fmt::print("{:<28} {}\n", questions.string(), counted(asked, "question"));
-  fmt::print("{:<28} {:.1f} bits a person, {} in all\n", "knowledge",
-             BiographyCorpus::bits_per_person(),
-             bytes_text(static_cast<std::int64_t>(BiographyCorpus::bits_per_person() *
-                                                  static_cast<double>(arguments.people) / 8)));
+  print("{:<28} {} of {}, {}\n", text.string(), counted(arguments.passages, "passage"),
+        arguments.people == 1 ? "1 person" : grouped(arguments.people) + " people",
+        bytes_text(static_cast<std::int64_t>(fs::file_size(text))));
+  print("{:<28} {}\n", questions.string(), counted(asked, "question"));
+  print("{:<28} {:.1f} bits a person, {} in all\n", "knowledge", BiographyCorpus::bits_per_person(),
+        bytes_text(static_cast<std::int64_t>(BiographyCorpus::bits_per_person() *
+                                             static_cast<double>(arguments.people) / 8)));
 
   if (arguments.vocabulary > 0) {
     const fs::path path = out / "tokenizer.model";
@@ -83,17 +118,17 @@ void synthesize(const SynthArguments& arguments) {
     training.vocab_size = arguments.vocabulary;
     train_sentencepiece_file(next, training, path);
     const std::int64_t pieces = load_tokenizer("sp", path)->vocab_size();
-    fmt::print("{:<28} SentencePiece, {} pieces{}\n", path.string(), grouped(pieces),
-               pieces < arguments.vocabulary ? ": the texts hold no more" : "");
+    print("{:<28} SentencePiece, {} pieces{}\n", path.string(), grouped(pieces),
+          pieces < arguments.vocabulary ? ": the texts hold no more" : "");
   }
   const Biography first = corpus.person(0);
   const RecallQuestion question = corpus.questions(first, 0).front();
-  fmt::print("\nthe first passage:\n  {}\na question about it:\n  {} ...{}\n",
-             corpus.passage(first, 0, 0), question.prompt, question.answer);
-  fmt::print("\nnext: memengine prepare {} --out {}{}\n", text.string(), (out / "shards").string(),
-             arguments.vocabulary > 0
-                 ? " --tokenizer sp --tokenizer-path " + (out / "tokenizer.model").string()
-                 : " --train-tokenizer 1024");
+  print("\nthe first passage:\n  {}\na question about it:\n  {} ...{}\n",
+        corpus.passage(first, 0, 0), question.prompt, question.answer);
+  print("\nnext: memengine prepare {} --out {}{}\n", text.string(), (out / "shards").string(),
+        arguments.vocabulary > 0
+            ? " --tokenizer sp --tokenizer-path " + (out / "tokenizer.model").string()
+            : " --train-tokenizer 1024");
 }
 
 }  // namespace

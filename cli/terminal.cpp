@@ -58,6 +58,11 @@ void flush() {
 
 }  // namespace
 
+void print_text(std::string_view text) {
+  static const bool terminal = isatty(STDOUT_FILENO) != 0;
+  fmt::print("{}", terminal ? without_controls(text) : std::string(text));
+}
+
 LiveLine::LiveLine() : terminal_(isatty(STDOUT_FILENO) != 0) {}
 
 LiveLine::~LiveLine() {
@@ -77,7 +82,7 @@ void LiveLine::show(const std::string& line) {
     return;
   }
   shown_ = line;
-  put("\r\x1b[K" + fit_text(line, width()));
+  put("\r\x1b[K" + fit_text(printable(line), width()));
   flush();
   live_ = true;
 }
@@ -98,7 +103,7 @@ void LiveLine::keep() {
 
 void LiveLine::say(const std::string& line) {
   clear();
-  put(line + "\n");
+  put(printable_lines(line) + "\n");
   flush();
 }
 

@@ -1,13 +1,56 @@
 // What commands that work for a while share: a live line, and a polite way to be stopped.
 #pragma once
 
+#include <fmt/core.h>
+
 #include <cstdint>
 #include <string>
+#include <string_view>
+#include <tuple>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "engine/run/run_lines.h"
+#include "kernels/runtime/printable.h"
 
 namespace memengine {
+
+// A text of several lines that we made, among the arguments of print().
+struct Lines {
+  std::string text;
+};
+
+template <typename T>
+auto shown(const T& value) {
+  if constexpr (std::is_same_v<T, Lines>) {
+    return printable_lines(value.text);
+  } else if constexpr (std::is_convertible_v<const T&, std::string_view>) {
+    return printable(value);
+  } else {
+    return value;
+  }
+}
+
+template <typename T>
+using Shown = decltype(shown(std::declval<const T&>()));
+
+// fmt::print to standard output, and the way by which all words of commands get there: every text
+// among the arguments is made printable and one line (kernels/runtime/printable.h).
+template <typename... Args>
+void print(fmt::format_string<Shown<std::remove_cvref_t<Args>>...> text, const Args&... args) {
+  const std::tuple<Shown<Args>...> safe(shown(args)...);
+  fmt::print("{}", std::apply(
+                       [&](const auto&... arguments) {
+                         return fmt::vformat(fmt::string_view(text),
+                                             fmt::make_format_args(arguments...));
+                       },
+                       safe));
+}
+
+// A model's text: on a terminal without control characters but line feeds and tabs, elsewhere as it
+// is.
+void print_text(std::string_view text);
 
 // One line that is written over on a terminal; elsewhere (a file, a pipe) each is a plain line.
 class LiveLine {
@@ -20,7 +63,7 @@ class LiveLine {
   bool terminal() const { return terminal_; }
   // Columns that a live line may fill now, as the window is; 0: any, there is no terminal.
   std::size_t width() const;
-  // Replaces the live line, cut to the terminal's width.
+  // Replaces the live line, made printable and cut to the terminal's width.
   void show(const std::string& line);
   // The same of the columns that have room.
   void show(const std::vector<LineColumn>& columns);

@@ -10,6 +10,7 @@
 #include "engine/run/run_files.h"
 #include "engine/training/trainer.h"
 #include "kernels/runtime/error.h"
+#include "kernels/runtime/printable.h"
 
 namespace memengine {
 namespace {
@@ -49,7 +50,9 @@ class ProgressDisplay : public TrainingListener {
     evaluated_ = true;
   }
   bool has_evaluated() const { return evaluated_; }
-  void noticed(const std::string& message) override { line_.say_above("note: " + message); }
+  void noticed(const std::string& message) override {
+    line_.say_above("note: " + printable(message));
+  }
 
  private:
   void show() {

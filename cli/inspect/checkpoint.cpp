@@ -31,7 +31,7 @@ void print_tensors(const std::vector<TensorInfo>& tensors, bool all) {
   std::size_t width = 0;
   for (const TensorGroup& group : groups) width = std::max(width, group.name.size());
   for (const TensorGroup& group : groups) {
-    fmt::print("    {:<{}}  {}  {}\n", group.name, width, group.what, size_text(group.bytes));
+    print("    {:<{}}  {}  {}\n", group.name, width, group.what, size_text(group.bytes));
   }
 }
 
@@ -44,13 +44,13 @@ void print_state(const CheckpointState& state) {
                : "?";
   };
   if (state.contains("run")) {
-    fmt::print("  {} tokens, written by memengine {}\n", value("run", "total_tokens"),
-               value("run", "version"));
+    print("  {} tokens, written by memengine {}\n", value("run", "total_tokens"),
+          value("run", "version"));
   }
   for (int i = 0; state.contains(fmt::format("loader.source.{}", i)); ++i) {
     const std::string source = fmt::format("loader.source.{}", i);
-    fmt::print("  data {}: {} sequences drawn, {} are an epoch\n", value(source, "name"),
-               value(source, "drawn"), value(source, "windows"));
+    print("  data {}: {} sequences drawn, {} are an epoch\n", value(source, "name"),
+          value(source, "drawn"), value(source, "windows"));
   }
 }
 
@@ -60,7 +60,7 @@ void print_all_state(const CheckpointState& state) {
       if (section == "run" && key == "config") continue;
       const std::string text =
           std::visit([](const auto& x) { return fmt::format("{}", x); }, value);
-      fmt::print("  {:<28} {}\n", section + "." + key, text);
+      print("  {:<28} {}\n", section + "." + key, text);
     }
   }
 }
@@ -69,35 +69,33 @@ void print_all_state(const CheckpointState& state) {
 void print_link(const fs::path& root, std::int64_t step, bool verify) {
   try {
     const CheckpointSummary summary = Checkpoint(root / checkpoint_name(step), verify).summary();
-    fmt::print("  step {:>12}  {:>10}  {}\n", grouped(step), size_text(summary.bytes),
-               summary.base_step < 0
-                   ? "full"
-                   : fmt::format("on top of step {}", grouped(summary.base_step)));
+    print("  step {:>12}  {:>10}  {}\n", grouped(step), size_text(summary.bytes),
+          summary.base_step < 0 ? "full"
+                                : fmt::format("on top of step {}", grouped(summary.base_step)));
   } catch (const Error& error) {
-    fmt::print("  step {:>12}  damaged: {}\n", grouped(step), error.what());
+    print("  step {:>12}  damaged: {}\n", grouped(step), error.what());
   }
 }
 
 void print_checkpoint(const fs::path& folder, const InspectArguments& arguments) {
   const Checkpoint checkpoint(folder, !arguments.no_verify);
   const CheckpointSummary summary = checkpoint.summary();
-  fmt::print("{}: checkpoint of step {}, {}\n", folder.string(), grouped(summary.step),
-             size_text(summary.bytes));
+  print("{}: checkpoint of step {}, {}\n", folder.string(), grouped(summary.step),
+        size_text(summary.bytes));
   if (summary.base_step >= 0) {
-    fmt::print("  an increment: rows updated since step {}, on top of that full checkpoint ({})\n",
-               grouped(summary.base_step), size_text(summary.base_bytes));
+    print("  an increment: rows updated since step {}, on top of that full checkpoint ({})\n",
+          grouped(summary.base_step), size_text(summary.base_bytes));
   }
   (arguments.all_tensors ? print_all_state : print_state)(checkpoint.state());
   for (const CheckpointSummary::File& file : summary.files) {
-    fmt::print("  {}  {}, {}\n", file.name,
-               counted(static_cast<std::int64_t>(file.tensors.size()), "tensor"),
-               size_text(file.bytes));
+    print("  {}  {}, {}\n", file.name,
+          counted(static_cast<std::int64_t>(file.tensors.size()), "tensor"), size_text(file.bytes));
     print_tensors(file.tensors, arguments.all_tensors);
   }
   if (arguments.no_verify) return;
   std::fflush(stdout);
   checkpoint.verify();
-  fmt::print("  every block agrees with its checksum\n");
+  print("  every block agrees with its checksum\n");
 }
 
 }  // namespace
@@ -109,13 +107,12 @@ void inspect_checkpoint(const InspectArguments& arguments) {
   const std::vector<std::int64_t> steps =
       fs::is_directory(path, error) ? checkpoint_steps(path) : std::vector<std::int64_t>();
   if (!steps.empty()) {
-    fmt::print("{}: {}\n", path.string(),
-               counted(static_cast<std::int64_t>(steps.size()), "checkpoint"));
+    print("{}: {}\n", path.string(),
+          counted(static_cast<std::int64_t>(steps.size()), "checkpoint"));
     constexpr std::size_t shown = 6;
     const std::size_t first =
         arguments.all_tensors || steps.size() <= shown ? 0 : steps.size() - shown;
-    if (first > 0)
-      fmt::print("  {} older\n", counted(static_cast<std::int64_t>(first), "checkpoint"));
+    if (first > 0) print("  {} older\n", counted(static_cast<std::int64_t>(first), "checkpoint"));
     for (std::size_t i = first; i < steps.size(); ++i) {
       print_link(path, steps[i], !arguments.no_verify);
     }
@@ -124,11 +121,13 @@ void inspect_checkpoint(const InspectArguments& arguments) {
   const SafetensorsReader reader(path);
   std::uint64_t bytes = 0;
   for (const TensorInfo& tensor : reader.tensors()) bytes += tensor.bytes;
-  fmt::print("{}: {}, {}\n", path.string(),
-             counted(static_cast<std::int64_t>(reader.tensors().size()), "tensor"),
-             size_text(bytes));
-  for (const auto& [key, value] : reader.metadata()) fmt::print("  {:<28} {}\n", key, value);
+  print("{}: {}, {}\n", path.string(),
+        counted(static_cast<std::int64_t>(reader.tensors().size()), "tensor"), size_text(bytes));
+  for (const auto& [key, value] : reader.metadata()) print("  {:<28} {}\n", key, value);
   print_tensors(reader.tensors(), arguments.all_tensors);
+  if (arguments.no_verify) return;
+  std::fflush(stdout);
+  if (reader.verify()) print("  every block agrees with its checksum\n");
 }
 
 }  // namespace memengine

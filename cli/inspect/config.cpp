@@ -25,9 +25,9 @@ void settle_vocabulary(RunConfig& config) {
   } catch (const Error&) {
     config.model.vocab_size = assumed;
     const auto& path = config.data.tokenizer.path;
-    fmt::print("note: {}; a vocabulary of {} is assumed (set model.vocab_size)\n",
-               path ? "there is no tokenizer at " + *path : "data.tokenizer.path is not given",
-               grouped(assumed));
+    print("note: {}; a vocabulary of {} is assumed (set model.vocab_size)\n",
+          path ? "there is no tokenizer at " + *path : "data.tokenizer.path is not given",
+          grouped(assumed));
   }
 }
 
@@ -38,7 +38,7 @@ std::string counts(std::int64_t number) {
 }
 
 void print_row(const char* title, const std::string& text) {
-  fmt::print("  {:<22} {}\n", title, text);
+  print("  {:<22} {}\n", title, text);
 }
 
 void print_model(const RunConfig& config) {
@@ -108,10 +108,10 @@ std::string fits(const RunConfig& config, const MemoryPlan& plan, Device device,
 void inspect_config(const InspectArguments& arguments) {
   RunConfig config = load_run_config(arguments.path, arguments.overrides);
   settle_vocabulary(config);
-  fmt::print("{}: {}\n", arguments.path.string(), config.name);
-  for (const std::string& notice : config.notices) fmt::print("note: {}\n", notice);
+  print("{}: {}\n", arguments.path.string(), config.name);
+  for (const std::string& notice : config.notices) print("note: {}\n", notice);
   for (const std::string& notice : settle_evaluation(config).notices) {
-    fmt::print("note: {}\n", notice);
+    print("note: {}\n", notice);
   }
   print_model(config);
   print_row("GPU code in this program", describe_gpu_code());
@@ -124,18 +124,18 @@ void inspect_config(const InspectArguments& arguments) {
   }
   if (arguments.device != "cuda") devices.push_back(Device::cpu);
   if (devices.front() == Device::cpu && arguments.device.empty()) {
-    fmt::print(
+    print(
         "note: no GPU is here, so this is the plan for the CPU alone; --device cuda --gpu-memory "
         "80GiB plans for one\n");
   }
   for (const Device device : devices) {
     const MemoryPlan plan = TrainingModel::plan(config, device);
-    fmt::print("\nmemory for training on {}\n{}  {}\n",
-               device == Device::cuda ? "a GPU" : "the CPU", plan_text(plan, device),
-               fits(config, plan, device, inspected_budget(arguments, device),
-                    told ? "was told" : "is free here now"));
+    print("\nmemory for training on {}\n{}  {}\n", device == Device::cuda ? "a GPU" : "the CPU",
+          Lines{plan_text(plan, device)},
+          fits(config, plan, device, inspected_budget(arguments, device),
+               told ? "was told" : "is free here now"));
     if (device == Device::cpu && config.distributed.model_dtype == ModelDtype::bf16) {
-      fmt::print("  it computes in FP32: distributed.model_dtype=bf16 is for GPUs\n");
+      print("  it computes in FP32: distributed.model_dtype=bf16 is for GPUs\n");
     }
   }
 }

@@ -24,7 +24,7 @@ void print_task(const EvalConfig& config, const EvalTask& task) {
   }
   if (limit >= 1) text += fmt::format(", of which {} are asked", limit);
   if (limit > 0 && limit < 1) text += fmt::format(", of which {}% are asked", limit * 100);
-  fmt::print("  {:<14} {}\n", task.task, text);
+  print("  {:<14} {}\n", task.task, text);
 }
 
 }  // namespace
@@ -32,31 +32,31 @@ void print_task(const EvalConfig& config, const EvalTask& task) {
 void inspect_evaluation(const InspectArguments& arguments) {
   EvalConfig config = load_eval_config(arguments.path.string(), arguments.overrides);
   for (const std::string& notice : settle_evaluation(config)) config.notices.push_back(notice);
-  fmt::print("{}: {}, results go to {}\n", arguments.path.string(), config.name, config.dump_dir);
-  for (const std::string& notice : config.notices) fmt::print("note: {}\n", notice);
+  print("{}: {}, results go to {}\n", arguments.path.string(), config.name, config.dump_dir);
+  for (const std::string& notice : config.notices) print("note: {}\n", notice);
   for (const EvalTask& task : asked_tasks(config)) print_task(config, task);
   ModelSource source;
   try {
     source = find_model(config.ckpt_dir);
   } catch (const Error& error) {
-    fmt::print("no model yet: {}\n", error.what());
+    print("no model yet: {}\n", error.what());
     return;
   }
   const ModelConfig& model = source.model;
-  fmt::print("model {}\n  {} layers, dim {}, vocabulary {}, reads {} tokens\n",
-             source.folder.string(), model.n_layers, model.dim, grouped(model.vocab_size),
-             config.max_length.value_or(model.max_seqlen));
+  print("model {}\n  {} layers, dim {}, vocabulary {}, reads {} tokens\n", source.folder.string(),
+        model.n_layers, model.dim, grouped(model.vocab_size),
+        config.max_length.value_or(model.max_seqlen));
   for (const Device device : {Device::cuda, Device::cpu}) {
     const bool asked =
         arguments.device.empty() || (arguments.device == "cuda") == (device == Device::cuda);
     const std::optional<MemoryBudget> budget = inspected_budget(arguments, device);
     if (!asked || (arguments.device.empty() && !budget)) continue;
     const MemoryPlan plan = evaluation_plan(config, model, device);
-    fmt::print("\nmemory for evaluation on {}\n{}", device == Device::cuda ? "a GPU" : "the CPU",
-               plan_text(plan, device));
+    print("\nmemory for evaluation on {}\n{}", device == Device::cuda ? "a GPU" : "the CPU",
+          Lines{plan_text(plan, device)});
     const std::optional<std::string> shortage =
         budget ? plan_shortage(plan, device, *budget) : std::nullopt;
-    if (budget) fmt::print("  {}\n", shortage ? "it does not fit: " + *shortage : "it fits");
+    if (budget) print("  {}\n", shortage ? "it does not fit: " + *shortage : "it fits");
   }
 }
 

@@ -102,17 +102,17 @@ void print_histogram(const ShardSummary& summary) {
   for (const ShardSummary::Bin& bin : summary.tokens_per_document) {
     most = std::max(most, bin.documents);
   }
-  fmt::print("  tokens a document: {} to {}, {:.1f} on average\n",
-             grouped(summary.shortest_document), grouped(summary.longest_document),
-             static_cast<double>(summary.tokens) /
-                 static_cast<double>(std::max<std::int64_t>(summary.documents, 1)));
+  print("  tokens a document: {} to {}, {:.1f} on average\n", grouped(summary.shortest_document),
+        grouped(summary.longest_document),
+        static_cast<double>(summary.tokens) /
+            static_cast<double>(std::max<std::int64_t>(summary.documents, 1)));
   bool begun = false;
   for (const ShardSummary::Bin& bin : summary.tokens_per_document) {
     begun = begun || bin.documents > 0;
     if (!begun) continue;
     const auto width = (40 * bin.documents + most - 1) / most;
-    fmt::print("    {:>11} to {:<11} {:>12}  {}\n", grouped(bin.from), grouped(bin.to - 1),
-               grouped(bin.documents), std::string(static_cast<std::size_t>(width), '#'));
+    print("    {:>11} to {:<11} {:>12}  {}\n", grouped(bin.from), grouped(bin.to - 1),
+          grouped(bin.documents), std::string(static_cast<std::size_t>(width), '#'));
   }
 }
 
@@ -121,7 +121,7 @@ void print_sample(const std::string& text) {
   constexpr std::size_t width = 88;
   std::string line;
   const auto put = [&] {
-    fmt::print("    {}\n", line);
+    print("    {}\n", line);
     line.clear();
   };
   for (const char c : text) {
@@ -143,27 +143,25 @@ void print_set(const InspectArguments& arguments, const ShardSet& set) {
   options.verify = !arguments.no_verify;
   options.tokenizer = tokenizer.get();
   const ShardSummary summary = summarize_shards(set.shards, options);
-  fmt::print("{}: {}", set.name, counted(summary.shards, "shard"));
-  fmt::print("{}\n", summary.token_bytes > 0
-                         ? fmt::format(" of {}-byte tokens", summary.token_bytes)
-                         : std::string(" of 2-byte and 4-byte tokens"));
-  fmt::print("  {}", counted(summary.tokens, "token"));
-  if (summary.documents > 0) fmt::print(" in {}", counted(summary.documents, "document"));
-  fmt::print(", largest id {}\n", grouped(summary.largest_token));
+  print("{}: {}", set.name, counted(summary.shards, "shard"));
+  print("{}\n", summary.token_bytes > 0 ? fmt::format(" of {}-byte tokens", summary.token_bytes)
+                                        : std::string(" of 2-byte and 4-byte tokens"));
+  print("  {}", counted(summary.tokens, "token"));
+  if (summary.documents > 0) print(" in {}", counted(summary.documents, "document"));
+  print(", largest id {}\n", grouped(summary.largest_token));
   if (summary.tokenizer.empty()) {
-    fmt::print("  no sidecars: the tokenizer is unknown and checksums cannot be verified\n");
+    print("  no sidecars: the tokenizer is unknown and checksums cannot be verified\n");
   } else {
-    fmt::print("  tokenizer {} {}, vocabulary {}\n", summary.tokenizer, summary.tokenizer_hash,
-               grouped(summary.vocab_size));
+    print("  tokenizer {} {}, vocabulary {}\n", summary.tokenizer, summary.tokenizer_hash,
+          grouped(summary.vocab_size));
     if (!arguments.no_verify) {
-      fmt::print("  checksums {}\n",
-                 summary.verified ? "verified" : "verified, but not all shards have one");
+      print("  checksums {}\n",
+            summary.verified ? "verified" : "verified, but not all shards have one");
     }
   }
   if (!summary.tokens_per_document.empty()) print_histogram(summary);
   if (summary.sample.empty()) return;
-  fmt::print("  the first {}:\n",
-             counted(static_cast<std::int64_t>(summary.sample.size()), "token"));
+  print("  the first {}:\n", counted(static_cast<std::int64_t>(summary.sample.size()), "token"));
   if (tokenizer) {
     print_sample(summary.sample_text);
   } else {
@@ -185,7 +183,7 @@ bool has_shards(const fs::path& path) {
 void inspect_shards(const InspectArguments& arguments) {
   bool first = true;
   for (const ShardSet& set : find_sets(arguments.path)) {
-    if (!first) fmt::print("\n");
+    if (!first) print("\n");
     first = false;
     print_set(arguments, set);
   }

@@ -6,10 +6,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "io/files/file.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine::bench {
@@ -48,12 +48,12 @@ std::string line(const RecordedTime& time, const std::string& rest) {
 }  // namespace
 
 Record read_record(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) fail_input("bench: cannot read {}", path);
+  constexpr std::uint64_t max_record_bytes = 64u << 20;
+  const std::string text = read_text_file(path, max_record_bytes);
   Record record;
   record.path = path;
   try {
-    const nlohmann::json document = nlohmann::json::parse(file);
+    const nlohmann::json document = nlohmann::json::parse(text);
     record.device = document.at("device").get<std::string>();
     for (const nlohmann::json& op : document.at("ops")) {
       record.times.push_back({op.at("case").get<std::string>(), op.at("op").get<std::string>(),

@@ -12,6 +12,7 @@
 #include "engine/run/run_files.h"
 #include "engine/training/trainer.h"
 #include "io/files/file.h"
+#include "io/files/output_folder.h"
 #include "io/synthetic/biographies.h"
 #include "kernels/runtime/error.h"
 
@@ -53,25 +54,28 @@ std::string description(const DemoOptions& options, const RunConfig& config) {
 
 constexpr const char* finished_mark = "finished\n";
 
+// Versions without a mark left the state file alone.
+bool is_older_demo(const fs::path& folder) {
+  try {
+    const std::string state = read_text_file(folder / "demo.state", 1 << 20);
+    return state.starts_with("people: ") || state.starts_with(finished_mark);
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 // Keeps what a stopped demo of the same settings left; otherwise empties the folder.
 void settle_folder(const DemoOptions& options, const std::string& settings,
                    DemoListener& listener) {
   const fs::path state = options.out / "demo.state";
-  const bool ours = fs::exists(state);
-  const std::string before = ours ? read_text_file(state, 1 << 20) : "";
+  const std::string before = fs::exists(state) ? read_text_file(state, 1 << 20) : "";
   if (before == settings) {
     listener.said("going on where the demo was stopped");
     return;
   }
   for (const char* part : {"data", "dense", "memory"}) {
-    if (!fs::exists(options.out / part)) continue;
-    if (!ours) {
-      fail_input("{} exists and is not the demo's: choose another folder with --out",
-                 (options.out / part).string());
-    }
     FileSystem::real().remove_all(options.out / part);
   }
-  FileSystem::real().make_folder(options.out);
   write_file_atomically(FileSystem::real(), state, settings);
 }
 
@@ -123,6 +127,7 @@ DemoResult run_demo(const DemoOptions& options, DemoListener& listener,
   const std::string settings = description(options, memory);
   // Refuses what it cannot tell before anything is written.
   const BiographyCorpus told(0, options.people, options.passages);
+  const OutputFolder folder(options.out, "demo", [&] { return is_older_demo(options.out); });
   settle_folder(options, settings, listener);
 
   DemoResult result;

@@ -6,6 +6,7 @@
 
 #include "engine/demo/demo.h"
 #include "engine/run/run_files.h"
+#include "kernels/runtime/printable.h"
 
 namespace memengine {
 namespace {
@@ -88,7 +89,8 @@ std::string demo_completions(const DemoResult& result, std::size_t count) {
   const auto marked = [](const std::string& completion, const RecallItem& item) {
     const std::size_t start = completion.find_first_not_of(' ');
     const std::string said = start == std::string::npos ? "" : completion.substr(start);
-    return said + ("   " + std::string(" " + said == item.answer ? "(right)" : "(wrong)"));
+    return printable(said) +
+           ("   " + std::string(" " + said == item.answer ? "(right)" : "(wrong)"));
   };
   std::string text;
   // Another person and another attribute each time, spread over the corpus.
@@ -96,7 +98,7 @@ std::string demo_completions(const DemoResult& result, std::size_t count) {
     const std::size_t people = items.size() / 6;
     const std::size_t at = std::min((i * people / count) * 6 + i % 6, items.size() - 1);
     text += fmt::format("  {} ...\n    the truth  {}\n    dense      {}\n    memory     {}\n",
-                        items[at].prompt, items[at].answer.substr(1),
+                        printable(items[at].prompt), printable(items[at].answer.substr(1)),
                         marked(result.dense.recall.completions[at], items[at]),
                         marked(result.memory.recall.completions[at], items[at]));
   }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <deque>
+#include <nlohmann/json.hpp>
 
 #include "engine/evaluation/eval_model.h"
 #include "engine/inference/inference_model.h"
@@ -18,6 +19,8 @@ namespace {
 namespace fs = std::filesystem;
 
 // Texts that decode at once: enough to fill a pass, few enough for their caches.
+constexpr std::string_view evaluation_kind = "evaluation";
+
 constexpr std::int64_t most_sequences = 256;
 
 double seconds_since_1970() {
@@ -210,6 +213,18 @@ Evaluation run_evaluation(const EvalConfig& config, const ModelSource& source, D
   return evaluation;
 }
 
+// Versions without a mark left results.json alone.
+bool is_older_evaluation(const fs::path& folder) {
+  try {
+    const auto results =
+        nlohmann::json::parse(read_text_file(folder / "results.json", 64u << 20), nullptr, false);
+    return results.is_object() && results.contains("config") && results["config"].is_object() &&
+           results["config"].value("model", nlohmann::json()) == "memengine";
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 void append_eval_metrics(const fs::path& folder, const Evaluation& evaluation, std::int64_t step) {
   std::deque<std::string> names;  // keys are views
   std::vector<Metric> metrics = {{"global_step", step},
@@ -224,8 +239,21 @@ void append_eval_metrics(const fs::path& folder, const Evaluation& evaluation, s
       metrics.emplace_back(names.back(), *metric.standard_error);
     }
   }
-  FileSystem::real().make_folder(folder);
-  MetricsFile(folder / "metrics.eval.jsonl", std::max<std::int64_t>(step - 1, 0)).write(metrics);
+  const auto append = [&] {
+    MetricsFile(folder / "metrics.eval.jsonl", std::max<std::int64_t>(step - 1, 0)).write(metrics);
+  };
+  // A run that is trained may hold the folder, or another evaluation: any mark of ours will do.
+  if (read_folder_mark(folder)) return append();
+  const OutputFolder taken(folder, "evaluation log");
+  append();
+}
+
+OutputFolder open_evaluation_folder(const EvalConfig& config) {
+  if (config.dump_dir.empty()) {
+    fail_input("dump_dir is missing; give the folder for results.json, for instance dump_dir=eval");
+  }
+  return OutputFolder(config.dump_dir, evaluation_kind,
+                      [&] { return is_older_evaluation(config.dump_dir); });
 }
 
 std::string open_results(const EvalConfig& config) {
@@ -268,8 +296,9 @@ fs::path training_results(const RunConfig& config, std::int64_t step) {
 void write_training_evaluation(const RunConfig& config, const Evaluation& evaluation,
                                std::int64_t step) {
   if (!config.eval) fail_internal("evaluation during training without an `eval` section");
-  write_eval_files(training_results(config, step).parent_path(), evaluation.results, evaluation.run,
-                   config.eval->harness.log_samples);
+  const fs::path folder = training_results(config, step).parent_path();
+  const OutputFolder taken(folder, evaluation_kind, [&] { return is_older_evaluation(folder); });
+  write_eval_files(folder, evaluation.results, evaluation.run, config.eval->harness.log_samples);
   append_eval_metrics(config.eval->metric_log_dir.value_or(config.dump_dir), evaluation, step);
 }
 

@@ -11,6 +11,7 @@
 #include "engine/evaluation/evaluate.h"
 #include "engine/evaluation/report.h"
 #include "engine/model_files/model_source.h"
+#include "io/files/output_folder.h"
 #include "kernels/runtime/context.h"
 
 namespace memengine {
@@ -47,9 +48,12 @@ MemoryPlan evaluation_plan(const EvalConfig& config, const ModelConfig& model, D
 Evaluation run_evaluation(const EvalConfig& config, const ModelSource& source, Device device,
                           const EvalTaskProgress& progress = {});
 
+// Takes config.dump_dir for an evaluation, before the work starts (io/files/output_folder.h).
+OutputFolder open_evaluation_folder(const EvalConfig& config);
+
 // Writes results.json and the samples into config.dump_dir, where those of an earlier evaluation
 // move to earlier/<n>, and, when config.metric_log_dir is given, appends to metrics.eval.jsonl
-// there.
+// there. Whoever calls holds open_evaluation_folder.
 void write_evaluation(const EvalConfig& config, const Evaluation& evaluation, std::int64_t step);
 
 // Appends one line {global_step, "<task>/<metric>", "<task>/<metric>_stderr", ...} to

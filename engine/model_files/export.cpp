@@ -1,15 +1,23 @@
-// Loads a model into host memory and streams it out again in the form asked for.
+// Loads a model into host memory and streams it out again in the form asked for: into a folder
+// aside, whose files get their places once all are whole, the weights last.
 #include "engine/model_files/export.h"
 
+#include <algorithm>
 #include <cstring>
 #include <set>
+#include <span>
+#include <string_view>
+#include <vector>
 
 #include "engine/inference/inference_model.h"
 #include "engine/model_files/hugging_face.h"
 #include "engine/model_files/hugging_face_tokenizer.h"
 #include "engine/model_files/model_files.h"
 #include "engine/run/run_data.h"
+#include "io/checkpoints/checkpoint_state.h"
+#include "io/checkpoints/safetensors.h"
 #include "io/files/file.h"
+#include "io/files/output_folder.h"
 #include "kernels/runtime/bfloat16.h"
 #include "kernels/runtime/error.h"
 
@@ -71,10 +79,60 @@ std::vector<CheckpointTensor> tensors_as_read(const Context& context,
   return tensors;
 }
 
+// Of a file that is written already.
+BlockChecksums checksums_of(const fs::path& path) {
+  const std::string bytes = read_text_file(path, 1u << 30);
+  const auto block = std::max<std::uint64_t>(bytes.size(), 1);
+  BlockChecksums sums{bytes.size(), block, {}};
+  if (!bytes.empty()) sums.blocks.push_back(block_checksum(std::as_bytes(std::span(bytes))));
+  return sums;
+}
+
+constexpr std::string_view weights_name = "model.safetensors";
+
+// Writes everything into `folder`, checksums too.
+void write_export(const ModelSource& source, ExportFormat format, InferenceModel& model,
+                  const Tokenizer* tokenizer, const std::string& tokenizer_bytes,
+                  const fs::path& folder) {
+  FileSystem& files = FileSystem::real();
+  StateFile record;
+  BlockChecksums& sums = record.files[std::string(weights_name)];
+  SafetensorsWriting writing;
+  sums.block_bytes = writing.block_bytes;
+  writing.on_block = [&sums](std::size_t number, std::span<const std::byte> block) {
+    sums.blocks.resize(std::max(sums.blocks.size(), number + 1));
+    sums.blocks[number] = block_checksum(block);
+    sums.bytes += block.size();
+  };
+  if (format == ExportFormat::hugging_face) {
+    write_hugging_face(model.context(), folder, model.transformer(), tokenizer, writing);
+    if (tokenizer != nullptr) {
+      const HuggingFaceTokenizer form = hugging_face_tokenizer(
+          *tokenizer, tokenizer_bytes, source.add_bos, source.model.max_seqlen);
+      if (form.json) write_file_atomically(files, folder / "tokenizer.json", *form.json);
+      write_file_atomically(files, folder / "tokenizer_config.json", form.config);
+    }
+  } else {
+    write_safetensors(files, folder / weights_name,
+                      tensors_as_read(model.context(), model.transformer()), {}, writing);
+    write_file_atomically(files, folder / "config.yaml",
+                          dump_config(exported_config(source, !tokenizer_bytes.empty())));
+  }
+  if (!tokenizer_bytes.empty()) {
+    write_file_atomically(files, folder / "tokenizer.model", tokenizer_bytes);
+  }
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (name != weights_name) record.files[name] = checksums_of(entry.path());
+  }
+  write_file_atomically(files, folder / checksums_name, write_state(record));
+}
+
 }  // namespace
 
 std::uint64_t export_model(const ModelSource& source, ExportFormat format, const fs::path& folder) {
-  const fs::path weights = folder / "model.safetensors";
+  const OutputFolder out(folder, "exported model");
+  const fs::path weights = folder / weights_name;
   if (fs::exists(weights)) {
     fail_input("{} is there already: name another folder", weights.string());
   }
@@ -93,23 +151,26 @@ std::uint64_t export_model(const ModelSource& source, ExportFormat format, const
   model.load(source);
 
   FileSystem& files = FileSystem::real();
-  files.make_folder(folder);
-  if (format == ExportFormat::hugging_face) {
-    write_hugging_face(model.context(), folder, model.transformer(), tokenizer.get());
-    if (tokenizer) {
-      const HuggingFaceTokenizer form = hugging_face_tokenizer(
-          *tokenizer, tokenizer_bytes, source.add_bos, source.model.max_seqlen);
-      if (form.json) write_file_atomically(files, folder / "tokenizer.json", *form.json);
-      write_file_atomically(files, folder / "tokenizer_config.json", form.config);
+  const fs::path aside = folder / ".exporting";
+  files.remove_all(aside);  // of an export that was killed
+  files.make_folder(aside);
+  try {
+    write_export(source, format, model, tokenizer.get(), tokenizer_bytes, aside);
+    std::vector<std::string> names;
+    for (const auto& entry : fs::directory_iterator(aside)) {
+      names.push_back(entry.path().filename().string());
     }
-  } else {
-    write_safetensors(files, weights, tensors_as_read(model.context(), model.transformer()));
-    write_file_atomically(files, folder / "config.yaml",
-                          dump_config(exported_config(source, !tokenizer_bytes.empty())));
+    // The weights last: without them nobody takes the folder for a model.
+    std::stable_partition(names.begin(), names.end(),
+                          [](const std::string& name) { return name != weights_name; });
+    for (const std::string& name : names) files.rename(aside / name, folder / name);
+    files.sync_folder(folder);
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove_all(aside, ignored);
+    throw;
   }
-  if (!tokenizer_bytes.empty()) {
-    write_file_atomically(files, folder / "tokenizer.model", tokenizer_bytes);
-  }
+  files.remove_all(aside);
   return fs::file_size(weights);
 }
 

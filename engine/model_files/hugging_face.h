@@ -13,6 +13,7 @@
 #include <filesystem>
 
 #include "engine/model_files/model_source.h"
+#include "io/checkpoints/safetensors.h"
 #include "kernels/runtime/context.h"
 #include "model/transformer.h"
 
@@ -29,6 +30,7 @@ void load_hugging_face(const Context& context, const std::filesystem::path& fold
 // Writes config.json and model.safetensors (F32) into a folder, which is made. `source` says what
 // the weights are of. Input error for a model with memory layers: that form has no place for them.
 void write_hugging_face(const Context& context, const std::filesystem::path& folder,
-                        const Transformer& transformer, const Tokenizer* tokenizer);
+                        const Transformer& transformer, const Tokenizer* tokenizer,
+                        const SafetensorsWriting& writing = {});
 
 }  // namespace memengine

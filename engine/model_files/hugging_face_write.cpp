@@ -14,7 +14,8 @@ namespace memengine {
 using nlohmann::json;
 
 void write_hugging_face(const Context& context, const std::filesystem::path& folder,
-                        const Transformer& transformer, const Tokenizer* tokenizer) {
+                        const Transformer& transformer, const Tokenizer* tokenizer,
+                        const SafetensorsWriting& writing) {
   const ModelConfig& model = transformer.config();
   if (!model.memory_layers().empty()) {
     fail_input(
@@ -84,7 +85,7 @@ void write_hugging_face(const Context& context, const std::filesystem::path& fol
 
   FileSystem& files = FileSystem::real();
   files.make_folder(folder);
-  write_safetensors(files, folder / "model.safetensors", tensors, {{"format", "pt"}});
+  write_safetensors(files, folder / "model.safetensors", tensors, {{"format", "pt"}}, writing);
   write_file_atomically(files, folder / "config.json", config.dump(2) + "\n");
 }
 

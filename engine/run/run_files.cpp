@@ -1,6 +1,8 @@
 // The files of a run; its words are in run_lines.cpp.
 #include "engine/run/run_files.h"
 
+#include <unistd.h>
+
 #include <chrono>
 #include <ctime>
 #include <deque>
@@ -10,6 +12,7 @@
 
 #include "io/files/file.h"
 #include "kernels/runtime/error.h"
+#include "kernels/runtime/printable.h"
 
 namespace memengine {
 namespace {
@@ -66,7 +69,7 @@ void RunFiles::log(const std::string& line) {
   localtime_r(&now, &parts);
   std::strftime(time, sizeof(time), "%Y-%m-%d %H:%M:%S", &parts);
   // Not fmt::print, which throws: a full disk is no reason to stop.
-  std::fputs(fmt::format("{} {}\n", time, line).c_str(), log_);
+  std::fputs(fmt::format("{} {}\n", time, printable_lines(line)).c_str(), log_);
   std::fflush(log_);
 }
 
@@ -85,12 +88,24 @@ void RunFiles::started(const RunConfig& config, const RunStart& start) {
     open(probe_);
   }
   const std::filesystem::path log_path = folder / "train.log";
-  log_ = std::fopen(log_path.c_str(), start.resumed_step >= 0 ? "a" : "w");
-  if (log_ == nullptr) fail_input("{}: cannot be written", log_path.string());
+  const bool resumed = start.resumed_step >= 0;
+  const int descriptor = resumed ? files_.create_or_open(log_path) : files_.create(log_path);
+  log_ = ::fdopen(descriptor, "w");
+  if (log_ == nullptr || std::fseek(log_, 0, SEEK_END) != 0) {
+    if (log_ == nullptr) ::close(descriptor);
+    fail_input("{}: cannot be written", log_path.string());
+  }
   plan_ = start.plan;
   name_ = config.name;
   log(start_text(config, start));
   for (const std::string& notice : std::exchange(early_notices_, {})) log(notice);
+  if (metrics_.file->damaged_lines() > 0) {
+    const std::string message =
+        fmt::format("metrics.jsonl: {} of its lines are damaged; they stay as they are",
+                    metrics_.file->damaged_lines());
+    log(message);
+    if (trouble_) trouble_(message);
+  }
 }
 
 void RunFiles::stepped(const StepReport& report) {
@@ -175,9 +190,9 @@ void RunFiles::evaluated(std::int64_t step, const std::string& table) {
 
 void RunFiles::noticed(const std::string& message) {
   if (log_ == nullptr) {
-    early_notices_.push_back(message);
+    early_notices_.push_back(printable(message));
   } else {
-    log(message);
+    log(printable(message));
   }
 }
 

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "engine/run/display_width.h"
+#include "kernels/runtime/printable.h"
 
 namespace memengine {
 namespace {
@@ -95,7 +96,7 @@ std::string fit_columns(std::vector<LineColumn> columns, std::size_t width) {
 // --- A run's lines -------------------------------------------------------------------------------
 
 std::string start_text(const RunConfig& config, const RunStart& start) {
-  std::string text = fmt::format("{} on {}\n", config.name, start.device);
+  std::string text = fmt::format("{} on {}\n", printable(config.name), start.device);
   text += fmt::format("  dense parameters {}", count_text(static_cast<double>(start.parameters)));
   if (start.value_parameters > 0) {
     std::string tables = "value table";

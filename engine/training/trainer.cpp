@@ -42,12 +42,6 @@ Trainer::Trainer(const RunConfig& config, std::vector<TrainingListener*> listene
     probe_ = std::make_unique<Probe>(*config_.probe_freq, model_.transformer(),
                                      runtime_.context().device);
   }
-  std::error_code refused;
-  std::filesystem::create_directories(config_.dump_dir, refused);
-  if (refused) {
-    fail_input("dump_dir: cannot make the folder '{}' ({}): choose another dump_dir",
-               config_.dump_dir, refused.message());
-  }
   lock_checkpoints();
   batches_.initialize(runtime_.context());
   resume();

@@ -22,6 +22,7 @@
 #include "engine/training/watch/collapse_watch.h"
 #include "engine/training/watch/probe.h"
 #include "io/checkpoints/checkpoint.h"
+#include "io/files/output_folder.h"
 #include "kernels/runtime/runtime.h"
 #include "kernels/runtime/step_graph.h"
 
@@ -92,7 +93,8 @@ class Trainer {
   Runtime runtime_;
   TrainingModel model_;
   BatchBuffers batches_;
-  std::unique_ptr<FolderLock> lock_, checkpoint_lock_;
+  std::unique_ptr<OutputFolder> folder_, checkpoint_folder_;
+  std::string owner_;  // this run's identity, in its checkpoints
   std::unique_ptr<TokenLoader> loader_;
   std::unique_ptr<ValidationReader> validation_;
   StepGraph step_graph_;

@@ -19,6 +19,7 @@
 #include "engine/run/run_state.h"
 #include "engine/training/trainer.h"
 #include "io/files/parallel.h"
+#include "kernels/runtime/printable.h"
 
 namespace memengine {
 namespace {
@@ -37,16 +38,37 @@ std::int64_t folder_bytes(const fs::path& folder) {
   return bytes;
 }
 
+// Versions without a mark left a file `lock` that names the process.
+bool has_older_lock(const fs::path& folder) {
+  try {
+    const std::string text = read_text_file(folder / "lock", 512);
+    return text.starts_with("process ") && text.find(" on ") != text.npos;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 }  // namespace
 
 void Trainer::lock_checkpoints() {
-  lock_ = std::make_unique<FolderLock>(config_.dump_dir);
-  if (!config_.checkpoint.path) return;
+  const fs::path folder = config_.dump_dir, root = config_.checkpoint_path();
+  const auto older = [](const fs::path& path) {
+    return [path] { return has_older_lock(path) || holds_checkpoints(path); };
+  };
+  try {
+    folder_ = std::make_unique<OutputFolder>(folder, "training run", older(folder));
+  } catch (const Error& error) {
+    fail_input("dump_dir: {}", error.what());
+  }
+  owner_ = folder_->id();
   // Another folder, which runs with other dump_dirs may name too.
-  files_.make_folder(*config_.checkpoint.path);
   std::error_code ignored;
-  if (fs::equivalent(config_.dump_dir, *config_.checkpoint.path, ignored)) return;
-  checkpoint_lock_ = std::make_unique<FolderLock>(*config_.checkpoint.path);
+  if (fs::equivalent(folder, root, ignored)) return;
+  try {
+    checkpoint_folder_ = std::make_unique<OutputFolder>(root, "run's checkpoints", older(root));
+  } catch (const Error& error) {
+    fail_input("checkpoint.path: {}", error.what());
+  }
 }
 
 void Trainer::check_disk() {
@@ -85,7 +107,7 @@ void Trainer::check_disk() {
 
 void Trainer::resume() {
   const fs::path root = config_.checkpoint_path();
-  recover_checkpoints(files_, root);
+  restore_checkpoints(files_, root);
   std::vector<std::int64_t> steps = checkpoint_steps(root);
   std::string newest_damage;
   for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
@@ -93,6 +115,7 @@ void Trainer::resume() {
       // Read once: blocks are verified on their way into the model, and a damaged one only means
       // that the next older checkpoint is read over what is there already.
       resume_from(Checkpoint(root / checkpoint_name(*step)));
+      recover_checkpoints(files_, root, owner_);
       return;
     } catch (const DamagedCheckpoint& damage) {
       if (!config_.checkpoint.skip_damaged) {
@@ -109,6 +132,7 @@ void Trainer::resume() {
         "choose another dump_dir",
         root.string(), newest_damage);
   }
+  recover_checkpoints(files_, root, owner_);
   initialise_weights();
   loader_ = data_.training_loader(config_, host_allocator(), nullptr);
 }
@@ -121,6 +145,7 @@ void Trainer::resume_from(const Checkpoint& checkpoint) {
   step_ = saved_step_ = state.step;
   total_tokens_ = state.total_tokens;
   base_ = checkpoint.base();
+  if (!checkpoint.owner().empty()) owner_ = checkpoint.owner();
   loader_ = data_.training_loader(config_, host_allocator(), &state.position);
   for (const std::string& message : notices) notice(message);
   const LoaderPosition now = loader_->position();
@@ -204,6 +229,8 @@ void Trainer::save(bool last, const std::function<bool()>& give_up) {
     } catch (const Error& error) {
       if (error.kind() != Error::Kind::input) throw;
       trouble = error.what();
+    } catch (const fs::filesystem_error& error) {
+      trouble = printable(error.what());
     }
     if (!last) {
       notice(fmt::format("not saved, training goes on and the next save tries again: {}", trouble));
@@ -240,6 +267,7 @@ void Trainer::write_checkpoint(bool last) {
   options.keep = bad > 0 ? -1 : config_.checkpoint.dump.keep;
   options.threads = file_threads();
   options.damaged = damaged_;
+  options.owner = owner_;
   std::vector<CheckpointFile> contents;
   const bool rows_stay = row_optimizer(config_.model.productkey_args).touches_only_picked_rows;
   if (base_ && rows_stay && config_.checkpoint.increment_share > 0 && step_ < config_.steps) {
@@ -265,7 +293,7 @@ void Trainer::write_checkpoint(bool last) {
                           options.increment ? options.increment->base.step : -1};
   clock_ += report.seconds;
   tell([&](TrainingListener& listener) { listener.saved(report); });
-  if (!trouble.empty()) notice("old checkpoints were not removed: " + trouble);
+  if (!trouble.empty()) notice(trouble);
 }
 
 // --- Evaluation ----------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 // See checkpoint.h: the order of operations that makes a save atomic, and what a killed one leaves.
 //
-// Names in a root: `0000001000` complete; `.saving-...` being written; `.replaced-...` an older one
-// of the same step, set aside until its replacement has its name; `.removing-...` being removed.
+// Names in a root: `0000001000` complete; `.saving-0000001000-<owner>` being written;
+// `.replaced-...` an older one of the same step, set aside until its replacement has its name;
+// `.removing-...` being removed. The owner's identity in these names, or in state.json, is what
+// tells ours from others'.
 #include "io/checkpoints/checkpoint.h"
 
 #include <fmt/format.h>
@@ -39,9 +41,36 @@ std::vector<std::string> entries(const fs::path& root) {
   return names;
 }
 
+std::string other_name(std::string_view start, const std::string& name, const std::string& owner) {
+  return std::string(start) + name + (owner.empty() ? "" : "-" + owner);
+}
+
+// Whether there is anything of that name, a link that leads nowhere too.
+bool is_there(const fs::path& path) {
+  std::error_code error;
+  return fs::exists(fs::symlink_status(path, error));
+}
+
+// A checkpoint that `owner` wrote, and nothing beside it in its folder.
+bool is_own(const fs::path& folder, const std::string& owner) {
+  std::error_code error;
+  if (!fs::is_directory(fs::symlink_status(folder, error))) return false;
+  try {
+    const fs::path path = folder / "state.json";
+    const StateFile state = read_state(path.string(), read_text_file(path, max_state_bytes));
+    const std::vector<std::string> names = entries(folder);
+    return state.owner == owner && std::all_of(names.begin(), names.end(), [&](const auto& name) {
+             return name == "state.json" || state.files.contains(name);
+           });
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 // Gives the folder a name that no reader takes for a checkpoint before taking it apart.
-void remove_checkpoint(FileSystem& files, const fs::path& root, const std::string& name) {
-  const fs::path doomed = root / (std::string(removing) + name);
+void remove_checkpoint(FileSystem& files, const fs::path& root, const std::string& name,
+                       const std::string& owner) {
+  const fs::path doomed = root / other_name(removing, name, owner);
   files.rename(root / name, doomed);
   files.remove_all(doomed);
 }
@@ -66,6 +95,7 @@ std::string write_contents(FileSystem& files, const fs::path& folder, std::int64
                            const SaveOptions& options) {
   StateFile record;
   record.step = step;
+  record.owner = options.owner;
   record.sections = state;
   record.increment = options.increment;
   for (const CheckpointFile& file : contents) {
@@ -90,9 +120,9 @@ std::string write_contents(FileSystem& files, const fs::path& folder, std::int64
   return written;
 }
 
-// Removes what is older than the newest `keep` whole checkpoints. `saved`, just written, is one of
-// them, should there be later ones that a resumed run has fallen behind; a base stays with its
-// increments.
+// Removes what is older than the newest `keep` whole checkpoints of this owner. `saved`, just
+// written, is one of them, should there be later ones that a resumed run has fallen behind; a base
+// stays with its increments.
 void remove_old(FileSystem& files, const fs::path& root, std::int64_t saved,
                 const SaveOptions& options) {
   std::set<std::int64_t> kept = {saved};
@@ -102,7 +132,7 @@ void remove_old(FileSystem& files, const fs::path& root, std::int64_t saved,
   std::vector<std::int64_t> steps = checkpoint_steps(root);
   std::reverse(steps.begin(), steps.end());
   for (const std::int64_t step : steps) {
-    if (step == saved) continue;
+    if (step == saved || !is_own(root / checkpoint_name(step), options.owner)) continue;
     if (whole >= options.keep) {
       doomed.push_back(step);
       continue;
@@ -116,9 +146,20 @@ void remove_old(FileSystem& files, const fs::path& root, std::int64_t saved,
     }
   }
   for (const std::int64_t step : doomed) {
-    if (!kept.contains(step)) remove_checkpoint(files, root, checkpoint_name(step));
+    if (!kept.contains(step)) {
+      remove_checkpoint(files, root, checkpoint_name(step), options.owner);
+    }
   }
   files.sync_folder(root);
+}
+
+// "0000001000.other", with a number behind it where that is taken.
+fs::path free_name(const fs::path& path) {
+  fs::path name = path.string() + ".other";
+  for (int number = 2; is_there(name); ++number) {
+    name = fmt::format("{}.other-{}", path.string(), number);
+  }
+  return name;
 }
 
 }  // namespace
@@ -137,19 +178,44 @@ std::vector<std::int64_t> checkpoint_steps(const fs::path& root) {
   return steps;
 }
 
-void recover_checkpoints(FileSystem& files, const fs::path& root) {
+bool holds_checkpoints(const fs::path& root) {
+  for (const std::int64_t step : checkpoint_steps(root)) {
+    try {
+      const fs::path path = root / checkpoint_name(step) / "state.json";
+      read_state(path.string(), read_text_file(path, max_state_bytes));
+      return true;
+    } catch (const Error&) {
+    }
+  }
+  return false;
+}
+
+void restore_checkpoints(FileSystem& files, const fs::path& root) {
   bool changed = false;
   for (const std::string& name : entries(root)) {
-    const bool half = name.starts_with(saving) || name.starts_with(removing);
-    const bool aside = name.starts_with(replaced);
-    if (!half && !aside) continue;
-    const std::string step = aside ? name.substr(replaced.size()) : "";
-    if (aside && is_step_name(step) && !fs::exists(root / step)) {
-      files.rename(root / name, root / step);
-    } else {
-      files.remove_all(root / name);
-    }
+    const std::size_t at = name.starts_with(replaced) ? replaced.size() : name.size();
+    const std::string step = name.substr(at, 10);
+    const bool aside = is_step_name(step) && (name.size() == at + 10 || name[at + 10] == '-');
+    if (!aside || is_there(root / step) || !fs::exists(root / name / "state.json")) continue;
+    files.rename(root / name, root / step);
     changed = true;
+  }
+  if (changed) files.sync_folder(root);
+}
+
+void recover_checkpoints(FileSystem& files, const fs::path& root, const std::string& owner) {
+  restore_checkpoints(files, root);
+  bool changed = false;
+  for (const std::string& name : entries(root)) {
+    for (const std::string_view start : {saving, removing, replaced}) {
+      if (!name.starts_with(start)) continue;
+      const std::string step = name.substr(start.size(), 10);
+      std::error_code error;
+      if (!is_step_name(step) || name != other_name(start, step, owner)) continue;
+      if (!fs::is_directory(fs::symlink_status(root / name, error))) continue;
+      files.remove_all(root / name);
+      changed = true;
+    }
   }
   if (changed) files.sync_folder(root);
 }
@@ -160,20 +226,26 @@ SavedCheckpoint save_checkpoint(FileSystem& files, const fs::path& root, std::in
                                 std::string* trouble) {
   const std::string name = checkpoint_name(step);
   const fs::path target = root / name;
-  const fs::path temporary = root / (std::string(saving) + name);
-  const fs::path aside = root / (std::string(replaced) + name);
+  const fs::path temporary = root / other_name(saving, name, options.owner);
+  const fs::path aside = root / other_name(replaced, name, options.owner);
   files.make_folder(root);
-  recover_checkpoints(files, root);
+  recover_checkpoints(files, root, options.owner);
   check_room(files, root, target, contents);
   SavedCheckpoint saved{target, {}, 0};
   bool named = false;
+  fs::path moved;  // to where what stood there went that is not ours
   try {
     files.make_folder(temporary);
     const std::string text = write_contents(files, temporary, step, contents, state, options);
     saved.checksum = state_checksum(text);
     saved.bytes = text.size();
     for (const CheckpointFile& file : contents) saved.bytes += safetensors_bytes(file.tensors, {});
-    if (fs::exists(target)) files.rename(target, aside);
+    if (is_there(target) && is_own(target, options.owner)) {
+      files.rename(target, aside);
+    } else if (is_there(target)) {
+      moved = free_name(target);
+      files.rename(target, moved);
+    }
     files.rename(temporary, target);
     named = true;
     files.sync_folder(root);
@@ -182,17 +254,20 @@ SavedCheckpoint save_checkpoint(FileSystem& files, const fs::path& root, std::in
     // checkpoint that has its name is left, although the disk may not know of it yet.
     std::error_code ignored;
     if (!named) fs::remove_all(temporary, ignored);
-    if (!fs::exists(target, ignored) && fs::exists(aside, ignored)) {
-      fs::rename(aside, target, ignored);
-    }
+    if (!is_there(target) && is_there(aside)) fs::rename(aside, target, ignored);
+    if (!is_there(target) && !moved.empty()) fs::rename(moved, target, ignored);
     throw;
   }
+  if (!moved.empty() && trouble != nullptr) {
+    *trouble = fmt::format("what stood at {} was not of this run and is now {}", target.string(),
+                           moved.string());
+  }
   try {
-    if (fs::exists(aside)) files.remove_all(aside);
+    if (is_there(aside)) files.remove_all(aside);
     if (options.keep > 0) remove_old(files, root, step, options);
   } catch (const Error& error) {
     if (trouble == nullptr || error.kind() != Error::Kind::input) throw;
-    *trouble = error.what();
+    *trouble = fmt::format("old checkpoints were not removed: {}", error.what());
   }
   return saved;
 }

@@ -4,7 +4,8 @@
 // `state.json` with everything that is not a tensor and a checksum (XXH3) of every block of every
 // file. It is written under a temporary name, every file and the folder flushed to the disk, then
 // renamed, so a folder with a ten-digit name is always complete; only after that are old ones
-// removed. Loading verifies every block it hands out, so damage is never trained on.
+// removed, and only those that the same owner wrote: what else stands in a root is somebody's.
+// Loading verifies every block it hands out, so damage is never trained on.
 //
 // An increment is a checkpoint that holds, of its largest tensors, only the rows that differ from a
 // full checkpoint before it in the same root, its base, which it names by step and checksum. It
@@ -67,6 +68,9 @@ struct SaveOptions {
   std::size_t threads = 1;
   std::optional<Increment> increment;
   std::set<std::int64_t> damaged;  // steps known to be damaged: they do not count towards `keep`
+  // Who writes: the run's identity (OutputFolder::id). It stands in state.json and in the names of
+  // half-written folders; nothing is removed or replaced that has another one.
+  std::string owner;
 };
 
 struct SavedCheckpoint {
@@ -77,20 +81,26 @@ struct SavedCheckpoint {
 
 // Writes `<root>/<step>`. Asks first whether the disk has room, and takes it before writing. On any
 // failure the checkpoints before stay as they were and nothing half-written keeps a checkpoint's
-// name. An existing checkpoint of the same step is replaced. One writer per root (see FolderLock).
-// A failure to remove old ones does not undo the save: it is told in `trouble`, when given.
+// name. An existing checkpoint of the same step and owner is replaced; anything else of that name
+// is given another one, which `trouble` tells. One writer per root (see OutputFolder). A failure to
+// remove old ones does not undo the save: it is told in `trouble`, when given.
 SavedCheckpoint save_checkpoint(FileSystem& files, const std::filesystem::path& root,
                                 std::int64_t step, std::span<const CheckpointFile> contents,
                                 const CheckpointState& state, const SaveOptions& options = {},
                                 std::string* trouble = nullptr);
 
-// Puts a root in order after a killed run: removes half-written and half-removed folders, and puts
-// back a checkpoint whose replacement never arrived.
-void recover_checkpoints(FileSystem& files, const std::filesystem::path& root);
+// Puts back checkpoints, anybody's, that were set aside for a replacement which never arrived.
+void restore_checkpoints(FileSystem& files, const std::filesystem::path& root);
+// Puts a root in order after a killed run of this owner: the same for its checkpoints, and removes
+// what it left half-written and half-removed.
+void recover_checkpoints(FileSystem& files, const std::filesystem::path& root,
+                         const std::string& owner = "");
 
 // Steps of the checkpoints in a root, ascending; empty when the root does not exist.
 std::vector<std::int64_t> checkpoint_steps(const std::filesystem::path& root);
 std::string checkpoint_name(std::int64_t step);
+// Whether a root holds a checkpoint of this program, by the state.json in it.
+bool holds_checkpoints(const std::filesystem::path& root);
 
 // What `inspect` shows.
 struct CheckpointSummary {
@@ -134,6 +144,7 @@ class Checkpoint {
   std::int64_t step() const;
   const std::filesystem::path& folder() const;
   const CheckpointState& state() const;
+  const std::string& owner() const;  // SaveOptions::owner; empty in those of older versions
   // Of state.json, which has the checksums of all else.
   const std::string& checksum() const;
   // Of an increment; otherwise itself.

@@ -15,8 +15,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uint64_t max_state_bytes = 256u << 20;
-
 // A sink's place in a file.
 struct Target {
   std::uint64_t begin, end;
@@ -52,7 +50,8 @@ void load_file(const VerifiedFile& file, std::vector<Target> targets, std::size_
   });
 }
 
-// Turns every error about a checkpoint's files into one that says so; internal ones stay themselves.
+// Turns every error about a checkpoint's files into one that says so; internal ones stay
+// themselves.
 template <typename Work>
 void as_damage(Work&& work) {
   try {
@@ -184,6 +183,9 @@ const fs::path& Checkpoint::folder() const {
 }
 const CheckpointState& Checkpoint::state() const {
   return impl_->state.sections;
+}
+const std::string& Checkpoint::owner() const {
+  return impl_->state.owner;
 }
 const std::string& Checkpoint::checksum() const {
   return impl_->checksum;

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "io/text/json_numbers.h"
+#include "io/text/json_text.h"
 #include "io/text/one_line.h"
 #include "kernels/runtime/error.h"
 
@@ -49,6 +50,7 @@ json to_json(const StateValue& value, const std::string& key) {
         if constexpr (std::is_same_v<std::decay_t<decltype(v)>, double>) {
           if (!std::isfinite(v)) fail_internal("checkpoint state '{}' is {}", key, v);
         }
+        if constexpr (std::is_same_v<std::decay_t<decltype(v)>, std::string>) return json_text(v);
         return v;
       },
       value);
@@ -58,7 +60,7 @@ StateValue from_json(const json& value) {
   if (value.is_boolean()) return value.get<bool>();
   if (value.is_number_float()) return value.get<double>();
   if (value.is_number_integer()) return whole_number<std::int64_t>(value);
-  return value.get<std::string>();
+  return text_of_json(value);
 }
 
 }  // namespace
@@ -81,6 +83,7 @@ std::string write_state(const StateFile& state) {
     document["patches"] = state.increment->patches;
   }
   document["step"] = state.step;
+  if (!state.owner.empty()) document["owner"] = state.owner;
   document["state"] = json::object();
   for (const auto& [name, section] : state.sections) {
     json& object = document["state"][name] = json::object();
@@ -119,6 +122,7 @@ StateFile read_state(const std::string& name, std::string_view text) {
     }
     StateFile state;
     state.step = whole_number<std::int64_t>(document.at("step"));
+    if (document.contains("owner")) state.owner = document.at("owner").get<std::string>();
     if (document.at("version") == increment_version) {
       state.increment.emplace();
       state.increment->base = {whole_number<std::int64_t>(document.at("base").at("step")),

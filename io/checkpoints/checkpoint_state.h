@@ -21,8 +21,12 @@ struct BlockChecksums {
   std::vector<std::uint64_t> blocks;
 };
 
+// A state.json that is larger is none.
+inline constexpr std::uint64_t max_state_bytes = 256u << 20;
+
 struct StateFile {
   std::int64_t step = 0;
+  std::string owner;  // SaveOptions::owner
   CheckpointState sections;
   std::map<std::string, BlockChecksums> files;  // by file name
   std::optional<Increment> increment;

@@ -83,11 +83,14 @@ SafetensorsHeader read_safetensors_header(
     const std::string& name, std::uint64_t file_bytes,
     const std::function<void(std::uint64_t, std::span<std::byte>)>& read);
 
+// The checksums of files in their folder, as write_state gives them: exported models have it.
+inline constexpr std::string_view checksums_name = "memengine_checksums.json";
+
 // One file, or several named by `model.safetensors.index.json`. Safe to read from several threads.
 class SafetensorsReader {
  public:
   // `path`: a .safetensors file, an index, or a folder that holds either (the file, where
-  // both are there).
+  // both are there). Where checksums stand beside a file, each block that is read is verified.
   explicit SafetensorsReader(const std::filesystem::path& path);
   ~SafetensorsReader();
   SafetensorsReader(SafetensorsReader&&) noexcept;
@@ -99,6 +102,8 @@ class SafetensorsReader {
   const TensorInfo* find(std::string_view name) const;
   // Fills `bytes` from a byte offset within the tensor; input error when absent or out of range.
   void read(std::string_view name, std::uint64_t offset, std::span<std::byte> bytes) const;
+  // Reads everything against its checksums; false where there are none.
+  bool verify() const;
 
  private:
   struct Part;

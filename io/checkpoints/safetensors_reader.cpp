@@ -1,9 +1,13 @@
 // See safetensors.h: a set of tensors over one file or several.
 #include <algorithm>
+#include <mutex>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 
+#include "io/checkpoints/checkpoint_state.h"
 #include "io/checkpoints/safetensors.h"
+#include "io/checkpoints/verified_file.h"
 #include "io/files/lfs_pointer.h"
 #include "io/text/one_line.h"
 #include "kernels/runtime/error.h"
@@ -12,17 +16,43 @@ namespace memengine {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+// The checksums that stand beside a file for it.
+std::optional<BlockChecksums> checksums_of(const fs::path& path) {
+  const fs::path sums = path.parent_path() / checksums_name;
+  std::error_code error;
+  if (!fs::exists(fs::symlink_status(sums, error))) return std::nullopt;
+  StateFile state = read_state(sums.string(), read_text_file(sums, max_state_bytes));
+  const auto found = state.files.find(path.filename().string());
+  return found == state.files.end() ? std::nullopt : std::optional(std::move(found->second));
+}
+
+}  // namespace
+
 struct SafetensorsReader::Part {
   explicit Part(const fs::path& path) : file(path) {
     std::string first(static_cast<std::size_t>(std::min<std::uint64_t>(file.size(), 64)), '\0');
     file.read(0, std::as_writable_bytes(std::span(first)));
     refuse_lfs_pointer(path.string(), first);
+    if (auto sums = checksums_of(path)) {
+      verified = std::make_unique<VerifiedFile>(path, std::move(*sums));
+      mutex = std::make_unique<std::mutex>();
+    }
     header = read_safetensors_header(
         path.string(), file.size(),
-        [this](std::uint64_t offset, std::span<std::byte> bytes) { file.read(offset, bytes); });
+        [this](std::uint64_t offset, std::span<std::byte> bytes) { read(offset, bytes); });
+  }
+
+  void read(std::uint64_t offset, std::span<std::byte> bytes) const {
+    if (!verified) return file.read(offset, bytes);
+    const std::lock_guard lock(*mutex);
+    verified->read(offset, bytes);
   }
 
   InputFile file;
+  std::unique_ptr<VerifiedFile> verified;  // the same file, where it has checksums
+  std::unique_ptr<std::mutex> mutex;
   SafetensorsHeader header;
 };
 
@@ -105,7 +135,19 @@ void SafetensorsReader::read(std::string_view name, std::uint64_t offset,
                offset, bytes.size());
   }
   const Part& part = parts_[part_of_[static_cast<std::size_t>(tensor - tensors_.data())]];
-  part.file.read(part.header.data_start + tensor->offset + offset, bytes);
+  part.read(part.header.data_start + tensor->offset + offset, bytes);
+}
+
+bool SafetensorsReader::verify() const {
+  std::vector<std::byte> block;
+  for (const Part& part : parts_) {
+    if (!part.verified) return false;
+    for (std::size_t i = 0; i < part.verified->blocks(); ++i) {
+      block.resize(part.verified->block_size(i));
+      part.verified->read_block(i, block);
+    }
+  }
+  return true;
 }
 
 }  // namespace memengine

@@ -23,7 +23,7 @@ class VerifiedFile {
   VerifiedFile(const std::filesystem::path& path, BlockChecksums sums, bool verify = true)
       : file_(path), sums_(std::move(sums)), verify_(verify) {
     if (file_.size() != sums_.bytes) {
-      fail_input("{}: has {} bytes where state.json says {}; it is damaged", path.string(),
+      fail_input("{}: has {} bytes where its checksums cover {}; it is damaged", path.string(),
                  file_.size(), sums_.bytes);
     }
   }
@@ -45,7 +45,7 @@ class VerifiedFile {
     }
     if (verify_ && block_checksum(bytes) != sums_.blocks[block]) {
       throw DamagedCheckpoint(format_text(
-          "{}: bytes {} to {} do not match their checksum; the checkpoint is damaged",
+          "{}: bytes {} to {} do not match their checksum; the file is damaged",
           file_.path().string(), block_begin(block), block_begin(block) + bytes.size() - 1));
     }
   }

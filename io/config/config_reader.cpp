@@ -6,13 +6,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
-#include <fstream>
 
 #include "io/config/interpolation.h"
 #include "io/config/unknown_key.h"
 #include "io/config/yaml_tree.h"
 #include "io/config/yaml_values.h"
+#include "io/files/file.h"
 #include "io/files/home.h"
 #include "io/text/one_line.h"
 #include "kernels/runtime/error.h"
@@ -151,17 +150,12 @@ ConfigReader& ConfigReader::operator=(ConfigReader&&) noexcept = default;
 ConfigReader ConfigReader::from_file(const std::string& path,
                                      std::span<const std::string> overrides,
                                      std::string_view defaults) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) {
-    fail_input("{}: cannot open the config: {}; give the path of a YAML file (see configs/)", path,
-               std::strerror(errno));
+  std::string text;
+  try {
+    text = read_text_file(path, max_bytes);
+  } catch (const Error& error) {
+    fail_input("{}; give the path of a YAML file (see configs/)", error.what());
   }
-  std::string text(max_bytes + 1, '\0');  // one more than allowed, so that too large is noticed
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (file.bad() || (file.fail() && !file.eof())) {
-    fail_input("{}: cannot read the config; is it a YAML file?", path);
-  }
-  text.resize(static_cast<std::size_t>(file.gcount()));
   return from_text(text, path, overrides, defaults);
 }
 

@@ -3,7 +3,7 @@
 #include "io/files/file.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -28,7 +28,43 @@ constexpr std::uint64_t direct_from_bytes = 64u << 20;
   if (error == ENOSPC || error == EDQUOT) advice = "; free some space or choose another folder";
   if (error == EACCES || error == EROFS) advice = "; check the permissions";
   if (error == ENOENT) advice = "; check the path";
+  if (error == EFBIG) advice = "; the system's limit of a file's size (ulimit -f) is too low";
+  if (error == EMFILE) advice = "; raise the limit of open files (ulimit -n)";
   fail_input("{}: cannot {}: {}{}", path.string(), operation, std::strerror(error), advice);
+}
+
+const char* kind_of(const struct stat& status) {
+  if (S_ISDIR(status.st_mode)) return "a folder";
+  if (S_ISFIFO(status.st_mode)) return "a FIFO";
+  if (S_ISSOCK(status.st_mode)) return "a socket";
+  return "a device";
+}
+
+// Open files are few in a shell's default (1,024), many in what the system allows: data may have
+// thousands of shards.
+bool raise_file_limit() {
+  struct rlimit limit {};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max) return false;
+  limit.rlim_cur = limit.rlim_max;
+  return ::setrlimit(RLIMIT_NOFILE, &limit) == 0;
+}
+
+int open_output(const fs::path& path, int flags) {
+  const int descriptor =
+      ::open(path.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | flags, 0644);
+  if (descriptor < 0 && errno == ELOOP) {
+    fail_input("{}: is a symbolic link, which is not written through; remove it", path.string());
+  }
+  if (descriptor < 0 && errno == ENXIO) {
+    fail_input("{}: is not a regular file and cannot be written; remove it", path.string());
+  }
+  if (descriptor < 0) fail_system("create the file", path, errno);
+  struct stat status {};
+  if (::fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
+    ::close(descriptor);
+    fail_input("{}: is not a regular file but {}; remove it", path.string(), kind_of(status));
+  }
+  return descriptor;
 }
 
 }  // namespace
@@ -37,9 +73,14 @@ int FileSystem::create(const fs::path& path) {
   if (const int error = fault(Call::create, path).error) {
     fail_system("create the file", path, error);
   }
-  const int descriptor = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (descriptor < 0) fail_system("create the file", path, errno);
-  return descriptor;
+  return open_output(path, O_TRUNC);
+}
+
+int FileSystem::create_or_open(const fs::path& path) {
+  if (const int error = fault(Call::create, path).error) {
+    fail_system("create the file", path, error);
+  }
+  return open_output(path, 0);
 }
 
 int FileSystem::open_direct(const fs::path& path) {
@@ -184,13 +225,16 @@ void OutputFile::finish() {
 }
 
 InputFile::InputFile(fs::path path) : path_(std::move(path)) {
-  descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+  constexpr int flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC;
+  descriptor_ = ::open(path_.c_str(), flags);
+  if (descriptor_ < 0 && errno == EMFILE && raise_file_limit()) {
+    descriptor_ = ::open(path_.c_str(), flags);
+  }
   if (descriptor_ < 0) fail_system("open the file", path_, errno);
   struct stat status {};
-  const bool known = ::fstat(descriptor_, &status) == 0;
-  if (!known || !S_ISREG(status.st_mode)) {
+  if (::fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode)) {
     ::close(descriptor_);
-    fail_input("{}: is not a regular file", path_.string());
+    fail_input("{}: is not a regular file but {}; name a file", path_.string(), kind_of(status));
   }
   size_ = static_cast<std::uint64_t>(status.st_size);
 }
@@ -209,15 +253,22 @@ void InputFile::read(std::uint64_t offset, std::span<std::byte> bytes) const {
     fail_input("{}: ends at byte {}, before byte {} + {} that is asked for; the file is cut short",
                path_.string(), size_, offset, bytes.size());
   }
-  while (!bytes.empty()) {
-    const ssize_t got =
-        ::pread(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+  if (read_some(offset, bytes) < bytes.size()) {
+    fail_input("{}: became shorter while being read", path_.string());
+  }
+}
+
+std::size_t InputFile::read_some(std::uint64_t offset, std::span<std::byte> bytes) const {
+  std::size_t filled = 0;
+  while (filled < bytes.size()) {
+    const ssize_t got = ::pread(descriptor_, bytes.data() + filled, bytes.size() - filled,
+                                static_cast<off_t>(offset + filled));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) fail_system("read", path_, errno);
-    if (got == 0) fail_input("{}: became shorter while being read", path_.string());
-    bytes = bytes.subspan(static_cast<std::size_t>(got));
-    offset += static_cast<std::uint64_t>(got);
+    if (got == 0) break;
+    filled += static_cast<std::size_t>(got);
   }
+  return filled;
 }
 
 std::string read_text_file(const fs::path& path, std::uint64_t max_bytes) {
@@ -237,38 +288,6 @@ void write_file_atomically(FileSystem& files, const fs::path& path, std::string_
   file.finish();
   files.rename(temporary, path);
   files.sync_folder(path.has_parent_path() ? path.parent_path() : fs::path("."));
-}
-
-FolderLock::FolderLock(const fs::path& folder) {
-  const fs::path path = folder / "lock";
-  descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (descriptor_ < 0) fail_system("create the lock", path, errno);
-  if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
-    const int error = errno;
-    char holder[256] = {};
-    const ssize_t length = ::pread(descriptor_, holder, sizeof(holder) - 1, 0);
-    ::close(descriptor_);
-    descriptor_ = -1;
-    if (error != EWOULDBLOCK) fail_system("lock", path, error);
-    std::string who(holder, length > 0 ? static_cast<std::size_t>(length) : 0);
-    while (!who.empty() && who.back() == '\n') who.pop_back();
-    fail_input("{}: another run uses this folder ({}); stop it or choose another dump_dir",
-               folder.string(), who.empty() ? "unknown process" : who);
-  }
-  char host[256] = "unknown";
-  ::gethostname(host, sizeof(host) - 1);
-  const std::string text = fmt::format("process {} on {}\n", ::getpid(), host);
-  if (::ftruncate(descriptor_, 0) != 0 ||
-      ::pwrite(descriptor_, text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
-    const int error = errno;
-    ::close(descriptor_);
-    descriptor_ = -1;
-    fail_system("write the lock", path, error);
-  }
-}
-
-FolderLock::~FolderLock() {
-  if (descriptor_ >= 0) ::close(descriptor_);
 }
 
 }  // namespace memengine

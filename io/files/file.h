@@ -22,8 +22,11 @@ class FileSystem {
  public:
   virtual ~FileSystem() = default;
 
-  // Creates or empties a file for writing; returns its descriptor.
+  // Creates or empties a file for writing; returns its descriptor. What stands there already must
+  // be a regular file: a symbolic link, a FIFO or a device is not written to.
   int create(const std::filesystem::path& path);
+  // The same, of a file that keeps what it holds.
+  int create_or_open(const std::filesystem::path& path);
   // A second descriptor of a file that writes past the system's cache, -1 where that cannot be.
   // Blocks for it, their addresses and their offsets are multiples of direct_bytes.
   int open_direct(const std::filesystem::path& path);
@@ -98,7 +101,9 @@ class OutputFile {
   std::uint64_t size_ = 0;
 };
 
-// A file read at any offset by any thread.
+// A file read at any offset by any thread: the one way in which files from outside are opened. It
+// must be a regular one. Opening never waits: a FIFO without a writer, a device and a folder are
+// input errors at once.
 class InputFile {
  public:
   explicit InputFile(std::filesystem::path path);
@@ -106,10 +111,12 @@ class InputFile {
   InputFile(InputFile&& other) noexcept;
   InputFile& operator=(InputFile&&) = delete;
 
-  std::uint64_t size() const { return size_; }
+  std::uint64_t size() const { return size_; }  // when it was opened
   const std::filesystem::path& path() const { return path_; }
   // Fills `bytes` from an offset; input error where the file ends before.
   void read(std::uint64_t offset, std::span<std::byte> bytes) const;
+  // Fills as much of `bytes` as there is, for files that may grow; returns how much, 0 at the end.
+  std::size_t read_some(std::uint64_t offset, std::span<std::byte> bytes) const;
 
  private:
   std::filesystem::path path_;
@@ -123,19 +130,5 @@ std::string read_text_file(const std::filesystem::path& path, std::uint64_t max_
 // Replaces a file as a whole: written beside it, synced, renamed over it, folder synced.
 void write_file_atomically(FileSystem& files, const std::filesystem::path& path,
                            std::string_view text);
-
-// One run per folder: `<folder>/lock` names the holder's process and host and is locked with flock,
-// which the system releases when the process dies, however it dies. A lock held by another process
-// is an input error that names it. The file stays; only the lock on it counts.
-class FolderLock {
- public:
-  explicit FolderLock(const std::filesystem::path& folder);
-  ~FolderLock();
-  FolderLock(const FolderLock&) = delete;
-  FolderLock& operator=(const FolderLock&) = delete;
-
- private:
-  int descriptor_ = -1;
-};
 
 }  // namespace memengine

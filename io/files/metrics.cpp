@@ -1,36 +1,48 @@
 // See metrics.h.
 #include "io/files/metrics.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cmath>
 #include <cstring>
-#include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <string_view>
 
+#include "io/files/line_file.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine {
 namespace {
 
-// Bytes of the file up to the first line that is cut short or belongs to a later step.
-std::uint64_t kept_bytes(const std::filesystem::path& path, std::int64_t resumed_step) {
-  std::ifstream file(path, std::ios::binary);
-  std::uint64_t kept = 0;
-  std::string line;
-  while (std::getline(file, line) && !file.eof()) {  // eof here: no newline, so cut short
+constexpr std::size_t max_line_bytes = 1 << 20;
+
+struct Kept {
+  std::uint64_t bytes = 0;
+  std::int64_t damaged_lines = 0;
+};
+
+// What stays of a file: all before the first line of a later step.
+Kept kept_part(const std::filesystem::path& path, std::int64_t resumed_step) {
+  Kept kept;
+  std::error_code unknown;
+  if (!std::filesystem::exists(std::filesystem::symlink_status(path, unknown))) return kept;
+  LineFile file(path, max_line_bytes);
+  std::string_view line;
+  while (file.next(line) && file.whole()) {
     const auto object = nlohmann::json::parse(line, nullptr, false);
-    if (!object.is_object()) break;
-    const auto step = object.find("global_step");
-    if (step != object.end() && step->is_number_integer() &&
-        step->get<std::int64_t>() > resumed_step) {
-      break;
+    if (object.is_object()) {
+      const auto step = object.find("global_step");
+      if (step != object.end() && step->is_number_integer() &&
+          step->get<std::int64_t>() > resumed_step) {
+        break;
+      }
+    } else {
+      ++kept.damaged_lines;
     }
-    kept += line.size() + 1;
+    kept.bytes = file.end();
   }
   return kept;
 }
@@ -44,11 +56,15 @@ void append_text(std::string& line, std::string_view text) {
 MetricsFile::MetricsFile(const std::filesystem::path& path, std::int64_t resumed_step,
                          FileSystem& files)
     : path_(path), files_(files) {
-  size_ = resumed_step < 0 ? 0 : kept_bytes(path, resumed_step);
-  descriptor_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-  if (descriptor_ < 0 || ::ftruncate(descriptor_, static_cast<off_t>(size_)) != 0) {
+  if (resumed_step >= 0) {
+    const Kept kept = kept_part(path, resumed_step);
+    size_ = kept.bytes;
+    damaged_lines_ = kept.damaged_lines;
+  }
+  descriptor_ = files.create_or_open(path);
+  if (::ftruncate(descriptor_, static_cast<off_t>(size_)) != 0) {
     const int error = errno;
-    if (descriptor_ >= 0) ::close(descriptor_);
+    ::close(descriptor_);
     fail_input("{}: cannot write metrics: {}", path.string(), std::strerror(error));
   }
 }

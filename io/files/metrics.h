@@ -21,14 +21,18 @@ using Metric = std::pair<std::string_view, MetricValue>;
 
 class MetricsFile {
  public:
-  // Opens for appending. With resumed_step >= 0, lines of a later `global_step` (written by a run
-  // that was killed after its last checkpoint), and a last line cut short, are cut off first; with
-  // -1 the file starts empty. Input error where the file cannot be written.
+  // Opens for appending. With resumed_step >= 0, the first line of a later `global_step` and all
+  // that follow it (written by a run that was killed after its last checkpoint), and a last line
+  // cut short, are cut off first; with -1 the file starts empty. A damaged line stays where it is.
+  // Input error where the file cannot be written.
   MetricsFile(const std::filesystem::path& path, std::int64_t resumed_step,
               FileSystem& files = FileSystem::real());
   ~MetricsFile();
   MetricsFile(const MetricsFile&) = delete;
   MetricsFile& operator=(const MetricsFile&) = delete;
+
+  // Lines found, when it was opened, that are no JSON objects.
+  std::int64_t damaged_lines() const { return damaged_lines_; }
 
   // Input error where it cannot be written; the next line then takes the place of this one.
   void write(std::span<const Metric> metrics);
@@ -38,6 +42,7 @@ class MetricsFile {
   FileSystem& files_;
   int descriptor_ = -1;
   std::uint64_t size_ = 0;
+  std::int64_t damaged_lines_ = 0;
   std::string line_;  // reused, so that a step does not allocate
 };
 

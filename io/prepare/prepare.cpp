@@ -1,24 +1,24 @@
 // The order of work for each source, and what makes a finished folder.
 #include "io/prepare/prepare.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
 #include <xxhash.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "io/files/file.h"
 #include "io/files/new_folders.h"
+#include "io/files/output_folder.h"
+#include "io/prepare/prepare_record.h"
 #include "io/prepare/prepare_shards.h"
 #include "io/prepare/prepare_tokenize.h"
 #include "io/prepare/source_name.h"
 #include "io/shards/shard.h"
 #include "io/shards/shard_writer.h"
+#include "io/text/json_text.h"
 #include "io/text/one_line.h"
 #include "io/text/text_files.h"
 #include "kernels/runtime/error.h"
@@ -72,12 +72,17 @@ nlohmann::ordered_json describe(const PrepareOptions& options, const PrepareSour
             {{"path", "-"}, {"read", std::chrono::system_clock::now().time_since_epoch().count()}});
         continue;
       }
-      list.push_back({{"path", fs::absolute(path).lexically_normal().string()},
+      list.push_back({{"path", json_text<nlohmann::ordered_json>(
+                                   fs::absolute(path).lexically_normal().string())},
                       {"bytes", fs::file_size(path)},
                       {"modified", fs::last_write_time(path).time_since_epoch().count()}});
     }
     return list;
   };
+  auto fields = nlohmann::ordered_json::array();
+  for (const std::string& field : options.text.fields) {
+    fields.push_back(json_text<nlohmann::ordered_json>(field));
+  }
   return {{"format", 2},
           {"tokenizer", options.tokenizer->name()},
           {"tokenizer_hash", options.tokenizer->hash()},
@@ -87,55 +92,11 @@ nlohmann::ordered_json describe(const PrepareOptions& options, const PrepareSour
           {"add_bos", options.add_bos},
           {"add_eos", options.add_eos},
           {"max_shard_tokens", options.max_shard_tokens},
-          {"fields", options.text.fields},
+          {"fields", fields},
           {"paragraphs", options.text.paragraphs},
           {"max_document_bytes", options.text.max_document_bytes},
           {"inputs", files(source.inputs)},
           {"validation_inputs", files(source.validation_inputs)}};
-}
-
-// Only one prepare may work on a source at a time.
-class FolderLock {
- public:
-  explicit FolderLock(const fs::path& folder) {
-    const auto path = folder / "lock";
-    file_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (file_ < 0) fail_input("cannot write {}: {}", path.string(), std::strerror(errno));
-    if (::flock(file_, LOCK_EX | LOCK_NB) != 0) {
-      ::close(file_);
-      fail_input("another prepare is at work in {}", folder.string());
-    }
-  }
-  ~FolderLock() { ::close(file_); }
-  FolderLock(const FolderLock&) = delete;
-  FolderLock& operator=(const FolderLock&) = delete;
-
- private:
-  int file_;
-};
-
-// The shards that stand in `folder` now.
-std::vector<fs::path> shards_in(const fs::path& folder) {
-  std::vector<fs::path> found;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    if (entry.path().extension() == ".bin") found.push_back(entry.path());
-  }
-  return found;
-}
-
-PreparedSource read_done(const nlohmann::json& json, const std::string& name) {
-  PreparedSource done;
-  done.name = name;
-  done.train_documents = json.at("train_documents");
-  done.train_tokens = json.at("train_tokens");
-  done.train_shards = json.at("train_shards");
-  done.val_documents = json.at("val_documents");
-  done.val_tokens = json.at("val_tokens");
-  done.val_shards = json.at("val_shards");
-  done.text_bytes = json.at("text_bytes");
-  done.bad_lines = json.at("bad_lines");
-  done.already_done = true;
-  return done;
 }
 
 // Why a source has nothing to train on.
@@ -162,6 +123,11 @@ bool prepare_locked(const PrepareOptions& options, const PrepareSource& source,
   std::error_code error;
   // Shards of an unfinished run of ours were still being moved in; anything else is the user's.
   const bool ours = fs::exists(work / ("moving-" + fingerprint));
+  if (!ours) check_only_ours(folder);
+  if (fs::exists(marker, error) && !read_prepare_record(marker)) {
+    fail_input("{}: was not made by prepare: move it away, or choose another output folder",
+               marker.string());
+  }
   if (!shards_in(folder).empty() && !ours && !options.overwrite) {
     fail_input(
         "{} already holds shards made with other settings or inputs: choose another output "
@@ -196,7 +162,7 @@ bool prepare_locked(const PrepareOptions& options, const PrepareSource& source,
   const auto written = write_shards(options, source.name, work, train_pass,
                                     explicit_val ? &val_pass : nullptr, finished);
   if (!written) return false;
-  write_whole_file(work / ("moving-" + fingerprint), "");
+  write_file_atomically(FileSystem::real(), work / ("moving-" + fingerprint), "");
   fs::remove(marker);
   for (const auto& old : shards_in(folder)) {
     fs::remove(shard_sidecar_path(old));
@@ -220,7 +186,7 @@ bool prepare_locked(const PrepareOptions& options, const PrepareSource& source,
       {"val_documents", done.val_documents}, {"val_tokens", done.val_tokens},
       {"val_shards", done.val_shards},       {"text_bytes", done.text_bytes},
       {"bad_lines", done.bad_lines},         {"settings", description}};
-  write_whole_file(marker, record.dump(2) + "\n");
+  write_file_atomically(FileSystem::real(), marker, record.dump(2) + "\n");
   fs::remove_all(work, error);
   return true;
 }
@@ -238,26 +204,24 @@ bool prepare_source(const PrepareOptions& options, const PrepareSource& source,
   const std::string fingerprint = tokenizer_file_hash(description.dump());
   const fs::path marker = folder / "prepare.json";
   std::error_code error;
-  if (fs::exists(marker, error)) {
-    std::ifstream file(marker);
-    const auto json = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
-    if (json.is_object() && json.value("fingerprint", "") == fingerprint) {
-      fs::remove_all(work, error);
-      done = read_done(json, source.name);
-      return true;
-    }
-  }
+  // Of versions without a mark: the record of a finished source, or the work on one.
+  const auto is_older = [&] {
+    return read_prepare_record(marker).has_value() || has_journal(work);
+  };
   const NewFolders made(folder);  // goes last
+  const OutputFolder locked(folder, "source of prepared data", is_older);
+  const auto record = read_prepare_record(marker);
+  if (record && record->at("fingerprint") == fingerprint) {
+    done = read_done(*record, source.name, marker);
+    fs::remove_all(work, error);
+    return true;
+  }
   fs::create_directories(work, error);
   if (error) fail_input("cannot make {}: {}", work.string(), error.message());
-  const FolderLock lock(work);
   try {
     const bool whole =
         prepare_locked(options, source, folder, work, description, fingerprint, done);
-    if (!whole && reads_standard_input(source)) {
-      fs::remove_all(work, error);
-      if (fs::is_empty(folder, error)) fs::remove(folder, error);
-    }
+    if (!whole && reads_standard_input(source)) fs::remove_all(work, error);
     return whole;
   } catch (const Error& failure) {
     // Work that a journal names is kept, and the user is told; nothing else is left behind.

@@ -86,8 +86,8 @@ bool reads_standard_input(const PrepareSource& source);
 
 // Prepares all sources. A run that ends with an error leaves nothing of the source at hand behind,
 // unless a journal says what can be gone on with; the error then names the place. Input errors: a
-// bad text (see TextSource), a source without documents, an output folder that holds something
-// else, a tokenizer without the BOS or EOS asked for.
+// bad text (see TextSource), a source without documents, a source's folder that is not ours
+// (io/files/output_folder.h) or in use, a tokenizer without the BOS or EOS asked for.
 PrepareResult prepare(const PrepareOptions& options);
 
 }  // namespace memengine

@@ -91,6 +91,9 @@ std::optional<WrittenShards> write_shards(const PrepareOptions& options, const s
     options.progress(now);
   };
   const auto count = [&](std::span<const std::uint8_t> document) {
+    if (document.size() % static_cast<std::size_t>(width) != 0) {
+      fail_input("{}: is damaged; remove it and prepare again", work.string());
+    }
     ++now.documents;
     now.bytes_read += static_cast<std::int64_t>(document.size());
     now.tokens = now.bytes_read / width;
@@ -104,8 +107,8 @@ std::optional<WrittenShards> write_shards(const PrepareOptions& options, const s
     return drain_spill(
         work / part, 0, pass.bits, options.sort_bytes,
         [&](std::span<const std::uint8_t> document) {
-          to(document);
           count(document);
+          to(document);
         },
         options.stop);
   };

@@ -2,16 +2,15 @@
 // gives one order only, whatever the order in which threads appended.
 #include "io/prepare/prepare_spill.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <mutex>
 #include <string>
 
+#include "io/files/file.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine {
@@ -65,9 +64,9 @@ SpillFiles::SpillFiles(const std::filesystem::path& folder, int skip, int bits,
   for (std::size_t i = 0; i < std::size_t{1} << bits; ++i) {
     auto file = std::make_unique<File>();
     file->path = spill_path(folder, i);
-    file->descriptor = ::open(file->path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    file->descriptor = FileSystem::real().create_or_open(file->path);
     file->length = lengths ? (*lengths)[i] : 0;
-    if (file->descriptor < 0 || ::ftruncate(file->descriptor, file->length) != 0 ||
+    if (::ftruncate(file->descriptor, file->length) != 0 ||
         ::lseek(file->descriptor, 0, SEEK_END) < 0) {
       fail_input("cannot write {}: {}", file->path.string(), std::strerror(errno));
     }
@@ -107,21 +106,26 @@ std::vector<std::int64_t> SpillFiles::flush() {
 
 namespace {
 
+[[noreturn]] void fail_damaged(const std::filesystem::path& path) {
+  fail_input("{}: is damaged; remove the folder {} and prepare again", path.string(),
+             path.parent_path().parent_path().string());
+}
+
 // Reads record after record; `each` gets key and tokens.
 void read_records(const std::filesystem::path& path,
                   const std::function<void(std::uint64_t, std::span<const std::uint8_t>)>& each) {
-  std::ifstream file(path, std::ios::binary);
+  const InputFile file(path);
   std::vector<std::uint8_t> tokens;
   RecordHead head;
-  while (file.read(reinterpret_cast<char*>(&head), sizeof head)) {
+  for (std::uint64_t at = 0; at < file.size(); at += head.bytes) {
+    if (file.size() - at < sizeof head) fail_damaged(path);
+    file.read(at, std::as_writable_bytes(std::span(&head, 1)));
+    at += sizeof head;
+    if (file.size() - at < head.bytes) fail_damaged(path);
     tokens.resize(head.bytes);
-    if (!file.read(reinterpret_cast<char*>(tokens.data()),
-                   static_cast<std::streamsize>(head.bytes))) {
-      break;
-    }
+    file.read(at, std::as_writable_bytes(std::span(tokens)));
     each(head.key, tokens);
   }
-  if (!file.eof() || file.gcount() != 0) fail_internal("cannot read {} back", path.string());
 }
 
 // Sorts one file in memory: an index of (key, place) is sorted, the tokens stay where they are.
@@ -131,17 +135,14 @@ void drain_sorted(const std::filesystem::path& path, std::int64_t length,
     std::uint64_t key, first, bytes;
   };
   std::vector<std::uint8_t> content(static_cast<std::size_t>(length));
-  std::ifstream file(path, std::ios::binary);
-  if (!file.read(reinterpret_cast<char*>(content.data()), length)) {
-    fail_internal("cannot read {} back", path.string());
-  }
+  InputFile(path).read(0, std::as_writable_bytes(std::span(content)));
   std::vector<Place> places;
   for (std::size_t at = 0; at < content.size();) {
     RecordHead head;
-    if (content.size() - at < sizeof head) fail_internal("{} is cut short", path.string());
+    if (content.size() - at < sizeof head) fail_damaged(path);
     std::memcpy(&head, content.data() + at, sizeof head);
     at += sizeof head;
-    if (content.size() - at < head.bytes) fail_internal("{} is cut short", path.string());
+    if (content.size() - at < head.bytes) fail_damaged(path);
     places.push_back({head.key, at, head.bytes});
     at += head.bytes;
   }
@@ -151,6 +152,16 @@ void drain_sorted(const std::filesystem::path& path, std::int64_t length,
 }
 
 }  // namespace
+
+bool has_spill_files(const std::filesystem::path& folder,
+                     const std::vector<std::int64_t>& lengths) {
+  for (std::size_t i = 0; i < lengths.size(); ++i) {
+    std::error_code error;
+    const auto bytes = std::filesystem::file_size(spill_path(folder, i), error);
+    if (error || lengths[i] < 0 || bytes < static_cast<std::uint64_t>(lengths[i])) return false;
+  }
+  return true;
+}
 
 bool drain_spill(const std::filesystem::path& folder, int skip, int bits, std::int64_t memory_bytes,
                  const std::function<void(std::span<const std::uint8_t>)>& each,

@@ -32,9 +32,13 @@ class SpillFiles {
   std::vector<std::unique_ptr<File>> files_;
 };
 
+// Whether the files of a set are there with at least these lengths.
+bool has_spill_files(const std::filesystem::path& folder, const std::vector<std::int64_t>& lengths);
+
 // Calls `each` with the tokens of every document of a finished set, in the order of their keys. A
 // file longer than `memory_bytes` is split further first, in a folder below `folder`. `stop` is
-// asked between files; true ends early. Returns false when it did.
+// asked between files; true ends early. Returns false when it did. Input error where a file is not
+// as it was written.
 bool drain_spill(const std::filesystem::path& folder, int skip, int bits, std::int64_t memory_bytes,
                  const std::function<void(std::span<const std::uint8_t>)>& each,
                  const std::function<bool()>& stop);

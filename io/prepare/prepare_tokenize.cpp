@@ -5,27 +5,25 @@
 // their lengths; a later run cuts the files to these lengths and reads on at the noted position.
 #include "io/prepare/prepare_tokenize.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <chrono>
 #include <condition_variable>
-#include <cstring>
 #include <deque>
 #include <exception>
-#include <fstream>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <stdexcept>
 #include <system_error>
 #include <thread>
 
+#include "io/files/file.h"
 #include "io/prepare/prepare_spill.h"
 #include "io/shards/loader_order.h"
 #include "io/shards/shard_writer.h"
+#include "io/text/json_numbers.h"
+#include "io/text/text_lines.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine {
@@ -73,25 +71,39 @@ int choose_bits(const TextSource& texts, int token_bytes, std::int64_t sort_byte
 
 std::optional<TokenizePass> read_journal(const std::filesystem::path& path,
                                          const std::string& fingerprint, int bits) {
-  std::ifstream file(path);
-  const auto json = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
+  // Far above what is possible, and far enough below overflow to add and multiply.
+  constexpr std::int64_t most = std::int64_t{1} << 56;
   try {
+    const auto json = nlohmann::json::parse(read_text_file(path, 1 << 20), nullptr,
+                                            /*allow_exceptions=*/false);
+    const auto count = [&json](const char* key) {
+      const auto number = whole_number<std::int64_t>(json.at(key));
+      if (number < 0 || number > most) throw std::invalid_argument(key);
+      return number;
+    };
     TokenizePass pass;
-    pass.bits = json.at("bits");
-    if (json.at("fingerprint") != fingerprint || pass.bits != bits) return std::nullopt;
-    pass.position = {json.at("file"), json.at("line")};
-    pass.ordinal = json.at("ordinal");
-    pass.documents = json.at("documents");
-    pass.tokens = json.at("tokens");
-    pass.text_bytes = json.at("text_bytes");
-    pass.bad_lines = json.at("bad_lines");
-    pass.lengths = json.at("lengths").get<std::vector<std::int64_t>>();
-    pass.complete = json.at("complete");
-    if (pass.lengths.size() != std::size_t{1} << bits) return std::nullopt;
-    return pass;
+    if (json.at("fingerprint") != fingerprint || count("bits") != bits) return std::nullopt;
+    pass.bits = bits;
+    pass.position = {static_cast<std::uint64_t>(count("file")),
+                     static_cast<std::uint64_t>(count("line"))};
+    pass.ordinal = count("ordinal");
+    pass.documents = count("documents");
+    pass.tokens = count("tokens");
+    pass.text_bytes = count("text_bytes");
+    pass.bad_lines = count("bad_lines");
+    for (const auto& length : json.at("lengths")) {
+      pass.lengths.push_back(whole_number<std::int64_t>(length));
+    }
+    pass.complete = json.at("complete").get<bool>();
+    const bool whole = pass.lengths.size() == std::size_t{1} << bits &&
+                       has_spill_files(path.parent_path(), pass.lengths);
+    return whole ? std::optional(pass) : std::nullopt;
+    // None yet, or not one of ours: start over.
+  } catch (const Error&) {
   } catch (const nlohmann::json::exception&) {
-    return std::nullopt;  // none yet, or not one of ours: start over
+  } catch (const std::invalid_argument&) {
   }
+  return std::nullopt;
 }
 
 void write_journal(const std::filesystem::path& path, const std::string& fingerprint,
@@ -103,7 +115,7 @@ void write_journal(const std::filesystem::path& path, const std::string& fingerp
       {"tokens", pass.tokens},       {"text_bytes", pass.text_bytes},
       {"bad_lines", pass.bad_lines}, {"complete", pass.complete},
       {"lengths", pass.lengths}};
-  write_whole_file(path, json.dump());
+  write_file_atomically(FileSystem::real(), path, json.dump());
 }
 
 // Threads that take jobs from a short queue.
@@ -231,7 +243,9 @@ TokenizePass tokenize_inputs(const PrepareOptions& options, const std::string& s
                              const std::string& phase, const std::filesystem::path& folder,
                              const std::vector<std::filesystem::path>& inputs,
                              const std::string& fingerprint) {
-  TextSource texts(inputs, options.text);
+  TextOptions text_options = options.text;
+  text_options.stop = options.stop;
+  TextSource texts(inputs, text_options);
   const auto journal_path = folder / "journal.json";
   const int bits =
       choose_bits(texts, shard_token_bytes(options.tokenizer->vocab_size()), options.sort_bytes);
@@ -241,7 +255,11 @@ TokenizePass tokenize_inputs(const PrepareOptions& options, const std::string& s
   pass.bits = bits;
   if (journal) {
     pass = *journal;
-    texts.seek(pass.position, pass.bad_lines);
+    try {
+      texts.seek(pass.position, pass.bad_lines);
+    } catch (const TextStopped&) {
+      return pass;
+    }
   }
   SpillFiles spill(folder, 0, bits, journal ? &pass.lengths : nullptr);
   Workers workers(options, name_key(options.seed, source + '/' + phase), spill);
@@ -268,14 +286,29 @@ TokenizePass tokenize_inputs(const PrepareOptions& options, const std::string& s
     }
     options.progress(now);
   };
+  // Where a document began inside which reading was stopped: it is read again.
+  struct Begin {
+    TextPosition position;
+    std::int64_t bad_lines = 0;
+  };
+  std::optional<Begin> inside;
+  const auto next = [&](std::string& document) {
+    const Begin begin = {texts.position(), texts.bad_lines()};
+    try {
+      return texts.next(document);
+    } catch (const TextStopped&) {
+      inside = begin;
+      return true;  // not the end
+    }
+  };
   const auto save = [&](bool complete) {
     workers.finish();
     pass.lengths = spill.flush();
-    pass.position = texts.position();
+    pass.position = inside ? inside->position : texts.position();
     pass.documents = workers.documents;
     pass.tokens = workers.tokens;
     pass.text_bytes = workers.text_bytes;
-    pass.bad_lines = texts.bad_lines();
+    pass.bad_lines = inside ? inside->bad_lines : texts.bad_lines();
     pass.complete = complete;
     write_journal(journal_path, fingerprint, pass);
   };
@@ -285,7 +318,7 @@ TokenizePass tokenize_inputs(const PrepareOptions& options, const std::string& s
   std::string text;
   while (more && !stopped) {
     Job job = {pass.ordinal, {}, 0};
-    while (job.bytes < job_bytes && (more = texts.next(text))) {
+    while (job.bytes < job_bytes && (more = next(text)) && !inside) {
       job.bytes += text.size() + 64;
       job.texts.push_back(std::move(text));
     }
@@ -298,7 +331,7 @@ TokenizePass tokenize_inputs(const PrepareOptions& options, const std::string& s
       }
     }
     // Standard input that ends while a signal comes was cut off by it.
-    stopped = (more || texts.reads_standard_input()) && options.stop && options.stop();
+    stopped = inside || ((more || texts.reads_standard_input()) && options.stop && options.stop());
     if (more && !stopped && seconds_since(saved) >= options.checkpoint_seconds) {
       save(false);
       saved = Clock::now();
@@ -309,18 +342,6 @@ TokenizePass tokenize_inputs(const PrepareOptions& options, const std::string& s
   pass.problems = texts.problems();
   pass.notices = texts.notices();
   return pass;
-}
-
-void write_whole_file(const std::filesystem::path& path, const std::string& text) {
-  const auto temporary = path.parent_path() / fmt::format(".{}.tmp", path.filename().string());
-  const int file = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  const bool written =
-      file >= 0 && ::write(file, text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
-      ::fsync(file) == 0;
-  const int error = errno;
-  if (file >= 0) ::close(file);
-  if (!written) fail_input("cannot write {}: {}", temporary.string(), std::strerror(error));
-  std::filesystem::rename(temporary, path);
 }
 
 }  // namespace memengine

@@ -29,7 +29,4 @@ TokenizePass tokenize_inputs(const PrepareOptions& options, const std::string& s
                              const std::vector<std::filesystem::path>& inputs,
                              const std::string& fingerprint);
 
-// Writes `text` to `path` by way of a temporary file: whole or not at all, also after a crash.
-void write_whole_file(const std::filesystem::path& path, const std::string& text);
-
 }  // namespace memengine

@@ -1,34 +1,30 @@
-// Checks first, then maps: after the constructor every token address is known to lie in the file.
+// Checks first: after the constructor every token is known to lie in the file, as it was then.
 #include "io/shards/shard.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <xxhash.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <utility>
+#include <stdexcept>
+#include <vector>
 
 #include "io/text/json_numbers.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine {
-namespace {
 
-std::optional<ShardInfo> read_sidecar(const std::filesystem::path& path) {
+std::optional<ShardInfo> read_shard_sidecar(const std::filesystem::path& path) {
   std::error_code ignored;
   if (!std::filesystem::exists(path, ignored)) return std::nullopt;
-  if (const auto bytes = std::filesystem::file_size(path, ignored); ignored || bytes > 1 << 20) {
-    fail_input("{} is not a shard's sidecar: it is no file of at most 1 MiB", path.string());
+  std::string text;
+  try {
+    text = read_text_file(path, 1 << 20);
+  } catch (const Error& error) {
+    fail_input("{}; it is not a shard's sidecar", error.what());
   }
-  std::ifstream file(path);
-  const auto json = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
+  const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   ShardInfo info;
   const auto refuse = [&path] {
     fail_input(
@@ -59,6 +55,16 @@ std::optional<ShardInfo> read_sidecar(const std::filesystem::path& path) {
   return info;
 }
 
+namespace {
+
+InputFile open_shard(const std::filesystem::path& path) {
+  try {
+    return InputFile(path);
+  } catch (const Error& error) {
+    fail_input("cannot open shard {}", error.what());
+  }
+}
+
 template <typename Stored>
 std::uint32_t widen(const unsigned char* from, std::span<std::int32_t> out) {
   std::uint32_t largest = 0;
@@ -71,150 +77,127 @@ std::uint32_t widen(const unsigned char* from, std::span<std::int32_t> out) {
   return largest;
 }
 
+// XXH3-64 of ranges of a file.
+class FileHash {
+ public:
+  explicit FileHash(const InputFile& file) : file_(file) { XXH3_64bits_reset(state_); }
+  ~FileHash() { XXH3_freeState(state_); }
+  FileHash(const FileHash&) = delete;
+  FileHash& operator=(const FileHash&) = delete;
+
+  void add(std::uint64_t offset, std::uint64_t bytes) {
+    while (bytes > 0) {
+      const auto part = static_cast<std::size_t>(std::min<std::uint64_t>(bytes, buffer_.size()));
+      file_.read(offset, std::span(buffer_).first(part));
+      XXH3_64bits_update(state_, buffer_.data(), part);
+      offset += part;
+      bytes -= part;
+    }
+  }
+  std::string digits() const { return fmt::format("{:016x}", XXH3_64bits_digest(state_)); }
+
+ private:
+  const InputFile& file_;
+  XXH3_state_t* state_ = XXH3_createState();
+  std::vector<std::byte> buffer_ = std::vector<std::byte>(1 << 20);
+};
+
 }  // namespace
 
 std::filesystem::path shard_sidecar_path(const std::filesystem::path& shard) {
   return std::filesystem::path(shard).replace_extension(".json");
 }
 
-Shard::Shard(const std::filesystem::path& path) : path_(path) {
+Shard::Shard(const std::filesystem::path& path) : file_(open_shard(path)) {
   const std::string name = path.string();
-  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0) fail_input("cannot open shard {}: {}", name, std::strerror(errno));
-  struct stat status = {};
-  const bool known = ::fstat(file, &status) == 0 && S_ISREG(status.st_mode);
-  const std::size_t bytes = known ? static_cast<std::size_t>(status.st_size) : 0;
-  std::int32_t header[3] = {};
-  const bool whole_header =
-      bytes >= shard_header_bytes && ::pread(file, header, sizeof header, 0) == sizeof header;
-  void* mapped = whole_header ? ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, file, 0) : nullptr;
-  const int map_error = errno;
-  ::close(file);
-  if (!known) fail_input("shard {} is not a regular file", name);
+  const std::uint64_t bytes = file_.size();
   if (bytes == 0) fail_input("shard {} is empty (0 bytes); prepare it again", name);
-  if (!whole_header) {
+  if (bytes < shard_header_bytes) {
     fail_input("shard {} is truncated: {} bytes, less than its {}-byte header", name, bytes,
                shard_header_bytes);
   }
-  if (mapped == MAP_FAILED) fail_input("cannot map shard {}: {}", name, std::strerror(map_error));
-  mapped_ = static_cast<const unsigned char*>(mapped);
-  mapped_bytes_ = bytes;
-  try {
-    const auto [magic, version, count] = std::to_array(header);
-    if (magic == shard_magic_uint16) {
-      token_bytes_ = 2;
-    } else if (magic == shard_magic_uint32) {
-      token_bytes_ = 4;
-    } else {
-      fail_input("{} is not a token shard: its magic number is {}, not {} (uint16) or {} (uint32)",
-                 name, magic, shard_magic_uint16, shard_magic_uint32);
-    }
-    const int expected = token_bytes_ == 2 ? shard_version_uint16 : shard_version_uint32;
-    if (version != expected) {
-      fail_input("shard {} has version {}; this program reads version {}", name, version, expected);
-    }
-    tokens_ = count;
-    if (tokens_ <= 0) fail_input("shard {} says it has {} tokens", name, tokens_);
-    const std::int64_t payload = static_cast<std::int64_t>(bytes - shard_header_bytes);
-    if (payload == tokens_ * (6 - token_bytes_)) {
-      fail_input("shard {} has tokens of {} bytes, but its magic number {} says {} bytes", name,
-                 6 - token_bytes_, magic, token_bytes_);
-    }
-    if (payload != tokens_ * token_bytes_) {
-      fail_input(
-          "shard {} is {}: its header says {} tokens of {} bytes, the file holds {} bytes of "
-          "them",
-          name, payload < tokens_ * token_bytes_ ? "truncated" : "too long", tokens_, token_bytes_,
-          payload);
-    }
-    const auto sidecar = shard_sidecar_path(path);
-    info_ = read_sidecar(sidecar);
-    if (info_ && info_->tokens != tokens_) {
-      fail_input("{} says {} tokens but its shard's header says {}; prepare the data again",
-                 sidecar.string(), info_->tokens, tokens_);
-    }
-    if (info_ && (info_->vocab_size <= 0 || (info_->vocab_size > 65536) != (token_bytes_ == 4))) {
-      fail_input("{} says a vocabulary of {} but its shard's tokens are {} bytes wide",
-                 sidecar.string(), info_->vocab_size, token_bytes_);
-    }
-  } catch (...) {
-    ::munmap(mapped, bytes);
-    throw;
+  std::int32_t header[3] = {};
+  file_.read(0, std::as_writable_bytes(std::span(header)));
+  const auto [magic, version, count] = std::to_array(header);
+  if (magic == shard_magic_uint16) {
+    token_bytes_ = 2;
+  } else if (magic == shard_magic_uint32) {
+    token_bytes_ = 4;
+  } else {
+    fail_input("{} is not a token shard: its magic number is {}, not {} (uint16) or {} (uint32)",
+               name, magic, shard_magic_uint16, shard_magic_uint32);
   }
-}
-
-Shard::Shard(Shard&& other) noexcept
-    : path_(std::move(other.path_)),
-      mapped_(std::exchange(other.mapped_, nullptr)),
-      mapped_bytes_(other.mapped_bytes_),
-      tokens_(other.tokens_),
-      token_bytes_(other.token_bytes_),
-      info_(std::move(other.info_)) {}
-
-Shard::~Shard() {
-  if (mapped_) ::munmap(const_cast<unsigned char*>(mapped_), mapped_bytes_);
+  const int expected = token_bytes_ == 2 ? shard_version_uint16 : shard_version_uint32;
+  if (version != expected) {
+    fail_input("shard {} has version {}; this program reads version {}", name, version, expected);
+  }
+  tokens_ = count;
+  if (tokens_ <= 0) fail_input("shard {} says it has {} tokens", name, tokens_);
+  const std::int64_t payload = static_cast<std::int64_t>(bytes - shard_header_bytes);
+  if (payload == tokens_ * (6 - token_bytes_)) {
+    fail_input("shard {} has tokens of {} bytes, but its magic number {} says {} bytes", name,
+               6 - token_bytes_, magic, token_bytes_);
+  }
+  if (payload != tokens_ * token_bytes_) {
+    fail_input(
+        "shard {} is {}: its header says {} tokens of {} bytes, the file holds {} bytes of "
+        "them",
+        name, payload < tokens_ * token_bytes_ ? "truncated" : "too long", tokens_, token_bytes_,
+        payload);
+  }
+  const auto sidecar = shard_sidecar_path(path);
+  info_ = read_shard_sidecar(sidecar);
+  if (info_ && info_->tokens != tokens_) {
+    fail_input("{} says {} tokens but its shard's header says {}; prepare the data again",
+               sidecar.string(), info_->tokens, tokens_);
+  }
+  if (info_ && (info_->vocab_size <= 0 || (info_->vocab_size > 65536) != (token_bytes_ == 4))) {
+    fail_input("{} says a vocabulary of {} but its shard's tokens are {} bytes wide",
+               sidecar.string(), info_->vocab_size, token_bytes_);
+  }
 }
 
 std::uint32_t Shard::read(std::int64_t first, std::span<std::int32_t> out) const {
   const auto count = static_cast<std::int64_t>(out.size());
   if (first < 0 || first > tokens_ - count) {
     fail_internal("tokens [{}, {}) are outside shard {} of {}", first, first + count,
-                  path_.string(), tokens_);
+                  path().string(), tokens_);
   }
-  // The kernel maps what lies around a page that is touched.
-  constexpr std::size_t around = 64 << 10, most_held = 2 << 20;
-  held_bytes_ += out.size() * static_cast<std::size_t>(token_bytes_) + around;
-  if (held_bytes_ > most_held) {
-    held_bytes_ = 0;
-    release(0, mapped_bytes_);
-  }
-  const unsigned char* from = mapped_ + shard_header_bytes + first * token_bytes_;
+  const auto offset = static_cast<std::uint64_t>(first * token_bytes_) + shard_header_bytes;
+  // Narrow tokens are read into the end of where they are widened to, and widened from the front.
+  const std::size_t bytes = out.size() * static_cast<std::size_t>(token_bytes_);
+  const auto stored = std::as_writable_bytes(out).last(bytes);
+  file_.read(offset, stored);
+  const auto* from = reinterpret_cast<const unsigned char*>(stored.data());
   return token_bytes_ == 2 ? widen<std::uint16_t>(from, out) : widen<std::uint32_t>(from, out);
-}
-
-void Shard::release(std::size_t first, std::size_t bytes) const {
-  constexpr std::size_t page = 4096;  // or a multiple of it, where madvise refuses: no harm
-  first = first / page * page;
-  ::madvise(const_cast<unsigned char*>(mapped_) + first, bytes, MADV_DONTNEED);
 }
 
 std::string Shard::fingerprint() const {
   if (info_) return info_->checksum;
   constexpr std::size_t piece = 4096, pieces = 64;
-  XXH3_state_t* state = XXH3_createState();
-  XXH3_64bits_reset(state);
-  XXH3_64bits_update(state, mapped_, shard_header_bytes);
-  const std::size_t payload = mapped_bytes_ - shard_header_bytes;
-  const unsigned char* begin = mapped_ + shard_header_bytes;
+  const std::uint64_t payload = file_.size() - shard_header_bytes;
+  FileHash hash(file_);
+  hash.add(0, shard_header_bytes);
   if (payload <= piece * pieces) {
-    XXH3_64bits_update(state, begin, payload);
+    hash.add(shard_header_bytes, payload);
   } else {
     for (std::size_t i = 0; i < pieces; ++i) {  // the last one ends where the file does
-      const std::size_t last = payload - piece;
-      XXH3_64bits_update(state, begin + (i + 1 < pieces ? last / (pieces - 1) * i : last), piece);
+      const std::uint64_t last = payload - piece;
+      hash.add(shard_header_bytes + (i + 1 < pieces ? last / (pieces - 1) * i : last), piece);
     }
   }
-  const std::string digits = fmt::format("{:016x}", XXH3_64bits_digest(state));
-  XXH3_freeState(state);
-  return digits;
+  return hash.digits();
 }
 
 bool Shard::verify_checksum() const {
   if (!info_) return false;
-  XXH3_state_t* state = XXH3_createState();
-  XXH3_64bits_reset(state);
-  constexpr std::size_t block = 4 << 20;
-  for (std::size_t at = shard_header_bytes; at < mapped_bytes_; at += block) {
-    const std::size_t bytes = std::min(block, mapped_bytes_ - at);
-    XXH3_64bits_update(state, mapped_ + at, bytes);
-    release(at, bytes);
-  }
-  XXH3_64bits_update(state, mapped_, shard_header_bytes);
-  const std::string found = fmt::format("{:016x}", XXH3_64bits_digest(state));
-  XXH3_freeState(state);
+  FileHash hash(file_);
+  hash.add(shard_header_bytes, file_.size() - shard_header_bytes);
+  hash.add(0, shard_header_bytes);
+  const std::string found = hash.digits();
   if (found != info_->checksum) {
     fail_input("shard {} is damaged: its checksum is {}, its sidecar says {}; prepare it again",
-               path_.string(), found, info_->checksum);
+               path().string(), found, info_->checksum);
   }
   return true;
 }

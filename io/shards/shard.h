@@ -1,4 +1,5 @@
-// Token shards in llm.c's format, read through a memory map.
+// Token shards in llm.c's format. They are read, not mapped: a file that is cut while a run reads
+// it is then an error like any other, not a signal that ends the process.
 //
 //   256 int32   [0] magic, [1] version, [2] number of tokens, the rest zero
 //   tokens      magic 20240520, version 1: uint16     magic 20240801, version 7: uint32
@@ -14,7 +15,6 @@
 // problem is one line that names the file.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -22,6 +22,8 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "io/files/file.h"
 
 namespace memengine {
 
@@ -46,16 +48,16 @@ struct ShardInfo {
 // The sidecar's path: the shard's with .json in place of its extension.
 std::filesystem::path shard_sidecar_path(const std::filesystem::path& shard);
 
+// What a sidecar says; none where the file is not there, an input error where it is none.
+std::optional<ShardInfo> read_shard_sidecar(const std::filesystem::path& path);
+
 class Shard {
  public:
-  // Maps `path`. Truncated, too long, empty, another magic or version, a sidecar that is not JSON
+  // Opens `path`. Truncated, too long, empty, another magic or version, a sidecar that is not JSON
   // or disagrees about the token count or the width: input errors.
   explicit Shard(const std::filesystem::path& path);
-  ~Shard();
-  Shard(Shard&& other) noexcept;
-  Shard& operator=(Shard&&) = delete;
 
-  const std::filesystem::path& path() const { return path_; }
+  const std::filesystem::path& path() const { return file_.path(); }
   std::int64_t tokens() const { return tokens_; }
   int token_bytes() const { return token_bytes_; }  // 2 or 4
   const std::optional<ShardInfo>& info() const { return info_; }
@@ -74,13 +76,7 @@ class Shard {
   bool verify_checksum() const;
 
  private:
-  // Bytes [first, first + bytes) of the file need not stay in this process's memory.
-  void release(std::size_t first, std::size_t bytes) const;
-
-  std::filesystem::path path_;
-  const unsigned char* mapped_ = nullptr;
-  std::size_t mapped_bytes_ = 0;
-  mutable std::atomic<std::size_t> held_bytes_ = 0;  // by reads since the last release, at most
+  InputFile file_;
   std::int64_t tokens_ = 0;
   int token_bytes_ = 0;
   std::optional<ShardInfo> info_;

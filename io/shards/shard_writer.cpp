@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "io/files/file.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine {
@@ -32,16 +33,17 @@ void write_all(int file, const void* bytes, std::size_t count, const std::string
 
 // Creates `path` with these bytes, synced to the disk.
 void write_file(const std::filesystem::path& path, const std::string& bytes) {
-  const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (file < 0) fail_input("cannot write {}: {}", path.string(), std::strerror(errno));
+  const int file = FileSystem::real().create(path);
   try {
     write_all(file, bytes.data(), bytes.size(), path.string());
   } catch (...) {
     ::close(file);
     throw;
   }
-  ::fsync(file);
+  const bool synced = ::fsync(file) == 0;
+  const int error = errno;
   ::close(file);
+  if (!synced) fail_input("cannot write {}: {}", path.string(), std::strerror(error));
 }
 
 void sync_folder(const std::filesystem::path& folder) {
@@ -82,11 +84,7 @@ ShardWriter::ShardWriter(const std::filesystem::path& path, const ShardInfo& inf
   if (info.vocab_size <= 0) fail_internal("shard {} needs a vocabulary size", path.string());
   info_.documents = info_.tokens = 0;
   file_->temporary = path.parent_path() / fmt::format(".{}.tmp", path.filename().string());
-  file_->descriptor =
-      ::open(file_->temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (file_->descriptor < 0) {
-    fail_input("cannot write {}: {}", file_->temporary.string(), std::strerror(errno));
-  }
+  file_->descriptor = FileSystem::real().create(file_->temporary);
   file_->buffer.reserve(buffer_bytes + 64);
   XXH3_64bits_reset(file_->hash);
   const char no_header_yet[shard_header_bytes] = {};

@@ -88,7 +88,7 @@ std::string university(std::uint32_t town_bits, std::uint32_t pattern_bits) {
 // The texts are plain ASCII without quotes, so the JSON needs no escapes.
 void write_line(std::ostream& out, const std::string& line) {
   out.write(line.data(), static_cast<std::streamsize>(line.size()));
-  if (!out) fail_internal("cannot write the synthetic biographies: is the disk full?");
+  if (!out) fail_input("cannot write the synthetic biographies: is the disk full?");
 }
 
 }  // namespace

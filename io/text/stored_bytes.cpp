@@ -1,14 +1,15 @@
 // System calls, and the memory of standard input.
 #include "io/text/stored_bytes.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <span>
 
+#include "io/files/file.h"
 #include "io/text/one_line.h"
 #include "io/text/text_source_bytes.h"
 #include "kernels/runtime/error.h"
@@ -22,22 +23,17 @@ constexpr int poll_milliseconds = 200;
 class StoredFile final : public StoredBytes {
  public:
   explicit StoredFile(const std::filesystem::path& path)
-      : StoredBytes(one_line(path.string(), 4096)),
-        file_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-    if (file_ < 0) fail_input("cannot open {}: {}", name(), std::strerror(errno));
-  }
-  ~StoredFile() override { ::close(file_); }
+      : StoredBytes(one_line(path.string(), 4096)), file_(path) {}
 
  private:
   std::size_t read_more(char* to, std::size_t size) override {
-    for (;;) {
-      const ssize_t got = ::read(file_, to, size);
-      if (got >= 0) return static_cast<std::size_t>(got);
-      if (errno != EINTR) fail_input("cannot read {}: {}", name(), std::strerror(errno));
-    }
+    const std::size_t got = file_.read_some(at_, std::as_writable_bytes(std::span(to, size)));
+    at_ += got;
+    return got;
   }
 
-  int file_;
+  InputFile file_;
+  std::uint64_t at_ = 0;
 };
 
 // What was read of standard input and may be asked for again: a process has only one.

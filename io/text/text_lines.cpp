@@ -27,8 +27,9 @@ bool is_blank(std::string_view line) {
   return line.find_first_not_of(" \t\r\n\v\f") == line.npos;
 }
 
-LineReader::LineReader(std::unique_ptr<ByteStream> stream, std::size_t most)
-    : stream_(std::move(stream)), most_(most), buffer_(read_bytes) {}
+LineReader::LineReader(std::unique_ptr<ByteStream> stream, std::size_t most,
+                       std::function<bool()> stop)
+    : stream_(std::move(stream)), most_(most), stop_(std::move(stop)), buffer_(read_bytes) {}
 
 bool LineReader::next(std::string_view& line) {
   if (whole_) ++number_;
@@ -84,6 +85,7 @@ bool LineReader::count(std::string_view& line) {
 
 // Moves what is left to the front and reads more after it; false at the end of the file.
 bool LineReader::fill() {
+  if (stop_ && stop_()) throw TextStopped();
   std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
   end_ -= begin_;
   begin_ = 0;

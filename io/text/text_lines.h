@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -10,11 +11,15 @@
 
 namespace memengine {
 
+// Reading was stopped, perhaps inside a line that has no end.
+struct TextStopped {};
+
 // Lines without their line ends ("\n"; a "\r" before it stays), or parts of at most `most` bytes of
 // longer lines; views stay valid until the next call. A byte order mark at the start is dropped.
 class LineReader {
  public:
-  LineReader(std::unique_ptr<ByteStream> stream, std::size_t most);
+  // `stop`, when given, is asked before each read: true makes next() throw TextStopped.
+  LineReader(std::unique_ptr<ByteStream> stream, std::size_t most, std::function<bool()> stop = {});
 
   // The next line or part; false at the end.
   bool next(std::string_view& line);
@@ -38,6 +43,7 @@ class LineReader {
 
   std::unique_ptr<ByteStream> stream_;
   std::size_t most_;
+  std::function<bool()> stop_;
   std::vector<char> buffer_;
   std::size_t begin_ = 0, end_ = 0;  // what is read and not yet handed out
   std::uint64_t taken_ = 0, number_ = 0;

@@ -78,7 +78,7 @@ void TextSource::Impl::open() {
     return std::make_unique<LineReader>(
         is_standard_input(path()) ? open_standard_input(options.keep_standard_input, options.stop)
                                   : open_byte_stream(path()),
-        most);
+        most, is_standard_input(path()) ? std::function<bool()>() : options.stop);
   };
   const std::size_t most_json = escaped * options.max_document_bytes;
   lines = reader(kind == TextKind::plain ? options.max_document_bytes / 2 : most_json);

@@ -28,7 +28,9 @@ struct TextOptions {
   std::int64_t max_bad_lines = 0;  // skip this many bad lines; the next one is an error
   std::size_t max_document_bytes = 16 << 20;
   bool keep_standard_input = false;  // another TextSource reads it once more from its start
-  std::function<bool()> stop = {};   // asked while standard input lets wait; true: it ends there
+  // Asked while standard input lets wait; true: it ends there. Asked between reads of a file, for
+  // lines without an end; true: next() throws TextStopped (io/text/text_lines.h).
+  std::function<bool()> stop = {};
 };
 
 // Where reading stands: the file and the number of lines or objects of it already read (a line that

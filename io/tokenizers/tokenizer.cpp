@@ -3,10 +3,7 @@
 
 #include <xxhash.h>
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-
+#include "io/files/file.h"
 #include "io/files/lfs_pointer.h"
 #include "io/text/utf8.h"
 #include "io/tokenizers/sentencepiece/sentencepiece.h"
@@ -15,6 +12,9 @@
 
 namespace memengine {
 namespace {
+
+// The largest in use, of a quarter of a million tokens, have 5 to 17 MB.
+constexpr std::uint64_t max_tokenizer_bytes = 128u << 20;
 
 // Every byte is its own token: the vocabulary that fits any text and any language.
 class BytesTokenizer final : public Tokenizer {
@@ -75,16 +75,11 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::string& name,
 
 std::string read_tokenizer_file(const std::filesystem::path& path) {
   if (path.empty()) fail_input("this tokenizer needs a model file: set data.tokenizer.path");
-  if (std::filesystem::is_directory(path)) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) {
     fail_input("tokenizer model {} is a folder; name the file itself", path.string());
   }
-  std::ifstream file(path, std::ios::binary | std::ios::ate);
-  if (!file) fail_input("cannot open tokenizer model {}: {}", path.string(), std::strerror(errno));
-  const std::streamoff size = file.tellg();
-  std::string bytes(static_cast<std::size_t>(size > 0 ? size : 0), '\0');
-  file.seekg(0);
-  file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  if (!file) fail_input("cannot read tokenizer model {}", path.string());
+  std::string bytes = read_text_file(path, max_tokenizer_bytes);
   if (bytes.empty()) fail_input("tokenizer model {} is empty", path.string());
   refuse_lfs_pointer(path.string(), bytes);
   return bytes;

@@ -82,7 +82,7 @@ TEST(Demo, GoesOnAfterCtrlC) {
 TEST(Demo, RefusesFoldersAndConfigsThatAreNotIts) {
   const TemporaryFolder folder;
   folder.write("demo/data/mine.txt", "keep me");
-  expect_refusal(folder, demo({}), {"demo/data", "not the demo's", "--out"});
+  expect_refusal(folder, demo({}), {"demo: holds 'data' and is not the folder of a demo"});
   EXPECT_EQ(file_bytes(folder / "demo/data/mine.txt"), "keep me");
   expect_refusal(folder, demo({"model.productkey_args.is_enabled=false"}), {"is_enabled"});
 }

@@ -17,7 +17,10 @@ template <typename Score>
 int first_largest(std::size_t count, const Score& score) {
   std::size_t best = 0;
   for (std::size_t i = 0; i < count; ++i) {
-    if (std::isnan(score(i))) fail_internal("a log-likelihood is not a number");
+    if (std::isnan(score(i)))
+      fail_input(
+          "the model's log-likelihoods are not numbers: its weights are damaged or diverged; "
+          "evaluate an earlier checkpoint");
     if (score(i) > score(best)) best = i;
   }
   return static_cast<int>(best);

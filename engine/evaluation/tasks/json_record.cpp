@@ -1,8 +1,9 @@
 // Reading JSON lines with errors that name the file and the line.
 #include "engine/evaluation/tasks/json_record.h"
 
-#include <fstream>
+#include <string_view>
 
+#include "io/files/line_file.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine {
@@ -94,20 +95,18 @@ Json in_order(Json object, const Json& first) {
 
 void read_json_lines(const std::filesystem::path& file,
                      const std::function<void(const JsonRecord&)>& visit) {
-  std::ifstream in(file, std::ios::binary);
-  if (!in) fail_input("{}: cannot open the file", file.string());
-  std::string line;
+  LineFile in(file);
+  std::string_view line;
   Json first;
   std::int64_t index = 0;
-  for (std::int64_t number = 1; std::getline(in, line); ++number) {
+  while (in.next(line)) {
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     auto object = Json::parse(line, nullptr, false);
-    std::string where = fmt::format("{}:{}", file.string(), number);
+    std::string where = fmt::format("{}:{}", file.string(), in.number());
     if (!object.is_object()) fail_input("{}: the line is not a JSON object", where);
     if (first.is_null()) first = object;
     visit(JsonRecord(in_order(std::move(object), first), std::move(where), index++));
   }
-  if (in.bad()) fail_input("{}: reading the file failed", file.string());
 }
 
 }  // namespace memengine

@@ -2,8 +2,11 @@
 #include "io/files/file.h"
 
 #include <gtest/gtest.h>
-#include <sys/wait.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include <csignal>
 
 #include "tests/io/io_testing.h"
 
@@ -11,6 +14,7 @@ namespace memengine {
 namespace {
 
 using namespace testing_io;
+namespace fs = std::filesystem;
 
 TEST(File, AtomicWriteReplacesOrLeavesTheOld) {
   const TemporaryFolder folder;
@@ -53,29 +57,47 @@ TEST(File, ReadsAtOffsetsAndNoticesTheEnd) {
             std::string::npos);
 }
 
-TEST(File, LockNamesItsHolderAndDiesWithIt) {
+// A folder, a FIFO, a device: told at once, also where opening would wait for somebody else.
+TEST(File, OnlyRegularFilesAreReadAndWritten) {
   const TemporaryFolder folder;
-  int ready[2];
-  ASSERT_EQ(::pipe(ready), 0);
-  const pid_t child = ::fork();
-  if (child == 0) {
-    const FolderLock lock(folder.path());
-    (void)!::write(ready[1], "x", 1);
-    ::pause();
-    ::_exit(0);
-  }
-  char byte;
-  ASSERT_EQ(::read(ready[0], &byte, 1), 1);
-  const std::string message = input_error_of([&] { FolderLock lock(folder.path()); });
-  EXPECT_NE(message.find("process " + std::to_string(child) + " on "), std::string::npos)
-      << message;
-  ::kill(child, SIGKILL);
-  ::waitpid(child, nullptr, 0);
-  const FolderLock lock(folder.path());  // free again, although nobody cleaned up
-  EXPECT_NE(slurp(folder / "lock").find(std::to_string(::getpid())), std::string::npos);
-  EXPECT_NE(input_error_of([&] { FolderLock again(folder.path()); }), "no error");
-  ::close(ready[0]);
-  ::close(ready[1]);
+  ASSERT_EQ(::mkfifo((folder / "fifo").c_str(), 0600), 0);
+  const auto refused = [](const std::string& part, auto what) {
+    EXPECT_NE(input_error_of(what).find(part), std::string::npos) << input_error_of(what);
+  };
+  refused("fifo: is not a regular file but a FIFO", [&] { InputFile(folder / "fifo"); });
+  refused("is not a regular file but a device", [&] { InputFile("/dev/zero"); });
+  refused("is not a regular file but a folder", [&] { InputFile(folder.path()); });
+  FileSystem& files = FileSystem::real();
+  refused("is not a regular file", [&] { files.create(folder / "fifo"); });
+  refused("is not a regular file but a device", [&] { files.create_or_open("/dev/null"); });
+  spill(folder / "target", "theirs");
+  fs::create_symlink(folder / "target", folder / "link");
+  refused("is a symbolic link", [&] { files.create(folder / "link"); });
+  fs::create_symlink("loop", folder / "loop");
+  refused("cannot open the file", [&] { InputFile(folder / "loop"); });
+  EXPECT_EQ(slurp(folder / "target"), "theirs");
+  // 4 TiB of nothing is not read.
+  spill(folder / "sparse", "");
+  fs::resize_file(folder / "sparse", std::uintmax_t{4} << 40);
+  refused("sparse: 4398046511104 bytes is too large (at most 1048576)",
+          [&] { read_text_file(folder / "sparse", 1 << 20); });
+}
+
+// `ulimit -f`: the signal is the program's to ignore; then the write fails like that of a full
+// disk.
+TEST(File, ALimitOfFileSizesIsAnErrorOfTheWrite) {
+  const TemporaryFolder folder;
+  const auto before = std::signal(SIGXFSZ, SIG_IGN);
+  rlimit limit{};
+  ::getrlimit(RLIMIT_FSIZE, &limit);
+  const rlimit small{4096, limit.rlim_max};
+  ::setrlimit(RLIMIT_FSIZE, &small);
+  const std::string message = input_error_of(
+      [&] { write_file_atomically(FileSystem::real(), folder / "a", std::string(8192, 'x')); });
+  ::setrlimit(RLIMIT_FSIZE, &limit);
+  std::signal(SIGXFSZ, before);
+  EXPECT_NE(message.find("File too large"), std::string::npos) << message;
+  EXPECT_NE(message.find("ulimit -f"), std::string::npos) << message;
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -13,6 +14,7 @@ namespace memengine {
 namespace {
 
 using namespace testing_io;
+namespace fs = std::filesystem;
 
 void write_step(MetricsFile& file, std::int64_t step) {
   const Metric metrics[] = {{"global_step", step}, {"loss/out", 1.0 / static_cast<double>(step)}};
@@ -69,7 +71,34 @@ TEST(Metrics, ResumeCutsWhatTheCheckpointDoesNotKnow) {
   { MetricsFile file(folder / "absent.jsonl", 3); }
   EXPECT_NE(input_error_of([&] {
               MetricsFile file(folder / "no/m.jsonl", -1);
-            }).find("cannot write metrics"),
+            }).find("m.jsonl: cannot create the file"),
+            std::string::npos);
+}
+
+TEST(Metrics, ADamagedLineCostsNoOther) {
+  const TemporaryFolder folder;
+  const auto path = folder / "m.jsonl";
+  {
+    MetricsFile file(path, -1);
+    for (int step = 1; step <= 6; ++step) write_step(file, step);
+  }
+  std::string text = slurp(path);
+  text.replace(text.find("{\"global_step\": 3"), 3, "\xff\0[");
+  spill(path, text);
+  {
+    MetricsFile file(path, 5);
+    EXPECT_EQ(file.damaged_lines(), 1);
+    write_step(file, 6);
+  }
+  const std::string after = slurp(path);
+  EXPECT_EQ(std::count(after.begin(), after.end(), '\n'), 6);
+  for (const int step : {1, 2, 4, 5, 6}) {
+    EXPECT_NE(after.find("{\"global_step\": " + std::to_string(step)), std::string::npos) << step;
+  }
+  EXPECT_EQ(after.substr(0, text.find("{\"global_step\": 6")),
+            text.substr(0, text.find("{\"global_step\": 6")));
+  fs::create_symlink(path, folder / "link");
+  EXPECT_NE(input_error_of([&] { MetricsFile(folder / "link", 3); }).find("symbolic link"),
             std::string::npos);
 }
 

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include <atomic>
+#include <chrono>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -43,11 +44,11 @@ struct Fixture {
     return options;
   }
 
-  // All files of a prepared source, by name; without the record of inputs.
+  // All files of a prepared source, by name; without the mark, which differs.
   std::map<std::string, std::string> files(const std::string& out) {
     std::map<std::string, std::string> files;
     for (const auto& entry : std::filesystem::recursive_directory_iterator(folder / out)) {
-      if (!entry.is_regular_file()) continue;
+      if (!entry.is_regular_file() || entry.path().filename() == ".memengine") continue;
       files[std::filesystem::relative(entry.path(), folder / out).string()] =
           file_bytes(entry.path());
     }
@@ -134,7 +135,8 @@ TEST(Prepare, ThreadsMemoryAndRestartsDoNotChangeAByte) {
     stopped = prepare(options).stopped;
     ASSERT_LT(stops, 300);
     for (const auto& entry : std::filesystem::directory_iterator(options.out_dir / "s")) {
-      EXPECT_TRUE(!stopped || entry.path().filename() == ".prepare") << entry.path();
+      const auto name = entry.path().filename();
+      EXPECT_TRUE(!stopped || name == ".prepare" || name == ".memengine") << entry.path();
     }
   }
   EXPECT_GT(stops, 3);
@@ -261,6 +263,78 @@ TEST(Prepare, RefusesWhatCannotWork) {
   refuses("shard size", [](auto& o) { o.max_shard_tokens = 0; });
   refuses("no such input", [&](auto& o) { o.sources[0].inputs = {f.folder / "none"}; });
   refuses("cannot make", [&](auto& o) { o.out_dir = f.folder / "in/a.jsonl"; });
+}
+
+// A line without an end hears that it should stop; the text it was stopped in is read again.
+TEST(Prepare, StopsInsideALine) {
+  Fixture f;
+  f.folder.write("in/a.jsonl", corpus(5));
+  f.folder.write("in/b.jsonl", "");
+  std::filesystem::resize_file(f.folder / "in/b.jsonl", std::uintmax_t{4} << 40);
+  PrepareOptions options = f.options("out");
+  const auto start = std::chrono::steady_clock::now();
+  options.stop = [&] {
+    return std::chrono::steady_clock::now() - start > std::chrono::milliseconds(200);
+  };
+  EXPECT_TRUE(prepare(options).stopped);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
+}
+
+TEST(Prepare, AStopInsideATextLosesNothingOfIt) {
+  Fixture f;
+  std::string text;
+  for (int i = 0; text.size() < (6u << 20); ++i) text += "line " + std::to_string(i) + "\n";
+  f.folder.write("in/a.txt", "short");
+  f.folder.write("in/b.txt", text);
+  f.folder.write("in/c.txt", "last");
+  PrepareOptions options = f.options("plain");
+  prepare(options);
+  options.out_dir = f.folder / "stopped";
+  int stops = 0;
+  for (bool stopped = true; stopped; ++stops) {
+    int polls = 0;
+    options.stop = [&] { return ++polls > 1 + stops; };
+    stopped = prepare(options).stopped;
+    ASSERT_LT(stops, 300);
+  }
+  EXPECT_GT(stops, 3);
+  EXPECT_TRUE(f.files("stopped") == f.files("plain"));
+}
+
+TEST(Prepare, ADamagedJournalOrSpillStartsOverOrIsRefused) {
+  Fixture f;
+  f.folder.write("in/a.jsonl", corpus(200));
+  prepare(f.options("plain"));
+  PrepareOptions options = f.options("out");
+  const auto work = f.folder / "out/s/.prepare/train";
+  options.stop = [&] { return std::filesystem::exists(work / "journal.json"); };
+  ASSERT_TRUE(prepare(options).stopped);
+  const std::string journal = file_bytes(work / "journal.json");
+  const std::string spill = file_bytes(work / "000.spill");
+  options.stop = {};
+  const auto with = [&](const std::string& key, const std::string& value) {
+    std::string changed = journal;
+    const std::size_t at = changed.find("\"" + key + "\":") + key.size() + 3;
+    return changed.replace(at, changed.find_first_of(",}", at) - at, value);
+  };
+  for (const std::string& changed :
+       {with("tokens", "9223372036854775807"), with("documents", "-1"), with("line", "\"x\""),
+        with("lengths", "[99999999999999]"), with("complete", "3"), std::string("[")}) {
+    std::filesystem::remove_all(f.folder / "out/s");
+    f.folder.write("out/s/.prepare/train/journal.json", changed);
+    f.folder.write("out/s/.prepare/train/000.spill", spill);
+    prepare(options);
+    EXPECT_TRUE(f.files("out") == f.files("plain")) << changed;
+  }
+  // The journal holds, the documents do not: a length, and a document of half a token less.
+  for (const std::size_t at : {std::size_t{8}, std::size_t{14}}) {
+    std::filesystem::remove_all(f.folder / "out/s");
+    std::string changed = spill;
+    changed[at] = static_cast<char>(changed[at] ^ (at == 8 ? 1 : 0x7f));
+    f.folder.write("out/s/.prepare/train/journal.json", journal);
+    f.folder.write("out/s/.prepare/train/000.spill", changed);
+    expect_input_error("is damaged", [&] { prepare(options); });
+  }
 }
 
 }  // namespace

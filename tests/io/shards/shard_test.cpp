@@ -94,7 +94,8 @@ TEST(Shard, AnUnfinishedWriterLeavesNothing) {
     EXPECT_THROW(writer.append(std::vector<std::int32_t>{-1}), Error);
   }
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
-  expect_input_error("cannot write", [&] { ShardWriter(folder / "no/x.bin", info_for(10)); });
+  expect_input_error("cannot create the file",
+                     [&] { ShardWriter(folder / "no/x.bin", info_for(10)); });
 }
 
 TEST(Shard, RefusesDamagedFiles) {
