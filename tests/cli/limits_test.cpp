@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include "kernels/runtime/context.h"
 #include "tests/cli/program.h"
 
 namespace memengine {
@@ -55,12 +56,15 @@ TEST(Limits, LittleAddressSpaceIsEnoughOrToldInOneLine) {
   const TemporaryFolder folder;
   prepare(folder);
   int done = 0;
-  for (const rlim_t kib : {400'000, 500'000, 700'000, 800'000, 850'000, 900'000, 2'000'000}) {
+  for (const rlim_t kib :
+       {400'000, 500'000, 700'000, 800'000, 850'000, 900'000, 2'000'000, 3'000'000}) {
     for (const std::string command : {"train", "inspect"}) {
       std::filesystem::remove_all(folder / "run");
       std::vector<std::string> words = {command, "config.yaml"};
-      if (command == "train") words.push_back("steps=2");
+      if (command == "train") words.insert(words.end(), {"steps=2", "device=cpu"});
       const Outcome outcome = run_limited(folder, RLIMIT_AS, kib * 1024, words);
+      // CUDA's libraries are so large that the system's loader gives up before the program begins.
+      if (cuda_build && outcome.code == 127) continue;
       EXPECT_TRUE(outcome.code == 0 || outcome.code == 2)
           << command << " in " << kib << " KiB: " << outcome.code << ", " << outcome.error;
       EXPECT_EQ(std::count(outcome.error.begin(), outcome.error.end(), '\n'),

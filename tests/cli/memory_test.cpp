@@ -37,7 +37,8 @@ class MemoryTest : public testing::Test {
   }
 
   void expect_as_planned(const std::vector<std::string>& overrides) {
-    std::vector<std::string> arguments = {"train", "config.yaml", "steps=3", "validation.every=3"};
+    std::vector<std::string> arguments = {"train", "config.yaml", "steps=3", "validation.every=3",
+                                          "device=cpu"};
     arguments.insert(arguments.end(), overrides.begin(), overrides.end());
     arguments.push_back("dump_dir=run" + std::to_string(++runs_));
     // Children's peaks are kept as their largest, so a run is measured in a child of a child.
