@@ -4,14 +4,15 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <set>
 #include <optional>
+#include <set>
 
 #include "engine/bench/ceilings.h"
 #include "engine/bench/compare.h"
 #include "engine/bench/ops/ops.h"
 #include "engine/bench/report.h"
 #include "engine/bench/steps.h"
+#include "io/files/is_there.h"
 
 namespace memengine::bench {
 namespace {
@@ -176,7 +177,7 @@ Results run_bench(const BenchOptions& options, const std::function<void(const st
   if (options.warm_up < 0 || options.warm_up > 1'000'000) {
     fail_input("bench: --warm-up={} is not between 0 and 1000000", options.warm_up);
   }
-  if (!options.data.empty() && !std::filesystem::exists(options.data)) {
+  if (!options.data.empty() && !is_there(options.data)) {
     fail_input("bench: --data={} does not exist: name a folder that `prepare` has made",
                options.data);
   }

@@ -12,6 +12,7 @@
 #include "engine/run/run_files.h"
 #include "engine/training/trainer.h"
 #include "io/files/file.h"
+#include "io/files/is_there.h"
 #include "io/files/output_folder.h"
 #include "io/synthetic/biographies.h"
 #include "kernels/runtime/error.h"
@@ -68,7 +69,7 @@ bool is_older_demo(const fs::path& folder) {
 void settle_folder(const DemoOptions& options, const std::string& settings,
                    DemoListener& listener) {
   const fs::path state = options.out / "demo.state";
-  const std::string before = fs::exists(state) ? read_text_file(state, 1 << 20) : "";
+  const std::string before = is_there(state) ? read_text_file(state, 1 << 20) : "";
   if (before == settings) {
     listener.said("going on where the demo was stopped");
     return;

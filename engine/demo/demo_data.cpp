@@ -9,6 +9,7 @@
 
 #include "engine/run/run_files.h"
 #include "io/files/file.h"
+#include "io/files/is_there.h"
 #include "io/prepare/prepare.h"
 #include "io/synthetic/biographies.h"
 #include "io/tokenizers/sentencepiece/sentencepiece_trainer.h"
@@ -23,7 +24,7 @@ constexpr const char* source_name = "biographies";
 constexpr double held_out = 0.02;  // of the passages
 
 void write_text(const fs::path& path, const std::function<void(std::ostream&)>& write) {
-  if (fs::exists(path)) return;
+  if (is_there(path)) return;
   std::ostringstream text;
   write(text);
   write_file_atomically(FileSystem::real(), path, text.str());
@@ -79,7 +80,7 @@ bool prepare_demo_data(const DemoOptions& options, const RunConfig& config, Demo
   write_text(text, [&](std::ostream& out) { biographies.write_corpus(out); });
   write_text(questions, [&](std::ostream& out) { biographies.write_questions(out); });
 
-  if (!fs::exists(tokenizer_path)) {
+  if (!is_there(tokenizer_path)) {
     listener.progress("training a tokenizer");
     SentencePieceTraining training;
     training.vocab_size = options.vocabulary;

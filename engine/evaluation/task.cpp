@@ -7,6 +7,7 @@
 
 #include "engine/evaluation/python/python_random.h"
 #include "engine/evaluation/tasks/json_record.h"
+#include "io/files/is_there.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine {
@@ -79,7 +80,7 @@ std::vector<std::string> evaluation_task_names(const std::string& name) {
 
 std::filesystem::path find_split(const Split& split, const std::filesystem::path& data_root) {
   for (const std::filesystem::path& file : split.files) {
-    if (std::filesystem::exists(data_root / file)) return data_root / file;
+    if (is_there(data_root / file)) return data_root / file;
   }
   return {};
 }

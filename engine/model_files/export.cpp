@@ -17,6 +17,7 @@
 #include "io/checkpoints/checkpoint_state.h"
 #include "io/checkpoints/safetensors.h"
 #include "io/files/file.h"
+#include "io/files/is_there.h"
 #include "io/files/output_folder.h"
 #include "kernels/runtime/bfloat16.h"
 #include "kernels/runtime/error.h"
@@ -133,7 +134,7 @@ void write_export(const ModelSource& source, ExportFormat format, InferenceModel
 std::uint64_t export_model(const ModelSource& source, ExportFormat format, const fs::path& folder) {
   const OutputFolder out(folder, "exported model");
   const fs::path weights = folder / weights_name;
-  if (fs::exists(weights)) {
+  if (is_there(weights)) {
     fail_input("{} is there already: name another folder", weights.string());
   }
   std::string tokenizer_bytes;

@@ -10,6 +10,7 @@
 #include "engine/model_files/hugging_face_tokenizer.h"
 #include "io/checkpoints/safetensors.h"
 #include "io/files/file.h"
+#include "io/files/is_there.h"
 #include "io/files/lfs_pointer.h"
 #include "kernels/runtime/error.h"
 #include "kernels/runtime/runtime.h"
@@ -107,8 +108,8 @@ void check_tensor(const std::string& where, const std::string& name, const Tenso
 // Which files hold the weights, and whether the output matrix is the embedding.
 void look_at_weights(ModelSource& source) {
   const fs::path& folder = source.folder;
-  const bool single = fs::exists(folder / "model.safetensors");
-  const bool index = fs::exists(folder / "model.safetensors.index.json");
+  const bool single = is_there(folder / "model.safetensors");
+  const bool index = is_there(folder / "model.safetensors.index.json");
   if (!single && !index) {
     for (const auto& entry : fs::directory_iterator(folder)) {
       const std::string name = entry.path().filename().string();
@@ -199,15 +200,15 @@ ModelSource find_hugging_face(const fs::path& folder) {
     fail_input("{}: {}", config.path, error.what());
   }
   for (const fs::path& file : {folder / "original/tokenizer.model", folder / "tokenizer.model"}) {
-    if (fs::exists(file)) source.tokenizer = tokenizer_of_file(file.string());
+    if (is_there(file)) source.tokenizer = tokenizer_of_file(file.string());
   }
-  if (fs::exists(folder / "tokenizer_config.json")) {
+  if (is_there(folder / "tokenizer_config.json")) {
     const TokenizerSettings settings = read_tokenizer_settings(folder / "tokenizer_config.json");
     source.add_bos = settings.add_bos;
     source.space_in_front = settings.space;
     if (settings.is_bytes) source.tokenizer = tokenizer_of_file("bytes");
   }
-  if (fs::exists(folder / "generation_config.json")) {
+  if (is_there(folder / "generation_config.json")) {
     source.end_tokens = end_tokens_of(read_json(folder / "generation_config.json"));
   }
   if (source.end_tokens.empty()) source.end_tokens = end_tokens_of(config);

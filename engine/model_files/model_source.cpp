@@ -8,6 +8,7 @@
 #include "engine/run/run_state.h"
 #include "io/checkpoints/checkpoint.h"
 #include "io/files/file.h"
+#include "io/files/is_there.h"
 #include "io/files/lfs_pointer.h"
 #include "kernels/runtime/error.h"
 
@@ -64,15 +65,15 @@ ModelSource find_model(const fs::path& path, const std::string& tokenizer) {
   std::error_code ignored;
   if (!fs::is_directory(path, ignored)) fail_input("{}: no such folder", path.string());
   ModelSource source;
-  if (fs::exists(path / "state.json")) {
+  if (is_there(path / "state.json")) {
     source = from_checkpoint(path);
-  } else if (fs::exists(path / "config.json")) {
+  } else if (is_there(path / "config.json")) {
     source = find_hugging_face(path);
-  } else if (fs::exists(path / "config.yaml") && fs::exists(path / "model.safetensors")) {
+  } else if (is_there(path / "config.yaml") && is_there(path / "model.safetensors")) {
     source = from_run(read_text_file(path / "config.yaml", 1 << 20), path, "config.yaml");
     source.kind = ModelSource::Kind::exported;
     // An exported model carries its tokenizer with it.
-    if (fs::exists(path / "tokenizer.model")) {
+    if (is_there(path / "tokenizer.model")) {
       source.tokenizer->path = (path / "tokenizer.model").string();
     }
   } else {
@@ -99,7 +100,7 @@ std::unique_ptr<Tokenizer> open_tokenizer(const ModelSource& source) {
   }
   const std::optional<std::string>& file = source.tokenizer->path;
   const bool needs_file = source.tokenizer->name != TokenizerKind::bytes;
-  if (needs_file && file && !fs::exists(*file) && !source.tokenizer_is_replaced) {
+  if (needs_file && file && !is_there(*file) && !source.tokenizer_is_replaced) {
     fail_input(
         "{}: its tokenizer {} is not there: run from the folder where it was trained, or give the "
         "tokenizer's file (--tokenizer or tokenizer=)",

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "io/files/is_there.h"
 #include "io/shards/shard.h"
 #include "kernels/runtime/error.h"
 
@@ -56,7 +57,7 @@ std::vector<LoaderSource> find_sources(const DataConfig& data) {
   }
   std::vector<LoaderSource> sources;
   for (const auto& [name, weight] : data.sources) {
-    if (!fs::exists(root / name)) {
+    if (!is_there(root / name)) {
       fail_input("data.sources: no folder '{}' below data.root_dir '{}': {}", name, root.string(),
                  how_to_prepare(data));
     }

@@ -11,6 +11,7 @@
 #include <algorithm>
 
 #include "io/checkpoints/checkpoint_state.h"
+#include "io/files/is_there.h"
 #include "kernels/runtime/error.h"
 #include "kernels/runtime/memory/bytes_text.h"
 
@@ -43,12 +44,6 @@ std::vector<std::string> entries(const fs::path& root) {
 
 std::string other_name(std::string_view start, const std::string& name, const std::string& owner) {
   return std::string(start) + name + (owner.empty() ? "" : "-" + owner);
-}
-
-// Whether there is anything of that name, a link that leads nowhere too.
-bool is_there(const fs::path& path) {
-  std::error_code error;
-  return fs::exists(fs::symlink_status(path, error));
 }
 
 // A checkpoint that `owner` wrote, and nothing beside it in its folder.
@@ -196,7 +191,7 @@ void restore_checkpoints(FileSystem& files, const fs::path& root) {
     const std::size_t at = name.starts_with(replaced) ? replaced.size() : name.size();
     const std::string step = name.substr(at, 10);
     const bool aside = is_step_name(step) && (name.size() == at + 10 || name[at + 10] == '-');
-    if (!aside || is_there(root / step) || !fs::exists(root / name / "state.json")) continue;
+    if (!aside || is_there(root / step) || !is_there(root / name / "state.json")) continue;
     files.rename(root / name, root / step);
     changed = true;
   }

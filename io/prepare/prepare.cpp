@@ -10,6 +10,7 @@
 #include <set>
 
 #include "io/files/file.h"
+#include "io/files/is_there.h"
 #include "io/files/new_folders.h"
 #include "io/files/output_folder.h"
 #include "io/prepare/prepare_record.h"
@@ -122,7 +123,7 @@ bool prepare_locked(const PrepareOptions& options, const PrepareSource& source,
   const fs::path marker = folder / "prepare.json";
   std::error_code error;
   // Shards of an unfinished run of ours were still being moved in; anything else is the user's.
-  const bool ours = fs::exists(work / ("moving-" + fingerprint));
+  const bool ours = is_there(work / ("moving-" + fingerprint));
   if (!ours) check_only_ours(folder);
   if (fs::exists(marker, error) && !read_prepare_record(marker)) {
     fail_input("{}: was not made by prepare: move it away, or choose another output folder",
@@ -193,7 +194,7 @@ bool prepare_locked(const PrepareOptions& options, const PrepareSource& source,
 
 // Work worth going on with; the journals say so.
 bool has_journal(const fs::path& work) {
-  return fs::exists(work / "train/journal.json") || fs::exists(work / "val/journal.json");
+  return is_there(work / "train/journal.json") || is_there(work / "val/journal.json");
 }
 
 // One source from start to end; false when stopped.
