@@ -29,7 +29,7 @@ class DemoDisplay : public DemoListener {
     if (line_.terminal()) line_.show("  " + text);
   }
   void said(const std::string& text) override { line_.say("  " + text); }
-  // A terminal sees every report; elsewhere ten lines a training are enough.
+  // A terminal sees every report; elsewhere ten lines per training are enough.
   void stepped(const StepReport& report) override {
     const std::int64_t tenth = report.steps * reported_ / 10;
     if (line_.terminal()) {

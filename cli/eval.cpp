@@ -17,7 +17,7 @@
 namespace memengine {
 namespace {
 
-// "hellaswag  [#######.......]  1600/3200  211/s  left 8s", renewed a few times a second.
+// "hellaswag  [#######.......]  1600/3200  211/s  left 8s", renewed a few times per second.
 class EvalDisplay {
  public:
   void show(const std::string& task, std::size_t done, std::size_t total) {

@@ -369,7 +369,7 @@ void add_prepare_command(CLI::App& program) {
       ->check(at_least(0))
       ->capture_default_str();
   command->add_flag("--no-bos", arguments->no_bos, "No BOS in front of documents");
-  command->add_flag("--no-eos", arguments->no_eos, "No EOS behind documents");
+  command->add_flag("--no-eos", arguments->no_eos, "No EOS after documents");
   command->add_flag("--overwrite", options.overwrite, "Replace shards of other settings or inputs");
   command->callback([=] {
     arguments->validation_given = validation->count() > 0;

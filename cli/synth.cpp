@@ -95,7 +95,8 @@ void synthesize(const SynthArguments& arguments) {
         arguments.people == 1 ? "1 person" : grouped(arguments.people) + " people",
         bytes_text(static_cast<std::int64_t>(fs::file_size(text))));
   print("{:<28} {}\n", questions.string(), counted(asked, "question"));
-  print("{:<28} {:.1f} bits a person, {} in all\n", "knowledge", BiographyCorpus::bits_per_person(),
+  print("{:<28} {:.1f} bits per person, {} in all\n", "knowledge",
+        BiographyCorpus::bits_per_person(),
         bytes_text(static_cast<std::int64_t>(BiographyCorpus::bits_per_person() *
                                              static_cast<double>(arguments.people) / 8)));
 

@@ -16,7 +16,7 @@ namespace memengine::cuda {
 namespace {
 
 // A log-sum-exp under way. Sum float, with the fast exponential: for a gradient. Sum double, with
-// the exact one: errors of 1e-7 a token would add up where a text's tokens are scored.
+// the exact one: errors of 1e-7 per token would add up where a text's tokens are scored.
 template <typename Sum>
 struct Softmax {
   float largest;

@@ -231,7 +231,8 @@ __device__ __forceinline__ Number team_sum(Number x) {
 template <typename T, typename Body>
 void dispatch_row(const char* op, std::int64_t columns, bool vectors, Body&& body) {
   const auto with_width = [&]<int width>() {
-    constexpr int most_chunks = width == 1 ? 8 : 16 / width;  // what 64 registers a thread can hold
+    constexpr int most_chunks =
+        width == 1 ? 8 : 16 / width;  // what 64 registers per thread can hold
     const std::int64_t pieces = ceil_divide(columns, width);
     if (pieces <= 32)
       body.template operator()<width, 32, 1>();
@@ -296,7 +297,8 @@ __device__ __forceinline__ void store_sum_of_teams(float* row, const float (&x)[
 }
 
 // Gradients of a vector of parameters are column sums over all rows. Stage one leaves one partial
-// sum a block, stage two (here) adds them up: total [columns] += sum of partials [count, columns].
+// sum per block, stage two (here) adds them up: total [columns] += sum of partials [count,
+// columns].
 void add_partial_rows(const Context& context, float* total, const float* partials,
                       std::int64_t count, std::int64_t columns);
 

@@ -1,4 +1,4 @@
-// Token embedding: a row of the weight a token.
+// Token embedding: a row of the weight per token.
 #pragma once
 
 #include "kernels/runtime/context.h"

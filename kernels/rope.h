@@ -10,7 +10,7 @@
 namespace memengine {
 
 // In place on the first `rotated_heads` heads of qkv [N, all_heads, head_dim] (the query heads and
-// then the key heads; the value heads behind them are left alone). positions [N] i32.
+// then the key heads; the value heads after them are left alone). positions [N] i32.
 void rope_forward(const Context& context, Tensor qkv, Tensor positions, std::int64_t rotated_heads,
                   double theta);
 

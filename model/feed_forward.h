@@ -1,4 +1,4 @@
-// What stands behind a block's second norm: the dense SwiGLU feed-forward or a memory layer.
+// What follows a block's second norm: the dense SwiGLU feed-forward or a memory layer.
 //
 // Both transform [N, C] token by token. A layer keeps what its backward pass needs in activations
 // that plan() allocated; `micro_batch` tells which one of the step runs, because a memory layer's

@@ -33,7 +33,7 @@ enum class QueryNorm { none, batchnorm, layernorm };
 // What of a value row the forward pass reads: its BF16 half, or both halves (exactly FP32).
 enum class ValueDtype { bf16, fp32 };
 
-// Sparse Adam touches only the rows a step looked up; dense AdamW updates the whole table every
+// Sparse Adam touches only the rows per step looked up; dense AdamW updates the whole table every
 // step as the reference does.
 enum class ValueOptimizer { sparse_adam, dense_adamw };
 

@@ -1,6 +1,6 @@
 // All dense parameters of a model, in one flat block.
 //
-// Layers declare their parameters when they are built; place() then lays all of them out one behind
+// Layers declare their parameters when they are built; place() then lays all of them out one after
 // the other, so that the optimizer, the gradient norm and zeroing the gradients are single passes
 // over flat memory. Matrices that multiply the same input stand together as one parameter with
 // several named slices (wq, wk, wv), so that one product serves them all, while checkpoints keep

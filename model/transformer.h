@@ -142,7 +142,7 @@ class Transformer {
   std::unique_ptr<Head> head_;
   std::vector<MemoryBank> banks_;
 
-  Tensor last_;              // [N, C] residual state behind the last block
+  Tensor last_;              // [N, C] residual state after the last block
   Tensor last_inverse_rms_;  // [N]
   Tensor normed_;            // [N, C] temporary: input of a layer
   Tensor branch_;            // [N, C] temporary: output of a layer

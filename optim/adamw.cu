@@ -1,4 +1,4 @@
-// AdamW on CUDA: one pass over the flat block, four parameters a thread, 30 bytes a parameter
+// AdamW on CUDA: one pass over the flat block, four parameters per thread, 30 bytes per parameter
 // (four FP32 reads, three FP32 writes and the BF16 copy). The learning rate and the bias
 // corrections are read from the schedule in device memory, so that a captured step serves all
 // steps.

@@ -1,6 +1,6 @@
 // AdamW (Loshchilov & Hutter 2019) over one flat block of parameters.
 //
-// All dense parameters of a model stand one behind the other, so one call updates them all. Master
+// All dense parameters of a model stand one after the other, so one call updates them all. Master
 // weights and moments are FP32 whatever the compute dtype.
 #pragma once
 

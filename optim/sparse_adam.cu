@@ -1,9 +1,9 @@
 // Adam on the rows of a value table, in device memory or straight in mapped host memory.
 //
-// A team of threads works on one row at a time, four neighbouring columns a thread: all of a row's
-// parts (weight halves, both moments, last step) are loaded before the first is used, and the whole
-// record goes back in contiguous stores, so a row is one burst of requests each way over the link.
-// The grid is persistent over the rows; which team gets a row does not change the result.
+// A team of threads works on one row at a time, four neighbouring columns per thread: all of a
+// row's parts (weight halves, both moments, last step) are loaded before the first is used, and the
+// whole record goes back in contiguous stores, so a row is one burst of requests each way over the
+// link. The grid is persistent over the rows; which team gets a row does not change the result.
 #include "optim/sparse_adam.h"
 
 #include "kernels/table/table_grid.cuh"

@@ -102,7 +102,7 @@ void print_histogram(const ShardSummary& summary) {
   for (const ShardSummary::Bin& bin : summary.tokens_per_document) {
     most = std::max(most, bin.documents);
   }
-  print("  tokens a document: {} to {}, {:.1f} on average\n", grouped(summary.shortest_document),
+  print("  tokens per document: {} to {}, {:.1f} on average\n", grouped(summary.shortest_document),
         grouped(summary.longest_document),
         static_cast<double>(summary.tokens) /
             static_cast<double>(std::max<std::int64_t>(summary.documents, 1)));

@@ -71,7 +71,7 @@ struct StepResult {
   double seconds = 0;   // median of a step
   std::int64_t tokens = 0;
   double flops_per_token = 0;
-  double loss = 0;                      // of the last step, nats a token
+  double loss = 0;                      // of the last step, nats per token
   std::int64_t device_bytes = 0;        // planned
   std::int64_t host_bytes = 0;          // planned
   std::int64_t device_bytes_taken = 0;  // free GPU memory before minus after

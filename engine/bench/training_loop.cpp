@@ -40,7 +40,7 @@ class HostTokens {
   std::vector<std::int32_t> ordinary_;
 };
 
-// Batches of uniformly random tokens: a target is the token behind, the document is the sequence.
+// Batches of uniformly random tokens: a target is the next token, the document is the sequence.
 class RandomBatches {
  public:
   RandomBatches(const RunConfig& config, Device device)

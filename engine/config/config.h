@@ -184,7 +184,8 @@ struct RunConfig {
   std::int64_t seed = 42;
   std::int64_t steps = 1000;
   std::int64_t grad_acc_steps = 1;
-  std::optional<std::int64_t> probe_freq;  // steps between probed ones (engine/training/watch/probe.h)
+  std::optional<std::int64_t>
+      probe_freq;  // steps between probed ones (engine/training/watch/probe.h)
   DeviceChoice device = DeviceChoice::automatic;
   bool cuda_graph = true;
   DataConfig data;

@@ -35,7 +35,7 @@ struct DemoModel {
   std::int64_t flops_per_token = 0;
   std::int64_t parameters = 0;  // dense
   std::int64_t value_parameters = 0;
-  double loss = 0;               // nats a token, on held-out passages about the same people
+  double loss = 0;               // nats per token, on held-out passages about the same people
   double tokens_per_second = 0;  // training; 0: trained before this session
   double train_seconds = 0;      // in this session
   std::int64_t rows = 0;         // of the value tables

@@ -39,10 +39,10 @@ std::string demo_table(const DemoResult& result) {
   const auto count = [](std::int64_t number) { return count_text(static_cast<double>(number)); };
   std::string table = row("", "dense", "memory");
   table +=
-      row("training FLOPs a token", count(dense.flops_per_token), count(memory.flops_per_token));
+      row("training FLOPs per token", count(dense.flops_per_token), count(memory.flops_per_token));
   table += row("parameters, dense", count(dense.parameters), count(memory.parameters));
   table += row("parameters, value table", "-", count(memory.value_parameters));
-  table += row("held-out loss, nats a token", fmt::format("{:.3f}", dense.loss),
+  table += row("held-out loss, nats per token", fmt::format("{:.3f}", dense.loss),
                fmt::format("{:.3f}", memory.loss));
   for (std::size_t i = 0; i < dense.recall.by_attribute.size(); ++i) {
     std::string title = "recalled: " + dense.recall.by_attribute[i].attribute;
@@ -63,7 +63,7 @@ std::string demo_verdict(const DemoResult& result) {
   const double difference = memory.share() - dense.share();
   const double error = difference_error(dense, memory);
   std::string text = fmt::format(
-      "After the same {} tokens, at {:.1f}% of the dense model's FLOPs a token, the memory model "
+      "After the same {} tokens, at {:.1f}% of the dense model's FLOPs per token, the memory model "
       "recalls\n{} of {} facts exactly, the dense model {}.",
       count_text(static_cast<double>(result.trained_tokens)),
       100.0 * static_cast<double>(result.memory.flops_per_token) /
@@ -79,7 +79,7 @@ std::string demo_verdict(const DemoResult& result) {
         "the\nsame cost do not.\n";
   }
   const double loss = result.memory.loss - result.dense.loss;
-  text += fmt::format("Its held-out loss is {:.3f} nats a token {} than the dense model's.\n",
+  text += fmt::format("Its held-out loss is {:.3f} nats per token {} than the dense model's.\n",
                       std::abs(loss), loss < 0 ? "lower" : "higher");
   return text;
 }

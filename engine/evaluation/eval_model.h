@@ -2,7 +2,7 @@
 //
 // Log-likelihoods: neighbouring requests with the same context form a group, in which that context
 // is computed once: its rows, then each continuation's, which see the context and themselves only.
-// Groups are sorted by length and laid one behind the other into passes of N rows. Positions start
+// Groups are sorted by length and laid one after the other into passes of N rows. Positions start
 // again with each group and attention stays inside it, so a request gets the same numbers wherever
 // it stands, and no pass carries padding but what is left at its end. Only rows whose next token is
 // asked for go through the head. The host waits for the device once a pass.

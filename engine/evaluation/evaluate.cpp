@@ -159,7 +159,7 @@ void score(EvalTaskResult& result) {
   }
 }
 
-// One context; or one a choice, where the choices stand inside the question.
+// One context; or one per choice, where the choices stand inside the question.
 std::vector<std::string> contexts_of(const Document& document, const std::string& preamble) {
   if (document.questions.empty()) return {preamble + document.question};
   std::vector<std::string> contexts;

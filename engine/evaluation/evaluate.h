@@ -24,7 +24,7 @@ struct EvalTaskChoice {
 struct EvalOptions {
   std::vector<EvalTaskChoice> tasks;
   std::filesystem::path data_root;  // the tasks' files lie below it
-  double limit = 0;                 // documents a task: 0 all, below 1 a share (rounded up)
+  double limit = 0;                 // documents per task: 0 all, below 1 a share (rounded up)
   std::uint64_t fewshot_seed = 1234;
   std::optional<int> max_gen_tokens;  // in place of the task's own (256)
   std::string key_prefix;             // of the config's keys in messages, see EvalConfig

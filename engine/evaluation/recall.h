@@ -34,7 +34,7 @@ struct RecallScore {
 struct RecallResult {
   RecallScore all;                        // attribute "all"
   std::vector<RecallScore> by_attribute;  // in order of first appearance
-  std::vector<std::string> completions;   // one an item: the text before the first "."
+  std::vector<std::string> completions;   // one per item: the text before the first "."
 };
 
 // Reads recall questions: JSON lines {"prompt", "answer", "attribute"}; at most `limit` of them

@@ -38,7 +38,7 @@ std::string eval_results_json(const std::vector<EvalTaskResult>& results,
 // with the same hash had the same documents, prompts and targets.
 std::string task_hash(const EvalTaskResult& result);
 
-// One JSON object a line and document.
+// One JSON object per line and document.
 std::string eval_samples_jsonl(const EvalTaskResult& result);
 
 // Writes <folder>/results.json and, when `with_samples`, <folder>/samples_<task>.jsonl, replacing

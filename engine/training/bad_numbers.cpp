@@ -145,7 +145,7 @@ std::string first_bad_tensor(Runtime& runtime, const Transformer& transformer) {
   for (const NamedTensor& state : transformer.residual_states()) {
     const std::int64_t element = first_bad_element(runtime, state.value);
     if (element >= 0) {
-      return fmt::format("the residual state behind {}, [token, column] = {}", state.name,
+      return fmt::format("the residual state after {}, [token, column] = {}", state.name,
                          element_text(state.value, element));
     }
   }

@@ -30,10 +30,10 @@ class BadNumbers {
   BadNumbers(const BadNumbers&) = delete;
   BadNumbers& operator=(const BadNumbers&) = delete;
 
-  // Goes on from the guard's present state, behind update `step`; waits for the device.
+  // Goes on from the guard's present state, after update `step`; waits for the device.
   void start(Runtime& runtime, const GuardTensors& guard, std::int64_t step);
 
-  // Enqueues the copy of the state behind update `step`, whose batch begins at `sequence` of the
+  // Enqueues the copy of the state after update `step`, whose batch begins at `sequence` of the
   // data's stream. At most 4 updates may be followed and not looked at.
   void follow(const Context& context, const GuardTensors& guard, std::int64_t step,
               std::int64_t sequence);

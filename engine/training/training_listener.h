@@ -45,7 +45,7 @@ struct StepProgress {
 struct StepReport {
   std::int64_t step = 0;  // updates done
   std::int64_t steps = 0;
-  double loss = 0;  // nats a token
+  double loss = 0;  // nats per token
   double dense_gradient_norm = 0;
   double value_gradient_norm = 0;
   double learning_rate = 0;
@@ -108,7 +108,7 @@ class TrainingListener {
   virtual ~TrainingListener() = default;
   virtual void started(const RunConfig& /*config*/, const RunStart& /*start*/) {}
   virtual void stepped(const StepReport& /*report*/) {}
-  // Several times a second at most, between reports.
+  // Several times per second at most, between reports.
   virtual void progressed(const StepProgress& /*progress*/) {}
   // Comes some steps after it was made.
   virtual void probed(const ProbeReport& /*report*/) {}

@@ -1,4 +1,4 @@
-// Safetensors files (github.com/huggingface/safetensors): named arrays behind a JSON header.
+// Safetensors files (github.com/huggingface/safetensors): named arrays after a JSON header.
 //
 //   8 bytes little-endian header length | JSON: name -> {dtype, shape, data_offsets} | the data
 //

@@ -1,4 +1,4 @@
-// metrics.jsonl: one JSON object a line, appended and flushed as it happens.
+// metrics.jsonl: one JSON object per line, appended and flushed as it happens.
 //
 // Keys and their order are the caller's. A line is written with one system call, so a reader sees
 // whole lines; numbers that JSON cannot hold (NaN, infinity) become null.

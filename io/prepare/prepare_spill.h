@@ -10,7 +10,7 @@
 
 namespace memengine {
 
-// 2^bits files in a folder; a document goes to the file that `bits` bits of its key name, behind
+// 2^bits files in a folder; a document goes to the file that `bits` bits of its key name, after
 // the first `skip` bits. Any number of threads may append.
 class SpillFiles {
  public:

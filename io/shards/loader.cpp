@@ -1,5 +1,5 @@
 // The prefetch thread walks the stream of sequences, fills the next free slot of a ring and notes
-// the position behind it; next() hands out slots in order. A slot is free again once `keep` later
+// the position after it; next() hands out slots in order. A slot is free again once `keep` later
 // batches were handed out, so a copy to the device may still read it meanwhile.
 #include "io/shards/loader.h"
 
@@ -53,7 +53,7 @@ struct TokenLoader::Impl {
   };
   struct Slot {
     BatchBuffer buffer;
-    LoaderPosition position;  // behind this batch
+    LoaderPosition position;  // after this batch
     std::exception_ptr error;
   };
 
@@ -72,7 +72,7 @@ struct TokenLoader::Impl {
   void open();
   void restore(const LoaderPosition& from);
   void prefetch(LoaderPosition position);
-  // Fills the slot with the batch behind `position`, and moves it; false when that failed, and the
+  // Fills the slot with the batch after `position`, and moves it; false when that failed, and the
   // slot has the error.
   bool fill_slot(Slot& slot, LoaderPosition& position);
   void fill(Slot& slot, LoaderPosition& position);

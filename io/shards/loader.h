@@ -95,7 +95,7 @@ class TokenLoader {
   // token outside the vocabulary) is thrown here.
   Batch next();
 
-  // The position behind the last batch that next() returned, not behind those prefetched.
+  // The position after the last batch that next() returned, not after those prefetched.
   LoaderPosition position() const;
 
   // Windows in one epoch of source i, and the tokens of all sources.

@@ -53,7 +53,7 @@ class BatchBuffer {
  private:
   std::int64_t batch_size_, seq_len_;
   HostAllocator allocator_;
-  std::int32_t* memory_ = nullptr;      // tokens, targets, doc_start, one behind the other
+  std::int32_t* memory_ = nullptr;      // tokens, targets, doc_start, one after the other
   std::vector<std::int32_t> sequence_;  // T + 1
 };
 

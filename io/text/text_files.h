@@ -2,7 +2,7 @@
 //
 // Names tell kinds, in upper or lower case, without an ending .gz, .gzip, .zst or .zstd:
 //
-//   .jsonl .ndjson .jsonlines   one JSON object a line
+//   .jsonl .ndjson .jsonlines   one JSON object per line
 //   .json                       the same, or a list of objects, or objects over several lines
 //   .txt .text                  plain text
 //   none, or a part's number    (corpus.zst, part-00001.gz; compressed files only): its first

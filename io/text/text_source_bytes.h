@@ -29,7 +29,7 @@ class ByteStream {
 std::unique_ptr<ByteStream> open_byte_stream(const std::filesystem::path& path);
 
 // Standard input, which begins where the last stream over it stopped. While it waits for bytes,
-// `stop` is asked a few times a second; true: the stream ends there. With `keep`, what is read is
+// `stop` is asked a few times per second; true: the stream ends there. With `keep`, what is read is
 // also kept in memory, and the next stream begins with it once more; after kept_bytes it ends.
 inline constexpr std::size_t kept_bytes = std::size_t{1} << 30;
 std::unique_ptr<ByteStream> open_standard_input(bool keep, std::function<bool()> stop);

@@ -5,8 +5,8 @@
 //   bytes     the 256 byte values, then <bos> 256 and <eos> 257; needs no file
 //
 // Names and BOS/EOS behaviour follow Meta Lingua's tokenizers: a text alone never yields a special
-// token; `bos` and `eos` put one id in front and behind. Tokenizers are immutable after loading, so
-// one object may be used from many threads at once.
+// token; `bos` and `eos` put one id in front and one at the end. Tokenizers are immutable after
+// loading, so one object may be used from many threads at once.
 #pragma once
 
 #include <cstdint>
@@ -56,7 +56,7 @@ class Tokenizer {
   virtual std::int32_t bos_id() const = 0;  // -1 when the model has none
   virtual std::int32_t eos_id() const = 0;  // -1 when the model has none
 
-  // The ids of `text`, with BOS in front and EOS behind when asked for.
+  // The ids of `text`, with BOS in front and EOS at the end when asked for.
   // Asking for one that the model does not have is an input error.
   std::vector<std::int32_t> encode(std::string_view text, bool bos, bool eos) const;
 

@@ -3,7 +3,7 @@
 //     attention/forward.cuh, backward.cuh   one algorithm for FP32 and BF16, on tensor cores
 //     attention/tiles.cuh, tensor_core.cuh  what they are built of
 //     attention/delta.cu                    rowsum(dout * out), before the backward pass
-//     attention/hopper/                     BF16 heads of 64 on Hopper: wgmma, the copy engine
+//     attention/hopper/                     BF16 heads of 64 on Hopper: wgmma and TMA
 //     attention/in_double.cu                FP32 to the last digit, for evaluation
 //     attention/cached.cu                   decoding
 #include "kernels/attention/attention.h"
@@ -23,7 +23,7 @@ AttentionProblem make_problem(const Context& context, Tensor qkv, Tensor first_v
   const std::int64_t width = (shape.heads + 2 * shape.kv_heads) * shape.head_dim;
   constexpr std::int64_t limit = 1 << 20;  // the grid's y dimension, in tiles of 32 tokens and more
   if (length > limit || width > limit) {
-    fail_internal("attention on CUDA takes at most {} tokens a sequence, not {}", limit, length);
+    fail_internal("attention on CUDA takes at most {} tokens per sequence, not {}", limit, length);
   }
   return {.batch = static_cast<int>(batch),
           .length = static_cast<int>(length),

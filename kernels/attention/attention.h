@@ -10,7 +10,7 @@
 // can skip every key tile before its first query's bound.
 //
 // Scoring several continuations of one context adds a second interval (attention_forward only):
-// with the context and then each continuation laid one behind the other, a continuation's tokens
+// with the context and then each continuation laid one after the other, a continuation's tokens
 // see the context and themselves, but nothing of the other continuations between.
 #pragma once
 

@@ -2,7 +2,7 @@
 //
 // On Hopper, heads of 64 take hopper/backward.cu instead.
 //
-// D = 64, T = 4096, causal: the floor is 7 T^2 D flops a head over the ~620 TFLOP/s that mma.sync
+// D = 64, T = 4096, causal: the floor is 7 T^2 D flops per head over the ~620 TFLOP/s that mma.sync
 // reaches on an H100. Expected: 200 TFLOP/s, counted as the usual 5 T^2 D.
 #include "kernels/attention/backward.cuh"
 

@@ -1,9 +1,9 @@
 // Attention forward on tensor cores (FlashAttention-2, Dao 2023), T = bfloat16 or float.
 //
-// One block computes a tile of query rows of one head, 16 * M rows a warp. Tiles of keys and values
-// stream through two shared-memory stages (cp.async); each warp multiplies its queries by the keys,
-// turns scores into probabilities relative to a reference r of each row, and adds probabilities
-// times values to its output, all in registers:
+// One block computes a tile of query rows of one head, 16 * M rows per warp. Tiles of keys and
+// values stream through two shared-memory stages (cp.async); each warp multiplies its queries by
+// the keys, turns scores into probabilities relative to a reference r of each row, and adds
+// probabilities times values to its output, all in registers:
 //
 //     s = q k^T;  p = 2^(c s - r);  l += sum p;  o += p v          with c = scale * log2(e)
 //     at the end: o / l, log_sum_exp = ln(2) (r + log2 l)
@@ -15,7 +15,7 @@
 // gathers garbage, which the raise that the first real score enforces multiplies by zero.
 //
 // M = 2 where the registers allow it: every key fragment read from shared memory then feeds two
-// products; with 16 rows a warp shared memory, not the tensor cores, would be the limit. Blocks
+// products; with 16 rows per warp shared memory, not the tensor cores, would be the limit. Blocks
 // with the most keys start first.
 #pragma once
 

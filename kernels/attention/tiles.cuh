@@ -27,7 +27,7 @@ inline constexpr int row_pitch = attention_row_bytes(sizeof(T), D) / static_cast
 template <typename T, int D>
 inline constexpr bool narrow = attention_is_narrow(sizeof(T), D);
 
-// Blocks of 128 threads that shall share a multiprocessor; more means fewer registers a thread.
+// Blocks of 128 threads that shall share a multiprocessor; more means fewer registers per thread.
 template <typename T, int D>
 inline constexpr int blocks_at_once = D * sizeof(T) <= 32 ? 3 : 2;
 

@@ -1,6 +1,6 @@
 // The embedding bag and its gradients on the GPU.
 //
-// Forward: a warp sums a token's picks over one slab of columns, 16 bytes a lane; the rows are
+// Forward: a warp sums a token's picks over one slab of columns, 16 bytes per lane; the rows are
 // random accesses, so eight are in flight at once. Short rows (64 or 128 columns) leave lanes over,
 // which take other picks of the same token. The gradients are two shared patterns: dot products of
 // a token with its rows (row_dots.cuh) and sums over sorted picks (segment_sum.cuh).

@@ -1,4 +1,4 @@
-// Dot products of each token's vector with the rows it picked, 32 picks a warp:
+// Dot products of each token's vector with the rows it picked, 32 picks per warp:
 //
 //     result(n, k) = <x[n], rows[indices[n, k]]>
 //

@@ -1,4 +1,4 @@
-// Small element-wise ops. Bound by memory: 16 bytes a thread and access, and a thread handles one
+// Small element-wise ops. Bound by memory: 16 bytes per thread and access, and a thread handles one
 // piece, so that thousands of loads are in flight.
 #include "kernels/pointwise/elementwise.h"
 
@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(threads) cast_kernel(To* out, const From* x, s
 template <typename To, typename From>
 void launch_cast(const Context& context, Tensor out, Tensor x) {
   const std::int64_t size = x.size();
-  // Eight elements a thread: 16 bytes of BF16, 32 of FP32.
+  // Eight elements per thread: 16 bytes of BF16, 32 of FP32.
   const auto launch = [&]<int width>() {
     const unsigned blocks = grid_size(ceil_divide(size, std::int64_t{threads} * width));
     cast_kernel<To, From, width>

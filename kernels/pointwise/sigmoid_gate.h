@@ -1,4 +1,4 @@
-// The gated memory's gate: out = sigmoid(gate) * x with one gate a token.
+// The gated memory's gate: out = sigmoid(gate) * x with one gate per token.
 #pragma once
 
 #include "kernels/runtime/context.h"

@@ -1,4 +1,4 @@
-// SwiGLU's gate on CUDA, element by element: bound by memory, 16 bytes a thread and access.
+// SwiGLU's gate on CUDA, element by element: bound by memory, 16 bytes per thread and access.
 //
 // With s = sigmoid(gate):  silu = gate s,  d silu / d gate = s (1 + gate (1 - s)).
 // The backward kernels read an element before the same thread writes it, so they may work in place.

@@ -7,7 +7,7 @@
 //
 // dsub_keys is the same sum seen from the other side: entries (sub-key, merged gradient, query
 // half) are sorted by sub-key, and each sub-key sums its own (segment_sum.cuh). Picks that were
-// merged into another sort behind the last sub-key and are dropped. In BF16 on Hopper the sums are
+// merged into another sort after the last sub-key and are dropped. In BF16 on Hopper the sums are
 // a dense product instead (hopper/backward.cu), which takes the merged picks as they are.
 #include <bit>
 #include <cub/device/device_radix_sort.cuh>

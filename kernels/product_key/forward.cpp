@@ -1,4 +1,4 @@
-// CPU reference of the product-key lookup: four steps a token and head.
+// CPU reference of the product-key lookup: four steps per token and head.
 //
 //   1. scores of each query half against its n sub-keys: one matrix product for a tile of tokens
 //   2. the knn best of each half, best first

@@ -2,7 +2,7 @@
 //
 // The sort takes the row ids digit by digit from the lowest (LSD), only as many bits as the table
 // needs: a table of 2^20 rows is two passes of 10 bits, and one of fewer rows than there are picks
-// one pass. The picks are cut into parts, one a thread;
+// one pass. The picks are cut into parts, one per thread;
 // in each pass every part counts its digits, the counts become first places (by digit, then by
 // part, which keeps the sort stable), and every part moves its picks there. Because the sort is
 // stable the result does not depend on the number of parts.

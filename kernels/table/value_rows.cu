@@ -1,8 +1,8 @@
 // The value table's storage on the GPU, in device memory or in host memory that the GPU maps.
 //
 // The gather is a persistent grid over the sorted list of unique rows: a team of threads (16 for
-// 128 BF16 values) reads a row 16 bytes a thread, and has four rows in flight at once, because what
-// counts is the number of requests under way, over the link above all. Neighbouring teams take
+// 128 BF16 values) reads a row 16 bytes per thread, and has four rows in flight at once, because
+// what counts is the number of requests under way, over the link above all. Neighbouring teams take
 // neighbouring rows of the sorted list, which is the order address translation likes.
 #include "kernels/table/value_rows.h"
 

@@ -108,7 +108,7 @@ void MemoryBank::measure_usage(const Context& context) const {
 
 void MemoryBank::count_usage(const Context& context, Tensor histogram, std::int64_t slots,
                              std::int64_t tokens) const {
-  // Slots that are full stand one behind the other, and are counted as one.
+  // Slots that are full stand one after the other, and are counted as one.
   const bool full = tokens == capacity_.tokens;
   const std::int64_t rows = tables_.front().rows().rows;
   for (std::int64_t slot = 0; slot < (full ? 1 : slots); ++slot) {

@@ -1,7 +1,7 @@
 // What memory layers share: the value table (two for PEER) and the record of a step's reads.
 //
 // Each lookup, of layer r in micro-batch m, has a slot. Its picks and, after the backward pass, the
-// picks' coefficients and vectors stay in that slot. Because the slots stand one behind the other,
+// picks' coefficients and vectors stay in that slot. Because the slots stand one after the other,
 // the gradients of all readers of a shared table, over all micro-batches, merge by one
 // de-duplication and one segmented reduction, as if they were one lookup of more tokens.
 #pragma once

@@ -1,6 +1,6 @@
 // The product-key memory layer (Lample et al. 2019; Berges et al. 2024).
 //
-// For N tokens x [N, C], H heads, K = H * knn picks a token:
+// For N tokens x [N, C], H heads, K = H * knn picks per token:
 //
 //     query            = norm(W_q x + b)                       [N, H, k_dim]
 //     indices, weights = knn best product keys, softmax        [N, K]      product_key.h

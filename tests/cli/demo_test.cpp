@@ -51,10 +51,10 @@ TEST(Demo, ComparesTwoModelsOfEqualCostAndStartsAgain) {
     expect_contains(said, "step 3/3");
     expect_contains(said, "recalled: all 42 facts");
     expect_contains(said, "the truth");
-    const auto [dense, memory] = row(said, "training FLOPs a token");
+    const auto [dense, memory] = row(said, "training FLOPs per token");
     EXPECT_NEAR(std::stod(memory) / std::stod(dense), 1.0, 0.03) << said;
     EXPECT_EQ(row(said, "parameters, value table").first, "-");
-    EXPECT_GT(std::stod(row(said, "held-out loss, nats a token").second), 0) << said;
+    EXPECT_GT(std::stod(row(said, "held-out loss, nats per token").second), 0) << said;
   }
   for (const char* name : {"data/questions.jsonl", "data/tokenizer.model", "dense/metrics.jsonl",
                            "memory/metrics.jsonl", "memory/config.yaml"}) {

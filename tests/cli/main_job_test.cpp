@@ -8,7 +8,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The values of `"loss/out":` in metrics.jsonl as written, one a step.
+// The values of `"loss/out":` in metrics.jsonl as written, one per step.
 std::vector<std::string> losses(const TemporaryFolder& folder, const std::string& run) {
   const std::string text = file_bytes(folder / (run + "/metrics.jsonl"));
   std::vector<std::string> found;

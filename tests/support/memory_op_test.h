@@ -84,7 +84,7 @@ class MemoryOpTest : public OpTest {
             .places = poisoned(DType::i32, {picks})};
   }
 
-  // The expected unique rows on the device, with `spare` unused rows of capacity behind them.
+  // The expected unique rows on the device, with `spare` unused rows of capacity after them.
   UniqueRows upload_rows(const ExpectedRows& expected, std::int64_t spare) {
     const std::int64_t picks = static_cast<std::int64_t>(expected.order.size());
     const auto padded = [&](std::vector<std::int32_t> values) {

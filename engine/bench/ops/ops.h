@@ -2,7 +2,7 @@
 //
 // Each op is measured alone on random inputs and multiplied by how often a step calls it; the sum
 // is a prediction of the step to hold against the measured one. Bytes are those that the algorithm
-// has to move if every operand is read and written once and every picked row is read once a pick;
+// has to move if every operand is read and written once and every picked row is read once per pick;
 // so an op whose operands stay in the caches can exceed the ceiling of the memory. Flops are those
 // of the formulas; causal attention counts half of the square.
 //

@@ -16,9 +16,10 @@ namespace memengine {
 
 // What a model answered about one document.
 struct EvalSample {
-  std::size_t document = 0;           // position in the part of the set that is asked
-  std::vector<std::string> contexts;  // one; or one a choice, where choices stand inside questions
-  std::vector<Loglikelihood> loglikelihoods;  // one a choice
+  std::size_t document = 0;  // position in the part of the set that is asked
+  std::vector<std::string>
+      contexts;  // one; or one per choice, where choices stand inside questions
+  std::vector<Loglikelihood> loglikelihoods;  // one per choice
   std::string generated;                      // generation: up to the stop string
   std::string answer;                         // generation: as it was scored
   std::vector<double> scores;                 // one a metric of the task

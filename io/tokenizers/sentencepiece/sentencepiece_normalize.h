@@ -30,7 +30,7 @@ class SentencePieceNormalizer {
   std::pair<std::string_view, std::size_t> replace_front(std::string_view text) const;
 
   std::vector<std::uint32_t> trie_;  // a double array; see the source
-  std::string replacements_;         // texts, each with a zero behind it
+  std::string replacements_;         // texts, each with a zero after it
   bool space_in_front_ = true, trims_ = true, escapes_ = true;
 };
 

@@ -1,7 +1,7 @@
 // Llama 3's tokenizer: byte-level BPE with tiktoken's rank file.
 //
 // The file has one token a line, "base64(bytes) rank", rank r on line r. The special tokens follow
-// the ranks: with R ranks, <|begin_of_text|> is R, <|end_of_text|> R+1, and 254 reserved ids behind
+// the ranks: with R ranks, <|begin_of_text|> is R, <|end_of_text|> R+1, and 254 reserved ids after
 // them make a vocabulary of R + 256 (128,256 for Llama 3).
 //
 // It is our own because no library with this is packaged for C++ (tiktoken is Rust behind Python),

@@ -55,7 +55,7 @@ class BpeVocabulary {
   void append_part(std::string_view part, std::vector<std::int32_t>& ids) const;
   void grow();
 
-  std::string text_;                         // all tokens, one behind the other
+  std::string text_;                         // all tokens, one after the other
   std::vector<std::uint32_t> starts_ = {0};  // where token i starts; one more at the end
   std::vector<std::uint32_t> ranks_;         // by id; empty: the id is the rank
   std::vector<Slot> slots_;                  // a power of two, at most half full

@@ -53,16 +53,16 @@ bool is_line_end(char c) {
   return c == '\r' || c == '\n';
 }
 
-// Bytes of an English contraction behind the apostrophe; 0 when there is none. Of all characters
+// Bytes of an English contraction after the apostrophe; 0 when there is none. Of all characters
 // only the long s (U+017F) has the same lower case as one of these letters.
-std::size_t contraction(std::string_view behind) {
+std::size_t contraction(std::string_view rest) {
   // Only letters have these lower cases, so any other character may be lowered too.
   const auto lower = [&](std::size_t i) {
-    return i < behind.size() ? static_cast<char>(behind[i] | 0x20) : '\0';
+    return i < rest.size() ? static_cast<char>(rest[i] | 0x20) : '\0';
   };
   const char first = lower(0);
   if (first == 's' || first == 't' || first == 'm' || first == 'd') return 1;
-  if (behind.starts_with("\xC5\xBF")) return 2;
+  if (rest.starts_with("\xC5\xBF")) return 2;
   const char second = lower(1);
   if ((first == 'r' || first == 'v') && second == 'e') return 2;
   return first == 'l' && second == 'l' ? 2 : 0;

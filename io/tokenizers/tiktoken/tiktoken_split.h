@@ -3,8 +3,8 @@
 //   (?i:'s|'t|'re|'ve|'m|'ll|'d)      an English contraction
 //   |[^\r\n\p{L}\p{N}]?\p{L}+         a word, with at most one mark or space before it
 //   |\p{N}{1,3}                       up to three digits
-//   | ?[^\s\p{L}\p{N}]+[\r\n]*        punctuation, with the line ends behind it
-//   |\s*[\r\n]+ |\s+(?!\S) |\s+       white space, leaving one space to the word behind it
+//   | ?[^\s\p{L}\p{N}]+[\r\n]*        punctuation, with the line ends after it
+//   |\s*[\r\n]+ |\s+(?!\S) |\s+       white space, leaving one space to the word after it
 //
 // The pattern is fixed, so it is written out as code: no alternative needs to look back, every
 // piece takes time in its length, and the classes of characters are those of Unicode 16.0 (as in

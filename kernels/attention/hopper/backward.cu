@@ -10,7 +10,7 @@
 //
 // dQ of a query tile is the sum over all key blocks. To be the same every time, the blocks add in a
 // fixed order: descending keys. A copying warp waits for its block's turn (a counter for each 64
-// queries), lets the copy engine add the tile to global memory, and passes the turn on. Blocks take
+// queries), lets TMA add the tile to global memory, and passes the turn on. Blocks take
 // their work in that order too, and walk queries upwards: when block n comes to tile m, block n + 1
 // has just left it, so nobody waits long; and nobody waits for a block that has not started.
 //
@@ -36,11 +36,11 @@
 // P enters dS rounded to BF16, as it enters dV: that frees 64 registers, without which the products
 // could not overlap.
 //
-// Measured on an H100 (tests/GPU.md): 355 TFLOP/s, counted as 5 T^2 D flops a head at D = 64,
+// Measured on an H100 (tests/GPU.md): 355 TFLOP/s, counted as 5 T^2 D flops per head at D = 64,
 // T = 4096, causal; 245 with the seven products of backward.cuh.
 //
-// Floor, D = 64, T = 4096, causal: 5 T^2 D flops a head over 800 TFLOP/s; exponentials (16 a clock)
-// take 0.4 of that.
+// Floor, D = 64, T = 4096, causal: 5 T^2 D flops per head over 800 TFLOP/s; exponentials (16 a
+// clock) take 0.4 of that.
 #include "kernels/attention/hopper/backward_scratch.cuh"
 #include "kernels/attention/hopper/copy_engine.cuh"
 #include "kernels/attention/hopper/hopper.h"

@@ -1,5 +1,6 @@
-// Hopper's copy engine: boxes of a tensor to shared memory and back while the threads compute, and
-// the barriers in shared memory that tell when bytes have arrived.
+// Hopper's Tensor Memory Accelerator (TMA, the copy engine): boxes of a tensor to shared memory and
+// back while the threads compute, and the barriers in shared memory that tell when bytes have
+// arrived.
 //
 // A Barrier counts arrivals and bytes; when both are complete its phase flips. A waiter names the
 // parity of the phase it waits for: 0 for the first, then 1, 0, ...
@@ -44,7 +45,7 @@ struct Barrier {
 __device__ inline void fence_barriers() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
-// What this thread has written to shared memory becomes visible to copy engine and tensor cores.
+// What this thread has written to shared memory becomes visible to TMA and tensor cores.
 __device__ inline void publish_shared() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
@@ -81,7 +82,7 @@ __device__ inline void add_floats(float* global, const float* shared, int bytes)
 __device__ inline void commit_stores() {
   asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
-// Until the copy engine has read shared memory / has written global memory.
+// Until TMA has read shared memory / has written global memory.
 __device__ inline void wait_stores_read() {
   asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
 }

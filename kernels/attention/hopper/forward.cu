@@ -2,7 +2,7 @@
 //
 // A block computes 192 queries of one head; each of three warpgroups has 64 of them. Keys come in
 // tiles of 128, last tile first: so a row's own key is in its first tile, and its maximum is
-// finite from then on. A fourth warpgroup lets the copy engine fetch tiles, two ahead. A tile's
+// finite from then on. A fourth warpgroup lets TMA fetch tiles, two ahead. A tile's
 // scores are multiplied while the tile before is still being turned into output:
 //
 //     S(j) = Q K(j)^T in the background    O += P(j-1) V(j-1) in the background
@@ -10,8 +10,8 @@
 //     wait for O: O *= exp2(c (m - m'))
 //     at the end: O / l, log_sum_exp = ln(2) (c m + log2 l)                 c = scale * log2(e)
 //
-// Floor, D = 64, T = 4096, causal: the matrix products (2 T^2 D flops a head over 800 TFLOP/s) and
-// the exponentials (16 a clock and multiprocessor) take the same time here.
+// Floor, D = 64, T = 4096, causal: the matrix products (2 T^2 D flops per head over 800 TFLOP/s)
+// and the exponentials (16 a clock and multiprocessor) take the same time here.
 #include "kernels/attention/hopper/copy_engine.cuh"
 #include "kernels/attention/hopper/hopper.h"
 #include "kernels/attention/hopper/products.cuh"
@@ -66,7 +66,7 @@ __device__ void fetch_tiles(Shared& shared, const CUtensorMap& query_map,
   }
 }
 
-// Two rows a lane: l/4 and l/4 + 8 of its warp's 16.
+// Two rows per lane: l/4 and l/4 + 8 of its warp's 16.
 struct Rows {
   float maximum[2] = {-INFINITY, -INFINITY};
   float sum[2] = {};  // of this lane's columns

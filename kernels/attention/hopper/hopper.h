@@ -1,5 +1,6 @@
 // BF16 attention for heads of 64 on Hopper GPUs (compute capability 9.0): the same contract as
-// attention_forward and attention_backward, on wgmma and the copy engine. Compiled for sm_90a.
+// attention_forward and attention_backward, on wgmma and TMA (the copy engine). Compiled for
+// sm_90a.
 #pragma once
 
 #include <cuda.h>
@@ -22,7 +23,7 @@ void attention_backward(cudaStream_t stream, bfloat16* dqkv, const bfloat16* dou
                         const bfloat16* qkv, const bfloat16* out, const float* log_sum_exp,
                         void* scratch, const AttentionProblem& problem);
 
-// A BF16 tensor [batch, length, width] for the copy engine, in boxes of `rows` tokens by 64
+// A BF16 tensor [batch, length, width] for TMA, in boxes of `rows` tokens by 64
 // columns.
 CUtensorMap tensor_map(const bfloat16* tensor, int batch, int length, int width, int rows);
 // The same where rows, or sequences, lie further apart (in elements, multiples of 8) or closer.

@@ -1,5 +1,5 @@
-// Tells the copy engine how a tensor lies in memory. The encoder is the driver's, fetched at run
-// time, so that the program also starts on machines without one.
+// Tells TMA, the copy engine, how a tensor lies in memory. The encoder is the driver's, fetched at
+// run time, so that the program also starts on machines without one.
 #include "kernels/attention/hopper/hopper.h"
 #include "kernels/runtime/cuda_check.h"
 

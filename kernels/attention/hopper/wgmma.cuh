@@ -7,7 +7,7 @@
 // most n groups are still under way, and takes the sums that the caller reads next, so that the
 // compiler cannot read them earlier.
 //
-// Operands in shared memory are tiles of rows of 64 BF16 = 128 bytes, in the copy engine's 128-byte
+// Operands in shared memory are tiles of rows of 64 BF16 = 128 bytes, in TMA's 128-byte
 // swizzle: the 16-byte chunk c of row r lies at chunk c ^ (r % 8). Eight rows are an atom of 1024
 // bytes, to which tiles are aligned. A tile can be read two ways:
 //     rows_by_k     row = row of A or column of B, k along the row    (S = K Q^T reads Q so)

@@ -18,7 +18,7 @@ namespace memengine {
 
 struct HostMemory {
   std::int64_t bytes = 0;  // not negative
-  std::string words;       // behind the number: "are free", "are left of `ulimit -v`"
+  std::string words;       // after the number: "are free", "are left of `ulimit -v`"
 };
 
 HostMemory available_host_memory();

@@ -24,7 +24,7 @@ __global__ void __launch_bounds__(table_threads)
   }
 }
 
-// out [*, v_dim] rows of the chunk = buffer, `width` numbers a thread; pieces = v_dim / width.
+// out [*, v_dim] rows of the chunk = buffer, `width` numbers per thread; pieces = v_dim / width.
 template <int width, typename Out>
 __global__ void __launch_bounds__(table_threads)
     unpack_kernel(Out* out, const std::uint16_t* buffer, const std::int32_t* split,

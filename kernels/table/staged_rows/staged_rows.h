@@ -26,9 +26,9 @@ namespace memengine {
 struct StagedRows {
   ValueRows values;  // S places
   Tensor rows;       // [S] i32: the rows in the area, ascending
-  Tensor places;     // [S] i32: row rows[i] is at places[i]; behind the rows' places, the free ones
+  Tensor places;     // [S] i32: row rows[i] is at places[i]; after the rows' places, the free ones
   Tensor count;      // [1] i32: how many rows are in the area
-  // [L] i32: listed[i] is where in the step's list rows[i] is; behind those, the places in the list
+  // [L] i32: listed[i] is where in the step's list rows[i] is; after those, the places in the list
   // of the rows that are not in the area.
   Tensor listed;
   // What is left to copy of an exchange: the i-th row that goes leaves its place to the i-th that

@@ -147,7 +147,7 @@ struct ListGoing {
   }
 };
 
-// The area's rows, and the free places behind those of the rows.
+// The area's rows, and the free places after those of the rows.
 __global__ void __launch_bounds__(threads)
     renew_kernel(Plan plan, RowList area, std::int32_t* rows, std::int32_t capacity) {
   const int i = static_cast<int>(blockIdx.x * threads + threadIdx.x);

@@ -45,7 +45,7 @@ TEST(EvalScoring, ExactMatchDropsArticlesCaseAndPunctuation) {
   EXPECT_TRUE(match("an a the cat", "cat"));
   EXPECT_FALSE(match("THE cat", "cat"));  // only "The " and "the " are articles
   EXPECT_FALSE(match("cat ", "cat"));     // spaces count
-  EXPECT_FALSE(match("the", ""));         // an article has a space behind it
+  EXPECT_FALSE(match("the", ""));         // an article has a space after it
   EXPECT_FALSE(
       match("\xC3\xA9"
             "a cat",

@@ -126,7 +126,7 @@ TEST_P(Attention, ForwardAndBackward) {
       EXPECT_EQ(download(again), gradient) << "not deterministic";
 
       for (const Context& chip : smaller_chips()) {  // the same with the tiles of 8.0 and of 8.6
-        SCOPED_TRACE(testing::Message() << chip.block_shared_bytes << " bytes a block");
+        SCOPED_TRACE(testing::Message() << chip.block_shared_bytes << " bytes per block");
         const Tensor small_out = poisoned(dtype(), {c.batch, c.length, heads, head_dim});
         const Tensor small_sums = poisoned(accumulator(), {c.batch, heads, c.length});
         const Tensor small_gradient = poisoned(dtype(), {c.batch, c.length, all_heads, head_dim});
@@ -179,8 +179,8 @@ TEST_P(Attention, LargeScores) {
   expect_close(download(out), expected.out, dtype() == DType::f64 ? 1e-11 : 2e-2);
 }
 
-// Continuations of one context, laid one behind the other, must see what each would see alone
-// behind a copy of the context.
+// Continuations of one context, laid one after the other, must see what each would see alone
+// after a copy of the context.
 TEST_P(Attention, ContinuationsShareTheirContext) {
   for (const AttentionShape shape : {AttentionShape{4, 2, 8}, {3, 1, 64}, {2, 2, 38}}) {
     const auto [heads, kv_heads, head_dim] = shape;
