@@ -50,8 +50,8 @@ __global__ void __launch_bounds__(threads)
   if constexpr (with_copy) store(compute + i, w);
 }
 
-__global__ void clip_scale_kernel(float* scale, double* norm, const double* square_sum,
-                                  double max_norm) {
+__global__ void __launch_bounds__(1)
+    clip_scale_kernel(float* scale, double* norm, const double* square_sum, double max_norm) {
   const double length = sqrt(*square_sum);
   *norm = length;
   if (!isfinite(length))
@@ -60,8 +60,9 @@ __global__ void clip_scale_kernel(float* scale, double* norm, const double* squa
     *scale = max_norm > 0 ? static_cast<float>(fmin(1.0, max_norm / (length + 1e-6))) : 1.0F;
 }
 
-__global__ void advance_step_kernel(std::int32_t* step, double* log_decay,
-                                    const ScheduleEntry* schedule, const float* value_scale) {
+__global__ void __launch_bounds__(1)
+    advance_step_kernel(std::int32_t* step, double* log_decay, const ScheduleEntry* schedule,
+                        const float* value_scale) {
   const std::int32_t now = *step;
   const double log_keep = isnan(*value_scale) ? 0 : schedule[now + 1].value_log_keep;
   log_decay[now + 1] = log_decay[now] + log_keep;

@@ -7,9 +7,10 @@ namespace memengine::cuda {
 namespace {
 
 // <<<1, 32>>>
-__global__ void guard_kernel(GuardState* state, double* window, const double* loss,
-                             const double* dense_norm, const double* value_norm, float* dense_scale,
-                             float* value_scale, const std::int32_t* step, GuardLimits limits) {
+__global__ void __launch_bounds__(warp_size)
+    guard_kernel(GuardState* state, double* window, const double* loss, const double* dense_norm,
+                 const double* value_norm, float* dense_scale, float* value_scale,
+                 const std::int32_t* step, GuardLimits limits) {
   const auto lane = static_cast<std::int64_t>(threadIdx.x);
   double means[3] = {};
   double deviations[3] = {};

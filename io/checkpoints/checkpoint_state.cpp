@@ -8,8 +8,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "io/text/json_numbers.h"
-#include "io/text/json_text.h"
+#include "io/json/json_numbers.h"
+#include "io/json/json_text.h"
 #include "io/text/one_line.h"
 #include "kernels/runtime/error.h"
 

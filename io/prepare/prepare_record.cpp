@@ -4,8 +4,8 @@
 #include <stdexcept>
 
 #include "io/files/file.h"
+#include "io/json/json_numbers.h"
 #include "io/shards/shard.h"
-#include "io/text/json_numbers.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine {

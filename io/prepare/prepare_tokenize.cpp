@@ -19,10 +19,10 @@
 #include <thread>
 
 #include "io/files/file.h"
+#include "io/json/json_numbers.h"
 #include "io/prepare/prepare_spill.h"
 #include "io/shards/loader_order.h"
 #include "io/shards/shard_writer.h"
-#include "io/text/json_numbers.h"
 #include "io/text/text_lines.h"
 #include "kernels/runtime/error.h"
 

@@ -10,7 +10,7 @@
 #include <stdexcept>
 #include <vector>
 
-#include "io/text/json_numbers.h"
+#include "io/json/json_numbers.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine {

@@ -5,8 +5,8 @@
 #include <map>
 #include <string_view>
 
-#include "io/text/json_lines.h"
-#include "io/text/json_objects.h"
+#include "io/json/json_lines.h"
+#include "io/json/json_objects.h"
 #include "io/text/one_line.h"
 #include "io/text/text_files.h"
 #include "io/text/text_lines.h"

@@ -43,9 +43,11 @@ bool takes_hopper_kernel(const Context& context, DType dtype, std::int64_t head_
 }
 #endif
 
-__global__ void visible_range_kernel(std::int32_t* first_visible,
-                                     const std::int32_t* document_start, std::int64_t size,
-                                     std::int64_t length, std::int64_t window) {
+constexpr int threads = 256;
+
+__global__ void __launch_bounds__(threads)
+    visible_range_kernel(std::int32_t* first_visible, const std::int32_t* document_start,
+                         std::int64_t size, std::int64_t length, std::int64_t window) {
   const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (i >= size) return;
   const std::int64_t in_window = window > 0 ? i % length - window + 1 : 0;
@@ -57,7 +59,6 @@ __global__ void visible_range_kernel(std::int32_t* first_visible,
 
 void visible_range(const Context& context, Tensor first_visible, Tensor document_start,
                    std::int64_t window) {
-  constexpr int threads = 256;
   if (first_visible.size() == 0) return;
   visible_range_kernel<<<grid_size(ceil_divide(first_visible.size(), threads)), threads, 0,
                          context.stream>>>(

@@ -34,9 +34,9 @@ struct CacheShape {
 };
 
 template <typename T>
-__global__ void store_in_cache_kernel(T* key_cache, T* value_cache, const T* qkv,
-                                      const std::int32_t* sequences, const std::int32_t* positions,
-                                      CacheShape shape) {
+__global__ void __launch_bounds__(threads)
+    store_in_cache_kernel(T* key_cache, T* value_cache, const T* qkv, const std::int32_t* sequences,
+                          const std::int32_t* positions, CacheShape shape) {
   const std::int64_t row = blockIdx.x;
   const int width = shape.kv_heads * shape.head_dim;
   const T* keys = qkv + row * (shape.heads + 2 * shape.kv_heads) * shape.head_dim +
@@ -50,10 +50,10 @@ __global__ void store_in_cache_kernel(T* key_cache, T* value_cache, const T* qkv
 
 // lanes: of a group; it holds pairs lane and lane + lanes of a head.
 template <typename T>
-__global__ void attention_cached_kernel(T* out, const T* key_cache, const T* value_cache,
-                                        const T* qkv, const std::int32_t* sequences,
-                                        const std::int32_t* positions, int lanes, float scale,
-                                        CacheShape shape) {
+__global__ void __launch_bounds__(threads)
+    attention_cached_kernel(T* out, const T* key_cache, const T* value_cache, const T* qkv,
+                            const std::int32_t* sequences, const std::int32_t* positions, int lanes,
+                            float scale, CacheShape shape) {
   __shared__ float maxima[threads], sums[threads];  // [groups]
   __shared__ float outputs[4 * threads];            // [groups, head_dim]
 

@@ -17,8 +17,9 @@ __device__ float2 load_pair(const bfloat16* pair) {
 
 // dout, out [B T heads, head_dim]; `lanes` of them share a row.
 template <typename T>
-__global__ void attention_delta_kernel(float* delta, const T* dout, const T* out, int lanes,
-                                       AttentionProblem problem) {
+__global__ void __launch_bounds__(threads)
+    attention_delta_kernel(float* delta, const T* dout, const T* out, int lanes,
+                           AttentionProblem problem) {
   const std::int64_t row = (std::int64_t{blockIdx.x} * threads + threadIdx.x) / lanes;
   const std::int64_t rows = std::int64_t{problem.batch} * problem.length * problem.heads;
   const int lane = threadIdx.x % lanes;

@@ -1,29 +1,16 @@
-// What the forward and backward pass of the product keys share.
+// What the forward and backward pass of the product keys share on CUDA.
 #pragma once
 
 #include "kernels/device_math.cuh"
 #include "kernels/product_key/hopper/hopper.h"
-#include "kernels/product_key/product_key.h"
+#include "kernels/product_key/problem.h"
 
 namespace memengine::cuda::product_key {
 
 inline constexpr std::int64_t most_knn = 128;
 
 inline ProductKeyShape checked_shape(Tensor indices, Tensor query, Tensor sub_keys) {
-  const ProductKeyShape shape{.tokens = query.dim(0),
-                              .heads = query.dim(1),
-                              .knn = indices.dim(2),
-                              .n_keys = sub_keys.dim(2),
-                              .k_dim = query.dim(2),
-                              .dtype = query.dtype()};
-  if (shape.k_dim % 2 != 0 || shape.knn < 1 || shape.knn > shape.n_keys || shape.knn > most_knn ||
-      shape.n_keys * shape.n_keys > 0x7fffffff) {
-    fail_internal(
-        "product_key on CUDA: query {}, sub-keys {} and indices {} do not fit together, or knn is "
-        "above {}",
-        query.shape_text(), sub_keys.shape_text(), indices.shape_text(), most_knn);
-  }
-  return shape;
+  return memengine::product_key::checked_shape(indices, query, sub_keys, most_knn);
 }
 
 // Does this lookup go through hopper/forward.cu? A context that grants a block less shared memory

@@ -1,6 +1,6 @@
 // The memory layers' dense stages: queries, picks, projections. What depends on which rows are
 // picked is in ops_rows.cpp.
-#include "engine/bench/bench_table.h"
+#include "engine/bench/ops/bench_table.h"
 #include "engine/bench/ops/ops.h"
 #include "kernels/norm/batch_norm.h"
 #include "kernels/norm/layer_norm.h"

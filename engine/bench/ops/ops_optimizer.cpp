@@ -1,6 +1,6 @@
 // The update of the dense parameters: one flat block, as long as the config's model makes it.
 #include "engine/bench/ops/ops.h"
-#include "engine/bench/update_state.h"
+#include "engine/bench/ops/update_state.h"
 #include "engine/training/training_model.h"
 #include "kernels/reduce.h"
 

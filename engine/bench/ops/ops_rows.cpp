@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <bit>
 
-#include "engine/bench/bench_table.h"
+#include "engine/bench/ops/bench_table.h"
 #include "engine/bench/ops/ops.h"
-#include "engine/bench/update_state.h"
+#include "engine/bench/ops/update_state.h"
 #include "engine/config/row_optimizer_choice.h"
 #include "kernels/bag/embedding_bag.h"
 #include "kernels/table/staged_rows/staged_rows.h"

@@ -14,8 +14,9 @@ std::int64_t padded_rows(std::int64_t batch, std::int64_t length, std::int64_t h
 }
 
 // Eight lanes share a row of dout.
-__global__ void prepare_kernel(BackwardScratch scratch, const bfloat16* dout, const bfloat16* out,
-                               const float* log_sum_exp, AttentionProblem problem) {
+__global__ void __launch_bounds__(threads)
+    prepare_kernel(BackwardScratch scratch, const bfloat16* dout, const bfloat16* out,
+                   const float* log_sum_exp, AttentionProblem problem) {
   const int padded_length = scratch.tiles * tile;
   const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   const std::int64_t rows = std::int64_t{problem.batch} * problem.heads * padded_length;
@@ -49,8 +50,9 @@ __global__ void prepare_kernel(BackwardScratch scratch, const bfloat16* dout, co
 }
 
 // A block has one part: 64 queries of a head. A thread has eight columns of two rows.
-__global__ void query_gradient_kernel(bfloat16* dqkv, const float* dquery, int tiles,
-                                      AttentionProblem problem) {
+__global__ void __launch_bounds__(threads)
+    query_gradient_kernel(bfloat16* dqkv, const float* dquery, int tiles,
+                          AttentionProblem problem) {
   const int parts = tiles * 2;
   const int pair = static_cast<int>(blockIdx.x) / parts;
   const int b = pair / problem.heads, head = pair % problem.heads;

@@ -1,5 +1,5 @@
 // The reader of one field of one JSON line.
-#include "io/text/json_lines.h"
+#include "io/json/json_lines.h"
 
 #include <nlohmann/json.hpp>
 

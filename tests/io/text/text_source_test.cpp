@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
-#include "io/text/json_lines.h"
+#include "io/json/json_lines.h"
 #include "io/text/utf8.h"
 #include "tests/expect_input_error.h"
 #include "tests/io/temporary_folder.h"

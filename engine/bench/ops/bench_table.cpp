@@ -1,5 +1,5 @@
 // Allocates as model/memory/value_table.cpp does, but for itself alone.
-#include "engine/bench/bench_table.h"
+#include "engine/bench/ops/bench_table.h"
 
 namespace memengine::bench {
 

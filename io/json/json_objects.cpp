@@ -1,6 +1,6 @@
 // A bracket counter that knows strings. A line end inside a string is never JSON: there an object
 // that lacks its quote or bracket ends, and the objects after it are read.
-#include "io/text/json_objects.h"
+#include "io/json/json_objects.h"
 
 namespace memengine {
 namespace {

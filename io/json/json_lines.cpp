@@ -1,7 +1,7 @@
 // A line that simdjson accepts is done with one pass. Only one that it refuses costs more: it is
 // tried again with what is JSON but not for simdjson replaced, and if that does not help, a full
 // parser finds the words for what is wrong.
-#include "io/text/json_lines.h"
+#include "io/json/json_lines.h"
 
 #include <fmt/ranges.h>
 #include <simdjson.h>
