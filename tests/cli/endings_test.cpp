@@ -98,6 +98,51 @@ TEST_F(Endings, GenerationSaysWhyItStopsEarly) {
   EXPECT_EQ(piped.out.find("note"), std::string::npos) << piped.out;
 }
 
+// Killed at any moment, an export is either not there or whole: weights that can be loaded are
+// those of an undisturbed export, with every file beside them, and the same command goes on.
+TEST_F(Endings, AKilledExportIsNotThereOrWhole) {
+  run_well(folder, {"train", "config.yaml", "steps=1", "model.productkey_args.mem_n_keys=300"});
+  const auto begin = std::chrono::steady_clock::now();
+  run_well(folder, {"export", "run", "--out", "whole"});
+  const auto duration = std::chrono::steady_clock::now() - begin;
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder / "whole")) {
+    const std::string name = entry.path().filename().string();
+    if (name != ".memengine") names.push_back(name);  // whose folder it is
+  }
+  std::ranges::sort(names);
+  ASSERT_GE(names.size(), 3U);
+  const int kills = 24;
+  int unfinished = 0;
+  for (int i = 0; i < kills; ++i) {
+    RunningProgram program(folder, {"export", "run", "--out", "killed"});
+    std::this_thread::sleep_for(duration * i / kills);
+    program.send(SIGKILL);
+    program.finish();
+    if (fs::exists(folder / "killed/model.safetensors")) {
+      for (const std::string& name : names) {
+        EXPECT_EQ(file_bytes(folder / "killed" / name), file_bytes(folder / "whole" / name))
+            << name;
+      }
+      fs::remove_all(folder / "killed");
+    } else {
+      ++unfinished;
+      expect_refusal(folder, {"generate", "killed", "--prompt", "a"}, {"killed"});
+    }
+  }
+  EXPECT_GT(unfinished, 2);
+  run_well(folder, {"export", "run", "--out", "killed"});
+  std::vector<std::string> found;
+  for (const auto& entry : fs::directory_iterator(folder / "killed")) {
+    const std::string name = entry.path().filename().string();
+    if (name == ".memengine") continue;
+    found.push_back(name);
+    EXPECT_EQ(file_bytes(entry.path()), file_bytes(folder / "whole" / name)) << name;
+  }
+  std::ranges::sort(found);
+  EXPECT_EQ(found, names);
+}
+
 TEST_F(Endings, AVocabularyThatTheTextCannotFill) {
   const std::string said =
       run_well(folder, {"prepare", "texts.jsonl", "--train-tokenizer", "4096", "--out", "small"});

@@ -85,6 +85,10 @@ TEST_F(ForeignFiles, FilesThatAreNoFilesAreRefusedAtOnce) {
     expect_refusal(folder_, {"train", "small.yaml", "dump_dir=other"}, {name, what});
     expect_refusal(folder_, {"inspect", "data"}, {name, what});
   }
+  folder_.write("eval.yaml",
+                "ckpt_dir: run\ndump_dir: out\ndata_dir: sets\nharness: {tasks: [piqa]}\n");
+  fifo("sets/piqa/validation.jsonl");
+  expect_refusal(folder_, {"eval", "eval.yaml"}, {"validation.jsonl", what});
   const std::string checkpoint = "run/checkpoints/0000000004/";
   for (const char* name : {"model.safetensors", "state.json"}) {
     fifo(checkpoint + name);
