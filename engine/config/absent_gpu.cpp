@@ -52,7 +52,7 @@ std::int64_t estimated_pass_scratch_bytes(const Transformer& transformer) {
   const std::int64_t wide =
       std::max({2 * model.ffn_hidden(), model.dim + 2 * model.kv_heads() * model.head_size(),
                 model.productkey_args.mem_heads * model.productkey_args.mem_k_dim});
-  // Attention: the gradient of the queries in FP32 and two numbers a row, rows in tiles of 128.
+  // Attention: the gradient of the queries in FP32 and two numbers per row, rows in tiles of 128.
   const std::int64_t rows =
       (tokens + 128 * std::max<std::int64_t>(tokens / std::max<std::int64_t>(size.length, 1), 1)) *
       model.heads();

@@ -29,7 +29,7 @@ void add_process_bytes(MemoryPlan& plan, bool tokenizer_has_tables);
 struct MemoryBudget {
   std::int64_t gpu_bytes = 0;
   std::int64_t host_bytes = 0;
-  std::string words = "are free";  // behind the host's number: "are left of `ulimit -v`"
+  std::string words = "are free";  // after the host's number: "are left of `ulimit -v`"
 
   // What is free here and now for a plan on `device`.
   static MemoryBudget here(Device device);

@@ -1,4 +1,4 @@
-// The decay that value rows have behind them, out of a checkpoint.
+// The decay that value rows have already had, from a checkpoint.
 #pragma once
 
 #include <vector>

@@ -104,7 +104,7 @@ void Trainer::train_step() {
   // device may still be copying from to nobody for so long.
   StreamMarker& uploaded = uploaded_[static_cast<std::size_t>(step_ % 2)];
   uploaded.wait();
-  // Behind that upload the device has done all but the last two updates.
+  // After that upload the device has done all but the last two updates.
   watch_numbers(context.on_cuda() ? step_ - 2 : step_);
   for (std::int64_t micro = 0; micro < micro_batches; ++micro) {
     const Batch batch = loader_->next();

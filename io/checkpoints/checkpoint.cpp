@@ -148,7 +148,7 @@ void remove_old(FileSystem& files, const fs::path& root, std::int64_t saved,
   files.sync_folder(root);
 }
 
-// "0000001000.other", with a number behind it where that is taken.
+// "0000001000.other", with a number after it where that is taken.
 fs::path free_name(const fs::path& path) {
   fs::path name = path.string() + ".other";
   for (int number = 2; is_there(name); ++number) {

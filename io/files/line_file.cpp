@@ -1,4 +1,4 @@
-// A buffer that is refilled behind what is left of a line.
+// A buffer that is refilled after what is left of a line.
 #include "io/files/line_file.h"
 
 #include <span>

@@ -29,7 +29,7 @@ class LineFile {
   std::size_t max_line_bytes_;
   std::string buffer_;  // what was read and not given yet, from first_ on
   std::size_t first_ = 0;
-  std::uint64_t offset_ = 0;  // of the file's bytes behind the buffer
+  std::uint64_t offset_ = 0;  // of the file's bytes after the buffer
   std::int64_t number_ = 0;
   bool whole_ = false;
   std::uint64_t end_ = 0;

@@ -3,7 +3,7 @@
 //     result(n, k) = <x[n], rows[indices[n, k]]>
 //
 // A team of 8, 16 or 32 lanes, as a row is long, has eight rows in flight (four where they come in
-// halves). Its eight partial sums a lane are added up crosswise: three exchanges halve the eight
+// halves). Each lane's eight partial sums are added up crosswise: three exchanges halve the eight
 // numbers while they add, so that eight sums cost nine exchanges instead of forty.
 #pragma once
 

@@ -1,4 +1,4 @@
-// The gated memory's gate on CUDA: one warp a token. With s = sigmoid(gate):
+// The gated memory's gate on CUDA: one warp per token. With s = sigmoid(gate):
 //     out = s x;    dx = s dout,   dgate = s (1 - s) <dout, x>
 #include "kernels/pointwise/sigmoid_gate.h"
 

@@ -1,4 +1,4 @@
-// A warp a pick: its lanes share the two dot products.
+// One warp per pick: its lanes share the two dot products.
 #include "kernels/device_math.cuh"
 #include "kernels/product_key/picked_scores.h"
 

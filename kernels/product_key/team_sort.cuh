@@ -1,4 +1,4 @@
-// Sorting networks for small lists held by teams of lanes, several teams a warp at once.
+// Sorting networks for small lists held by teams of lanes, several teams per warp at once.
 //
 // A list of team * R values lies in the registers of `team` neighbouring lanes, element
 // member * R + r in register r of a member. Exchanges at distances below R stay within a lane and

@@ -91,7 +91,7 @@ void OpBench::transformer() {
       visible_range(context, first_visible, {}, window);
       seen = std::min(seen, static_cast<double>(window));
     }
-    // A product costs 2 flops a key and element: two products forward, five backward.
+    // A product costs 2 FLOPs per key and element: two products forward, five backward.
     const double product = 2 * n * seen * static_cast<double>(shape.heads * shape.head_dim);
     const std::string text = format_text("[{}, {}, {}+2*{}, {}]", batch_, length_, shape.heads,
                                          shape.kv_heads, shape.head_dim);

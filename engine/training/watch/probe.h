@@ -4,7 +4,7 @@
 // picks, their weights, and the entropy of the weights over knn: mean, standard deviation, largest
 // absolute value, share of zeros. A probed step is the same step: while it runs, ops of
 // kernels/statistics read what it computes (of the last micro-batch), its numbers do not change.
-// The results, some hundred numbers, are copied to the host behind the step without anybody waiting
+// The results, some hundred numbers, are copied to the host after the step without anybody waiting
 // for them, and are reported with a later one.
 #pragma once
 

@@ -18,7 +18,7 @@ class SpikeNews {
   // `zscore` is what the guard calls a spike, `window` the updates it judges by.
   SpikeNews(double zscore, std::int64_t window) : zscore_(zscore), window_(window), bar_(zscore) {}
 
-  // Of a spike at update `step`, `zscore` deviations high: what to say behind the figures when it
+  // Of a spike at update `step`, `zscore` deviations high: what to say after the figures when it
   // is news ("", or how many were not told since when), nothing when it is not. Steps ascend.
   std::optional<std::string> judge(std::int64_t step, double zscore);
 

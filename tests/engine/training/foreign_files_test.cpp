@@ -122,7 +122,7 @@ TEST_F(ForeignFiles, ALoopAmongCheckpointsDoesNotEndTheRun) {
   EXPECT_TRUE(fs::is_symlink(folder_ / "run/checkpoints/0000000008.other"));
 }
 
-// Mapped pages behind the end of a file raise SIGBUS; reading says that they are gone.
+// Mapped pages after the end of a file raise SIGBUS; reading says that they are gone.
 TEST_F(ForeignFiles, AShardThatIsCutWhileItIsReadIsAnError) {
   for (const char* async : {"true", "false"}) {
     write_byte_shard(folder_ / "cut/train_000000.bin", random_walk(40'000));

@@ -137,7 +137,7 @@ TEST(Checkpoint, KeepRemovesTheOldest) {
   EXPECT_EQ(checkpoint_steps(root), (std::vector<std::int64_t>{19, 99}));
   save(root, 989, -1);
   EXPECT_EQ(checkpoint_steps(root).size(), 3u);
-  save(root, 20, 1);  // behind the others: it stays
+  save(root, 20, 1);  // after the others: it stays
   EXPECT_EQ(checkpoint_steps(root), (std::vector<std::int64_t>{20}));
   EXPECT_EQ(newest_step(root), 20);
 }

@@ -41,7 +41,7 @@ TEST(SentencePieceMap, ASoundOneReplacesCharacters) {
 
 TEST(SentencePieceMap, OneThatLeadsOutOfItselfIsRefused) {
   using namespace std::string_literals;
-  expect_refused("\x04\0\0\0\xff\xff\xff\xff"s);    // a trie of one unit, and nothing behind it
+  expect_refused("\x04\0\0\0\xff\xff\xff\xff"s);    // a trie of one unit, and nothing after it
   expect_refused("\x04\0\0\0\xff\xff\xff\xff\0"s);  // one unit that leads anywhere
   expect_refused("\x04\0\0"s);                      // no size
   expect_refused("\0\0\0\0\0"s);                    // an empty trie
@@ -56,7 +56,7 @@ TEST(SentencePieceMap, OneThatLeadsOutOfItselfIsRefused) {
 
 TEST(SentencePieceMap, OneWhoseReplacementsAreNoTextsIsRefused) {
   CharacterMap map = small_map();
-  map.units[1] = 1u << 31 | 3;  // behind the last
+  map.units[1] = 1u << 31 | 3;  // after the last
   expect_refused(map.bytes());
   map = small_map();
   map.replacements = "ab";  // does not end
