@@ -18,6 +18,7 @@ pkg-config  pkg-config
 -           libsimdjson-dev
 -           libssl-dev
 -           libxxhash-dev
+-           libxml2-dev
 -           libyaml-cpp-dev
 -           libzstd-dev
 -           nlohmann-json3-dev
