@@ -9,12 +9,14 @@
 namespace memengine {
 
 void add_bench_command(CLI::App& program);
+void add_compare_command(CLI::App& program);
 void add_demo_command(CLI::App& program);
 void add_eval_command(CLI::App& program);
 void add_export_command(CLI::App& program);
 void add_generate_command(CLI::App& program);
 void add_inspect_command(CLI::App& program);
 void add_prepare_command(CLI::App& program);
+void add_report_command(CLI::App& program);
 void add_synth_command(CLI::App& program);
 void add_train_command(CLI::App& program);
 

@@ -75,6 +75,8 @@ int run_program(int argument_count, char** arguments) {
   memengine::add_eval_command(program);
   memengine::add_generate_command(program);
   memengine::add_export_command(program);
+  memengine::add_report_command(program);
+  memengine::add_compare_command(program);
   memengine::add_inspect_command(program);
   memengine::add_synth_command(program);
   memengine::add_demo_command(program);

@@ -24,11 +24,11 @@ table{border-collapse:collapse;width:100%;font-size:.88rem}
 th,td{padding:5px 11px;text-align:left;border-bottom:1px solid var(--line);vertical-align:top}
 th{background:var(--box);font-weight:600;white-space:nowrap}tr:last-child td{border-bottom:0}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-td.best{font-weight:700}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,400px),1fr));gap:16px}
+td:first-child{min-width:8em;overflow-wrap:anywhere}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:16px}
 figure{margin:0;padding:10px;background:var(--box);border:1px solid var(--line);border-radius:6px;min-width:0}
 figcaption{font-weight:600;font-size:.9rem;margin-bottom:4px}figcaption .dim{font-weight:400}
-svg{display:block;width:100%;height:auto;overflow:visible}
+svg{display:block;width:100%;height:auto}
 svg text{fill:var(--dim);font-size:11px;font-family:inherit}
 svg .grid{stroke:var(--line);stroke-width:1}
 svg .curve{fill:none;stroke:var(--c);stroke-width:1.8;stroke-linejoin:round}

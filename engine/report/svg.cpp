@@ -12,7 +12,7 @@
 namespace memengine {
 namespace {
 
-constexpr double picture_width = 640, picture_height = 300;
+constexpr double picture_width = 480, picture_height = 250;
 constexpr double left = 58, right = 14, top = 8, bottom = 40;
 
 // A coordinate with at most one decimal.
@@ -49,8 +49,7 @@ class Scales {
   // Far outside the picture is as good as the edge of it.
   double y(double value) const {
     const double place = ((log_ ? std::log10(value) : value) - y_.low) / (y_.high - y_.low);
-    return picture_height - bottom -
-           std::clamp(place, -0.02, 1.02) * (picture_height - top - bottom);
+    return picture_height - bottom - std::clamp(place, -0.5, 1.5) * (picture_height - top - bottom);
   }
   bool shown(const ChartPoint& point) const {
     return std::isfinite(point.x) && std::isfinite(point.y) && (!log_ || point.y > 0);
@@ -128,7 +127,7 @@ std::string draw(const ChartSeries& series, const Scales& scales) {
     html += fmt::format("<path class=\"mark\" d=\"M{0} {1}L{2} {3}M{0} {3}L{2} {1}\"/>", at(x - 4),
                         at(y - 4), at(x + 4), at(y + 4));
   }
-  return html_element("g", {{"class", colour_class(series.colour)}}, html);
+  return html_element("g", {{"class", colour_class(series.colour) + " " + series.group}}, html);
 }
 
 // What the axes span.
@@ -142,7 +141,7 @@ void measure(const Chart& chart, Range& x, Range& y) {
     for (std::size_t i = 0; i < series.points.size(); ++i) {
       const ChartPoint& point = series.points[i];
       const bool start =
-          chart.robust && series.points.size() > 20 && point.x < x.low + 0.02 * (x.high - x.low);
+          chart.robust && series.points.size() > 4 && point.x < x.low + 0.1 * (x.high - x.low);
       if (start || (chart.log_y && !(point.y > 0))) continue;
       y.add(point.y);
       if (i < series.low.size() && (!chart.log_y || series.low[i] > 0)) {

@@ -24,6 +24,7 @@ struct ChartSeries {
   bool dots = false;              // a dot at every point, for sparse ones
   std::vector<ChartPoint> marks;  // crosses: events worth a look
   bool dashed = false;            // to tell lines of one colour apart
+  std::string group;              // a further CSS class, a plain word; may be empty
 };
 
 struct Chart {
@@ -36,7 +37,7 @@ struct Chart {
 };
 
 // <svg>, or a paragraph that says there is nothing to draw. Coordinates are rounded to a tenth of
-// a pixel of a 640 x 300 picture.
+// a pixel of a 480 x 250 picture.
 std::string svg_chart(const Chart& chart);
 
 // "12.3k", "1.5e-05", "300": a figure beside an axis.
