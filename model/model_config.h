@@ -70,10 +70,10 @@ struct ProductKeyConfig {
   MomentDtype value_moments = MomentDtype::fp32;
   SecondMoment value_second_moment = SecondMoment::element;
   GatherPath gather_path = GatherPath::automatic;
-  // GPU memory for rows of host tables that stay there between updates
-  // (kernels/table/staged_rows/staged_rows.h); null: on a GPU a quarter of what the model takes
-  // without it, at least 640 MiB.
-  std::optional<double> staging_gib;
+  // GPU memory for the cache of a host table's rows (kernels/table/staged_rows/staged_rows.h): GiB,
+  // or "auto", what is free; null: on a GPU a quarter of what the model takes without it, at least
+  // 640 MiB, and where each row of the table is.
+  std::optional<std::string> cache_gib;
 
   std::int64_t rows() const { return mem_n_keys * mem_n_keys; }
   std::int64_t half_dim() const { return mem_k_dim / 2; }

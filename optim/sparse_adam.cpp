@@ -180,7 +180,7 @@ void sparse(const ValueRows& table, const StagedRows& staged, const UniqueRows& 
   for (std::int64_t i = 0; i < count; ++i) {
     const std::int64_t u = staging ? staged.listed.as<std::int32_t>()[i] : i;
     const RowParts row = i < staged_count
-                             ? RowParts(staged.values, staged.places.as<std::int32_t>()[i])
+                             ? RowParts(staged.values, staged.placed.as<std::int32_t>()[i])
                              : RowParts(table, rows[u]);
     const std::uint32_t last_step = row.touch(step);
     first_uses += last_step == 0 ? 1 : 0;

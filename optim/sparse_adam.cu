@@ -328,7 +328,7 @@ void sparse_adam(const Context& context, const ValueRows& table, const StagedRow
   }
   const auto* in_area = staged.count.as<std::int32_t>();
   const auto* listed = staged.listed.as<std::int32_t>();
-  launch(staged.values, {nullptr, in_area, listed, rows, staged.places.as<std::int32_t>()});
+  launch(staged.values, {nullptr, in_area, listed, rows, staged.placed.as<std::int32_t>()});
   launch(table, {in_area, count, listed, rows, nullptr});
 }
 

@@ -3,11 +3,11 @@
 # command, and compares what is left in the end with a run that nobody disturbed: every loss of
 # metrics.jsonl and every byte of the last checkpoint.
 #
-#   tests/kill_loop.sh PROGRAM [KILLS] [SEED] [STAGING_GIB]
+#   tests/kill_loop.sh PROGRAM [KILLS] [SEED] [CACHE_GIB]
 #
 # A checkpoint is written every second step, so that many kills fall into a save; increments, full
-# checkpoints and the removal of old ones all take part. With STAGING_GIB the killed run's table is a
-# host table with so large a staging area; the undisturbed run has none, so that a row which a save
+# checkpoints and the removal of old ones all take part. With CACHE_GIB the killed run's table is a
+# host table with so large a cache; the undisturbed run has none, so that a row which a save
 # forgets in the area shows. 0.00005 holds 124 rows, a part of what a step updates.
 set -eu
 program=$(realpath "$1")
@@ -16,7 +16,7 @@ RANDOM=${3:-1}
 table=()
 if [ $# -ge 4 ]; then
   memory=model.productkey_args
-  table=("$memory.zero_copy=true" "$memory.staging_gib=$4")
+  table=("$memory.zero_copy=true" "$memory.cache_gib=$4")
 fi
 export OMP_NUM_THREADS=1
 

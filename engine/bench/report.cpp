@@ -69,6 +69,11 @@ std::string step_line(const StepResult& result) {
                                                     static_cast<double>(result.picks))
                        : "-",
       result.loss, result.seconds_to_start);
+  if (result.link_bytes > 0) {
+    line +=
+        fmt::format("\n  {:<24} {:>10.2f}% of the last step's rows in the cache, {} over the link",
+                    "  row cache", 100 * result.cache_hit_share, bytes_text(result.link_bytes));
+  }
   if (result.seconds_unguarded > 0) {
     line += fmt::format("\n  {:<24} {:>10.3f} ms with the guard, {:.3f} without: {:+.2f}%",
                         "  in turns", 1e3 * result.seconds_guarded, 1e3 * result.seconds_unguarded,
@@ -148,7 +153,9 @@ std::string to_json(const Results& results) {
                      {"host_bytes_planned", step.host_bytes},
                      {"seconds_to_start", step.seconds_to_start},
                      {"picks", step.picks},
-                     {"unique_rows", step.unique_rows}});
+                     {"unique_rows", step.unique_rows},
+                     {"cache_hit_share", step.cache_hit_share},
+                     {"link_bytes", step.link_bytes}});
     if (step.seconds_unguarded > 0) {
       steps.back()["ms_guarded"] = 1e3 * step.seconds_guarded;
       steps.back()["ms_unguarded"] = 1e3 * step.seconds_unguarded;

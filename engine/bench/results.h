@@ -78,6 +78,9 @@ struct StepResult {
   double seconds_to_start = 0;          // allocation and initial weights
   std::int64_t picks = 0;               // of the last step, all banks
   std::int64_t unique_rows = 0;
+  // Of the last step's distinct rows, those found in the cache of a host table; and what crossed.
+  double cache_hit_share = 0;
+  std::int64_t link_bytes = 0;
   // Medians of steps with and without the guard of the updates, in turns; 0: not measured.
   double seconds_guarded = 0, seconds_unguarded = 0;
 

@@ -52,9 +52,16 @@ void measure(StepResult& result, RunConfig config, Device device, const StepOpti
   copy_bytes(runtime.context(), &result.loss, loop.buffers().loss().data(), sizeof(double));
   runtime.synchronize();
   if (device == Device::cuda) result.device_bytes_taken = free_before - free_memory_bytes(device);
+  std::int64_t cached = 0;
   for (const BankUsage& usage : step_usage(runtime, model.transformer())) {
     result.picks += usage.picks;
     result.unique_rows += usage.unique_rows;
+    if (!usage.cache) continue;
+    cached += usage.cache->found;
+    result.link_bytes += usage.cache->link_bytes;
+  }
+  if (result.unique_rows > 0) {
+    result.cache_hit_share = static_cast<double>(cached) / static_cast<double>(result.unique_rows);
   }
   if (options.guards) measure_guard(result, loop, options);
 }

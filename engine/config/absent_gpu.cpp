@@ -80,7 +80,7 @@ std::int64_t estimated_row_scratch_bytes(const Transformer& transformer) {
     const ValueTable& table = bank.values();
     const std::int64_t picks = bank.step_picks();
     const std::int64_t listed = std::min(picks, table.rows().rows);
-    const std::int64_t exchange = 4 * listed + 12 * table.staged().capacity();
+    const std::int64_t exchange = 4 * listed + table.staged().capacity();
     bytes = std::max(
         {bytes, deduplicate_bytes(picks), exchange, segment_bytes(picks, table.rows().v_dim())});
   }

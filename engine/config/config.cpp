@@ -106,7 +106,12 @@ void bind_productkey(ConfigReader& reader, ProductKeyConfig& memory) {
   bind_enum("value_moments", memory.value_moments, moment_names);
   bind_enum("value_second_moment", memory.value_second_moment, second_moment_names);
   bind_enum("gather_path", memory.gather_path, gather_names);
-  bind("staging_gib", memory.staging_gib);
+  const std::string old_name = "model.productkey_args.staging_gib";  // config_notices.cpp says so
+  const std::string old_value = reader.text(old_name);
+  if (!old_value.empty() && old_value != "null") memory.cache_gib = old_value;
+  const std::string_view any[] = {old_value};
+  reader.require(old_name, any, "it is a number");
+  bind("cache_gib", memory.cache_gib);
 }
 
 void bind_model(ConfigReader& reader, ModelConfig& model) {

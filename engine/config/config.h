@@ -40,8 +40,10 @@
 //                                             number of a row, or one for the row
 //   model.productkey_args.gather_path         auto | gpu | cpu | both: who reads a host table for
 //                                             the GPU (auto: measured when training starts)
-//   model.productkey_args.staging_gib         GPU memory for rows of a host table that wait for
-//                                             their update (null: a quarter of the model's)
+//   model.productkey_args.cache_gib           GPU memory for the rows of a host table that steps
+//   use
+//                                             most: GiB, or auto, what is free (null: a quarter of
+//                                             the model's); staging_gib was its name
 #pragma once
 
 #include <cstdint>

@@ -71,12 +71,20 @@ void note_spread(const ConfigReader& reader, const RunConfig& run,
   notices.push_back(text);
 }
 
+void note_renamed_keys(const ConfigReader& reader, std::vector<std::string>& notices) {
+  const std::string key = "model.productkey_args.staging_gib";
+  if (!reader.has(key)) return;
+  notices.push_back(
+      fmt::format("{}: {} is read as cache_gib, its name now", reader.where(key), key));
+}
+
 }  // namespace
 
 std::vector<std::string> run_notices(const ConfigReader& reader, const RunConfig& run) {
   std::vector<std::string> notices = reader.notices();
   note_idle_keys(reader, run, notices);
   note_spread(reader, run, notices);
+  note_renamed_keys(reader, notices);
   note_halves(reader, "distributed.model_dtype", notices);
   note_halves(reader, "eval.generator.dtype", notices);
   return notices;

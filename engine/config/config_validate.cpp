@@ -4,6 +4,7 @@
 #include <cmath>
 #include <string>
 
+#include "engine/config/cache_size.h"
 #include "engine/config/config.h"
 #include "kernels/attention/attention.h"
 #include "kernels/runtime/error.h"
@@ -75,9 +76,7 @@ void validate_productkey(const ModelConfig& model) {
         "model.productkey_args.value_second_moment: row needs value_optimizer: sparse_adam; "
         "dense_adamw is the reference's, one second moment for each number");
   }
-  if (memory.staging_gib) {
-    in_range("model.productkey_args.staging_gib", *memory.staging_gib, 0.0, 1024.0);
-  }
+  cache_bytes(memory);  // says what is wrong
   in_range("model.productkey_args.value_weight_decay", memory.value_weight_decay, 0.0, 1e6);
   if (memory.value_init_std) {
     in_range("model.productkey_args.value_init_std", *memory.value_init_std, 0.0, 1e6);

@@ -92,6 +92,11 @@ std::string plan_text(const MemoryPlan& plan, Device device) {
     }
   };
   section(device == Device::cuda ? "GPU memory" : "host memory", plan.device);
+  if (plan.cached_rows > 0) {
+    text += fmt::format(
+        "    the row cache holds {} of {} rows ({:.1f}%)\n", plan.cached_rows, plan.table_rows,
+        100 * static_cast<double>(plan.cached_rows) / static_cast<double>(plan.table_rows));
+  }
   section(device == Device::cuda ? "page-locked host memory" : "host memory, tables", plan.host);
   text +=
       fmt::format("  {:<22} {:>12}\n", "disk, one checkpoint", bytes_text(plan.checkpoint_bytes));

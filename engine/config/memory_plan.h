@@ -15,6 +15,9 @@ struct MemoryPlan {
   std::map<std::string, std::int64_t> device;  // bytes by purpose, on the device that computes
   std::map<std::string, std::int64_t> host;    // value tables in (page-locked) host memory
   std::int64_t checkpoint_bytes = 0;           // disk for one full checkpoint
+  // Rows of host tables, and how many of them the "row cache" holds; 0 without a cache.
+  std::int64_t table_rows = 0;
+  std::int64_t cached_rows = 0;
 
   std::int64_t device_bytes() const;
   std::int64_t host_bytes() const;

@@ -29,6 +29,28 @@ void add_usage(std::vector<Metric>& metrics, const std::vector<BankUsage>& banks
   }
 }
 
+// Of caches of host tables, where there are any.
+void add_cache_use(std::vector<Metric>& metrics, std::deque<std::string>& keys,
+                   const std::vector<BankUsage>& banks) {
+  for (const BankUsage& bank : banks) {
+    if (!bank.cache) continue;
+    std::string start = "pkm/";
+    if (banks.size() > 1) start += bank.name + "/";
+    start += "cache_";
+    const auto put = [&](const char* what, auto value) {
+      keys.push_back(start + what);
+      metrics.emplace_back(keys.back(), value);
+    };
+    put("hit_share", bank.cache->hit_share());
+    put("rows_found", bank.cache->found);
+    put("rows_came", bank.cache->came);
+    put("rows_went", bank.cache->went);
+    put("rows_updated_in_table", bank.cache->updated_in_table);
+    put("filled", bank.cache->filled);
+    put("link_bytes", bank.cache->link_bytes);
+  }
+}
+
 // "pkm/unique_rows", or "pkm/<table>/unique_rows" when a model has several tables.
 std::vector<std::string> usage_keys(const std::vector<BankUsage>& banks,
                                     const std::string& prefix) {
@@ -130,6 +152,8 @@ void RunFiles::stepped(const StepReport& report) {
     metrics.emplace_back("optim/value_lr", report.value_learning_rate);
   }
   add_usage(metrics, report.banks, keys);
+  std::deque<std::string> cache_keys;  // metrics hold views
+  add_cache_use(metrics, cache_keys, report.banks);
   write(metrics_, report.step, metrics);
 }
 

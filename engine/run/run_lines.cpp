@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "engine/run/display_width.h"
+#include "kernels/runtime/memory/bytes_text.h"
 #include "kernels/runtime/printable.h"
 
 namespace memengine {
@@ -39,6 +40,12 @@ void add_usage_columns(std::vector<LineColumn>& columns, const std::vector<BankU
                                   static_cast<double>(bank.rows))),
          std::max(importance - 50, 2)});
     columns.push_back({fmt::format("KL {:.2f}", bank.divergence), importance});
+    if (bank.cache) {
+      columns.push_back(
+          {fmt::format("cache {:.1f}%, {} over the link", 100 * bank.cache->hit_share(),
+                       bytes_text(bank.cache->link_bytes)),
+           std::max(importance - 40, 2)});
+    }
     importance = std::max(importance - 8, 3);
   }
 }

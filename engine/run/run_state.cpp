@@ -97,7 +97,7 @@ bool changes_freely(const std::string& key) {
                      "model.max_seqlen",
                      "model.productkey_args.zero_copy",
                      "model.productkey_args.gather_path",
-                     "model.productkey_args.staging_gib",
+                     "model.productkey_args.cache_gib",
                      "optim.annealing_step"});
 }
 

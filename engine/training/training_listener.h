@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,24 @@
 #include "engine/config/memory_plan.h"
 
 namespace memengine {
+
+// What a step found in the cache of a host table's rows, and what crossed the link for it
+// (kernels/table/staged_rows/staged_rows.h).
+struct CacheUse {
+  std::int64_t places = 0;
+  std::int64_t filled = 0;            // of them, after the step
+  std::int64_t found = 0;             // of the step's distinct rows
+  std::int64_t came = 0;              // of the others, those that found a place
+  std::int64_t updated_in_table = 0;  // and those that found none
+  std::int64_t went = 0;              // rows that made room
+  // Of all these, both directions; reads of lookups that gather (by FP32 or decayed rows) excluded.
+  std::int64_t link_bytes = 0;
+
+  double hit_share() const {
+    const std::int64_t all = found + came + updated_in_table;
+    return all > 0 ? static_cast<double>(found) / static_cast<double>(all) : 0;
+  }
+};
 
 // How one bank of memory was used in a step.
 struct BankUsage {
@@ -18,6 +37,7 @@ struct BankUsage {
   std::int64_t rows = 0;            // of the table
   std::int64_t rows_ever_used = 0;  // since the start of the run
   double divergence = 0;            // KL of the step's picks to uniform use, nats
+  std::optional<CacheUse> cache;  // of the bank's tables together; a pass over held-out data: none
 
   // Of the picks; 0 where there are none.
   double unique_share() const { return share(unique_rows, picks); }

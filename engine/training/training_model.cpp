@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/config/absent_gpu.h"
+#include "engine/config/cache_size.h"
 #include "engine/config/row_optimizer_choice.h"
 #include "engine/training/batch_buffers.h"
 #include "engine/training/plan_advice.h"
@@ -27,15 +28,16 @@ ModelSize training_size(const RunConfig& config, Device device) {
   size.dtype = bf16 ? DType::bf16 : DType::f32;
   const ProductKeyConfig& memory = config.model.productkey_args;
   if (memory.zero_copy && row_optimizer(memory).may_be_staged) {
-    size.staging_bytes =
-        static_cast<std::int64_t>(memory.staging_gib.value_or(0) * (std::int64_t{1} << 30));
+    size.staging_bytes = cache_bytes(memory).value_or(0);
   }
   return size;
 }
 
 namespace {
 
-constexpr std::int64_t least_staging_bytes = std::int64_t{640} << 20;
+constexpr std::int64_t least_cache_bytes = std::int64_t{640} << 20;
+// What a cache as large as the memory allows leaves free: for CUDA's own and what comes later.
+constexpr std::int64_t left_free_bytes = std::int64_t{2} << 30;
 
 // Of the model's passes, and of the sums over all gradients and all losses.
 std::int64_t step_scratch_bytes(const Transformer& transformer, Device device) {
@@ -117,17 +119,31 @@ bool may_gather_by_host(const ProductKeyConfig& memory) {
 
 }  // namespace
 
-// Unless the config says how much, rows stay in a quarter of the memory that the model takes
-// without them, or in what a step of a small model updates: enough on text, and a small part of the
-// whole.
+// Unless the config says how much, the model takes a quarter more memory than it would without a
+// cache, or what a step of a small model updates: enough on text, and a small part of the whole.
+// Lookups that read the cache need no gathered rows, and the cache gets what that saves; with it
+// goes where each row of the table is.
 ModelSize TrainingModel::staged_size(const RunConfig& config, Device device) {
   ModelSize size = training_size(config, device);
   const ProductKeyConfig& memory = config.model.productkey_args;
-  if (device == Device::cuda && memory.zero_copy && !memory.staging_gib &&
-      row_optimizer(memory).may_be_staged) {
-    size.staging_bytes =
-        std::max(least_staging_bytes, plan(config, size, device).device_bytes() / 4);
+  if (device != Device::cuda || !memory.zero_copy || cache_bytes(memory) ||
+      !row_optimizer(memory).may_be_staged) {
+    return size;
   }
+  const std::int64_t without = plan(config, size, device).device_bytes();
+  const ModelConfig& model = config.model;
+  const auto tables = static_cast<std::int64_t>(
+      (memory.mem_share_values ? 1 : model.memory_layers().size()) * (memory.peer_variant ? 2 : 1));
+  const StagedSize table = {.places = 0, .guests = 0, .listed = 0, .table_rows = memory.rows()};
+  const std::int64_t maps = tables * staged_fixed_bytes(table);
+  const std::int64_t least = maps + std::max(least_cache_bytes, without / 4);
+  size.staging_bytes = least;
+  const std::int64_t with = plan(config, size, device).device_bytes();
+  std::int64_t all = without + least;
+  if (cache_takes_free_memory(memory) && can_be_asked(device)) {
+    all = std::max(all, MemoryBudget::here(device).gpu_bytes - left_free_bytes);
+  }
+  size.staging_bytes = std::max(least, least + all - with);
   return size;
 }
 
@@ -155,6 +171,17 @@ MemoryPlan TrainingModel::plan(const RunConfig& config, const ModelSize& size, D
   if (config.probe_freq) plan.device["probe"] = Probe::planned_bytes(*parts.transformer);
   plan.host = memory.host.bytes_by_purpose();
   for (const MemoryBank& bank : parts.transformer->banks()) {
+    for (const ValueTable& table : bank.tables()) {
+      if (table.staged().capacity() == 0) continue;
+      // Guests are what a lookup reads, as gathered rows are.
+      if (!table.reads_by_place()) continue;
+      const StagedRows& staged = table.staged();
+      const std::int64_t guests = guest_rows(staged).bytes() + staged.guests.bytes();
+      plan.device["row cache"] -= guests;
+      plan.device["memory layers"] += guests;
+      plan.table_rows += table.rows().rows;
+      plan.cached_rows += table.staged().capacity();
+    }
     if (device == Device::cuda && may_gather_by_host(config.model.productkey_args)) {
       plan.host["gather buffers"] +=
           HostGather::planned_bytes(bank.lookup_capacity(), bank.values().rows().v_dim());

@@ -21,6 +21,32 @@ BankUsage describe(const MemoryBank& bank) {
   return usage;
 }
 
+// Of the last exchange. The tables of one bank do the same: what one did is read back.
+CacheUse cache_use(Runtime& runtime, const MemoryBank& bank, std::int64_t unique_rows) {
+  const Context& context = runtime.context();
+  const StagedRows& staged = bank.values().staged();
+  std::int32_t moves[2] = {};
+  copy_bytes(context, moves, staged.moves.data(), sizeof(moves));
+  const auto inside = read_back<std::int32_t>(context, staged.count);
+  const auto filled = read_back<std::int32_t>(context, staged.occupied);
+  runtime.synchronize();
+  CacheUse use;
+  use.places = staged.capacity();
+  use.filled = filled;
+  use.came = moves[0];
+  use.went = moves[1];
+  use.found = inside - moves[0];
+  use.updated_in_table = unique_rows - inside;
+  const std::int64_t weights = 2 * staged.values.v_dim();
+  const std::int64_t record = staged.values.layout.bytes();
+  const std::int64_t row = weights + record;
+  // Weights of rows that lookups read as guests cross once.
+  const std::int64_t guests = bank.reads_by_place() ? use.updated_in_table * weights : 0;
+  use.link_bytes = std::ssize(bank.tables()) *
+                   ((use.came + use.went) * row + guests + 2 * use.updated_in_table * row);
+  return use;
+}
+
 std::int64_t readers(const MemoryBank& bank, const Transformer& transformer) {
   return bank.slots() / transformer.size().micro_batches;
 }
@@ -40,6 +66,9 @@ std::vector<BankUsage> step_usage(Runtime& runtime, Transformer& transformer) {
     runtime.synchronize();
     usage.unique_rows = count;
     usage.rows_ever_used = ever;
+    if (bank.values().staged().capacity() > 0) {
+      usage.cache = cache_use(runtime, bank, usage.unique_rows);
+    }
     result.push_back(usage);
   }
   return result;

@@ -35,7 +35,7 @@ class Decay {
 // No table: only the rows that have a newer copy.
 template <typename T>
 void gather(T* out, const ValueRows* table, const NewerRows& newer, const UniqueRows& unique,
-            ValuePrecision precision, const Decay& decay) {
+            ValuePrecision precision, const Decay& decay, std::int64_t begin) {
   const ValueRows& any = table != nullptr ? *table : newer.rows;
   const std::int64_t v_dim = any.v_dim();
   const std::int64_t record_bytes = any.layout.bytes();
@@ -43,7 +43,7 @@ void gather(T* out, const ValueRows* table, const NewerRows& newer, const Unique
   const std::int32_t* places = newer.places.empty() ? nullptr : newer.places.as<std::int32_t>();
   const std::int32_t* rows = unique.rows.as<std::int32_t>();
 #pragma omp parallel for schedule(static)
-  for (std::int64_t u = 0; u < count; ++u) {
+  for (std::int64_t u = begin; u < count; ++u) {
     const bool has_newer = places != nullptr && places[u] >= 0;
     if (!has_newer && table == nullptr) continue;
     const ValueRows& home = has_newer ? newer.rows : *table;
@@ -92,11 +92,19 @@ void initialize_rows(const Context& context, const ValueRows& table, std::int64_
 
 void gather_rows(const Context& context, Tensor out, const ValueRows& table,
                  const UniqueRows& unique, ValuePrecision precision, const LazyDecay& decay,
-                 const NewerRows& newer) {
+                 const NewerRows& newer, Tensor begin) {
   MEMENGINE_ON_CUDA(context,
-                    cuda::gather_rows(context, out, table, unique, precision, decay, newer));
+                    cuda::gather_rows(context, out, table, unique, precision, decay, newer, begin));
+  const std::int64_t first = begin.empty() ? 0 : *begin.as<std::int32_t>();
+  if (out.dtype() == DType::bf16) {
+    for (std::int64_t u = first; u < *unique.count.as<std::int32_t>(); ++u) {
+      std::copy_n(table.hi + unique.rows.as<std::int32_t>()[u] * table.v_dim(), table.v_dim(),
+                  static_cast<std::uint16_t*>(out.data()) + u * table.v_dim());
+    }
+    return;
+  }
   dispatch_floating(out.dtype(), [&]<typename T>() {
-    gather(out.as<T>(), &table, newer, unique, precision, Decay(decay));
+    gather(out.as<T>(), &table, newer, unique, precision, Decay(decay), first);
   });
 }
 
@@ -105,7 +113,7 @@ void gather_newer_rows(const Context& context, Tensor out, const NewerRows& newe
   MEMENGINE_ON_CUDA(context,
                     cuda::gather_newer_rows(context, out, newer, unique, precision, decay));
   dispatch_floating(out.dtype(), [&]<typename T>() {
-    gather(out.as<T>(), nullptr, newer, unique, precision, Decay(decay));
+    gather(out.as<T>(), nullptr, newer, unique, precision, Decay(decay), 0);
   });
 }
 

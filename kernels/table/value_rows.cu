@@ -21,6 +21,7 @@ struct Sources {
   const std::int32_t* rows;
   const std::int32_t* count;
   const std::int32_t* places;  // of newer copies; may be null
+  const std::int32_t* begin;   // where the list begins; null: 0
 };
 
 template <int width, bool full_precision, bool decayed, typename Out>
@@ -28,6 +29,7 @@ __global__ void __launch_bounds__(table_threads)
     gather_kernel(Out* out, Sources from, const double* log_decay, const std::int32_t* step,
                   int team) {
   const int count = *from.count;
+  const int begin = from.begin == nullptr ? 0 : *from.begin;
   const int v_dim = from.table.v_dim;
   const int member = static_cast<int>(threadIdx.x) % team;
   const int teams_per_block = table_threads / team;
@@ -37,7 +39,7 @@ __global__ void __launch_bounds__(table_threads)
   if constexpr (decayed) log_decay_now = log_decay[*step];
 
   for (std::int64_t first =
-           static_cast<std::int64_t>(blockIdx.x) * teams_per_block + threadIdx.x / team;
+           begin + static_cast<std::int64_t>(blockIdx.x) * teams_per_block + threadIdx.x / team;
        first < count; first += std::int64_t{rows_in_flight} * teams) {
     const std::uint16_t* row[rows_in_flight];
     const std::byte* record[rows_in_flight];
@@ -194,17 +196,24 @@ void initialize_rows(const Context& context, const ValueRows& table, std::int64_
 
 void gather_rows(const Context& context, Tensor out, const ValueRows& table,
                  const UniqueRows& unique, ValuePrecision precision, const LazyDecay& decay,
-                 const NewerRows& newer) {
-  const Sources from = {table_of(table), table_of(newer.rows), unique.rows.as<std::int32_t>(),
+                 const NewerRows& newer, Tensor begin) {
+  const Sources from = {table_of(table),
+                        table_of(newer.rows),
+                        unique.rows.as<std::int32_t>(),
                         unique.count.as<std::int32_t>(),
-                        newer.places.empty() ? nullptr : newer.places.as<std::int32_t>()};
+                        newer.places.empty() ? nullptr : newer.places.as<std::int32_t>(),
+                        begin.empty() ? nullptr : begin.as<std::int32_t>()};
   gather(context, out, from, precision, decay, table_blocks(table.hi));
 }
 
 void gather_newer_rows(const Context& context, Tensor out, const NewerRows& newer,
                        const UniqueRows& unique, ValuePrecision precision, const LazyDecay& decay) {
-  Sources from = {table_of(newer.rows), table_of(newer.rows), unique.rows.as<std::int32_t>(),
-                  unique.count.as<std::int32_t>(), newer.places.as<std::int32_t>()};
+  Sources from = {table_of(newer.rows),
+                  table_of(newer.rows),
+                  unique.rows.as<std::int32_t>(),
+                  unique.count.as<std::int32_t>(),
+                  newer.places.as<std::int32_t>(),
+                  nullptr};
   from.table.hi = nullptr;
   gather(context, out, from, precision, decay, table_blocks(newer.rows.hi));
 }

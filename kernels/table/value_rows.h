@@ -84,11 +84,13 @@ struct NewerRows {
   Tensor places;
 };
 
-// out [capacity, v_dim] (f32, f64 or bf16): row u = table row unique.rows[u] for u < count, or its
-// newer copy, in the given precision, decayed to now. Rows past count are left as they are.
+// out [capacity, v_dim] (f32, f64 or bf16): row u = table row unique.rows[u] for begin <= u <
+// count, or its newer copy, in the given precision, decayed to now. The other rows are left as they
+// are. `begin` [1] i32; empty: 0. On the CPU bf16 takes the stored bits and neither decay nor newer
+// copies.
 void gather_rows(const Context& context, Tensor out, const ValueRows& table,
                  const UniqueRows& unique, ValuePrecision precision, const LazyDecay& decay,
-                 const NewerRows& newer = {});
+                 const NewerRows& newer = {}, Tensor begin = {});
 
 // The same for the rows that have a newer copy; the others are left as they are.
 void gather_newer_rows(const Context& context, Tensor out, const NewerRows& newer,

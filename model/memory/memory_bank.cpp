@@ -43,8 +43,9 @@ MemoryBank::MemoryBank(std::int64_t owner, const ModelConfig& config, Placement 
   const std::int64_t rows = tables_.front().rows().rows;
   const std::int64_t tokens = capacity.slots * capacity.tokens;
   picks_ = device.allocate("memory layers", DType::i32, {tokens, capacity.picks});
-  step_is_lookup_ = training && capacity.slots == 1 && !reads_in_place();
-  if (!reads_in_place()) {
+  const bool gathers = !reads_in_place() && !reads_by_place();
+  step_is_lookup_ = training && capacity.slots == 1 && gathers;
+  if (gathers) {
     lookup_rows_ = allocate_unique(device, capacity.tokens * capacity.picks, rows,
                                    {step_is_lookup_, step_is_lookup_});
   }
@@ -61,6 +62,15 @@ void MemoryBank::initialize(const Context& context, std::uint64_t seed, double d
 
 Tensor MemoryBank::picks(std::int64_t slot, std::int64_t tokens) const {
   return picks_.rows(slot * capacity_.tokens, tokens);
+}
+
+void MemoryBank::locate(const Context& context, Tensor places, std::int64_t slot,
+                        std::int64_t tokens) const {
+  // Tables of one bank are of one size and see the same picks: their rows have the same places.
+  const Tensor picks = this->picks(slot, tokens);
+  for (const ValueTable& table : tables_) {
+    table.locate(context, places, picks.reshape({picks.size()}), slot == 0);
+  }
 }
 
 UniqueRows MemoryBank::lookup(Tensor inverse) const {
@@ -126,11 +136,18 @@ void MemoryBank::count_usage(const Context& context, Tensor histogram, std::int6
 std::int64_t MemoryBank::scratch_bytes(Device device) const {
   const std::int64_t picks = step_picks();
   const ValueTable& table = tables_.front();
-  return std::max({deduplicate_scratch_bytes(device, picks, table.rows().rows),
-                   plan_exchange_scratch_bytes(device, table.staged().capacity(),
-                                               std::min(picks, table.rows().rows)),
-                   usage_divergence_scratch_bytes,
-                   embedding_bag_scratch_bytes(device, picks, table.rows().v_dim())});
+  return std::max(
+      {deduplicate_scratch_bytes(device, picks, table.rows().rows),
+       plan_exchange_scratch_bytes(device, {.places = table.staged().capacity(),
+                                            .guests = 0,
+                                            .listed = std::min(picks, table.rows().rows),
+                                            .table_rows = table.rows().rows}),
+       usage_divergence_scratch_bytes,
+       embedding_bag_scratch_bytes(device, picks, table.rows().v_dim())});
+}
+
+std::int64_t MemoryBank::locate_scratch_bytes(Device device) const {
+  return reads_by_place() ? invite_guests_scratch_bytes(device, tables_.front().rows().rows) : 0;
 }
 
 }  // namespace memengine

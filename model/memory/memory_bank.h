@@ -31,6 +31,10 @@ class MemoryBank {
   // Whether lookups read the tables' rows by number, in place (value_table.h): then they have no
   // use for what follows.
   bool reads_in_place() const { return tables_.front().reads_in_place(); }
+  // Or by the place that locate() tells (value_table.h).
+  bool reads_by_place() const { return tables_.front().reads_by_place(); }
+  // places [N * K] i32 for the picks of a lookup; slot 0 is a pass's first.
+  void locate(const Context& context, Tensor places, std::int64_t slot, std::int64_t tokens) const;
   // Working memory for one lookup's de-duplication; only its `inverse` outlives the lookup, and the
   // caller brings that [N * K] i32. With one slot everything outlives it: see merge_picks().
   UniqueRows lookup(Tensor inverse) const;
@@ -43,9 +47,9 @@ class MemoryBank {
   // A step's updates, in this order. After its last lookup: the distinct rows of all slots, which
   // with one slot are those of the lookup.
   void merge_picks(const Context& context) const;
-  // Brings them into the staging areas, as far as there is room, and those that the step does not
-  // update back into the table (kernels/table/staged_rows/staged_rows.h): who moves, and the
-  // copies, which a call on another stream may help with.
+  // Brings them into the staging areas, as far as there is room, and others back into the table
+  // for it (kernels/table/staged_rows/staged_rows.h): who moves, and the copies, which a call on
+  // another stream may help with.
   void plan_exchange(const Context& context) const;
   void exchange_rows(const Context& context, ExchangePace pace) const;
   // After the last backward pass: the row gradients of every table.
@@ -74,6 +78,8 @@ class MemoryBank {
 
   // Of merge_picks(), plan_exchange() and reduce_gradients().
   std::int64_t scratch_bytes(Device device) const;
+  // Of locate().
+  std::int64_t locate_scratch_bytes(Device device) const;
   std::int64_t step_picks() const { return capacity_.slots * capacity_.tokens * capacity_.picks; }
   std::int64_t slots() const { return capacity_.slots; }
   // Most distinct rows of one lookup.

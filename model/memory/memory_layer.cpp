@@ -76,8 +76,9 @@ void MemoryLayer::plan(Arena& kept, Arena& temporary, std::int64_t tokens, DType
     inverse_ = bank_->only_inverse();
     inverse_ = inverse_.empty() ? kept.allocate("memory layers", DType::i32, {tokens, picks_})
                                 : inverse_.reshape({tokens, picks_});
-    rows_ = kept.allocate("memory layers", dtype, {capacity, v_dim_});
   }
+  const bool gathers = !bank_->reads_in_place() && !bank_->reads_by_place();
+  if (gathers) rows_ = kept.allocate("memory layers", dtype, {capacity, v_dim_});
   bag_ = keep({tokens, v_dim_});
   gated_bag_ = borrow({tokens, v_dim_});
   if (has_swilu()) swilu_gate_ = keep({tokens, v_dim_});
@@ -86,7 +87,7 @@ void MemoryLayer::plan(Arena& kept, Arena& temporary, std::int64_t tokens, DType
     ungated_ = keep({tokens, dim_});
   }
   if (config_.peer_variant) {
-    if (!bank_->reads_in_place()) {
+    if (gathers) {
       expert_rows_ = kept.allocate("memory layers", dtype, {capacity, v_dim_});
     }
     expert_activations_ = keep({tokens, picks_});
@@ -174,7 +175,9 @@ void MemoryLayer::look_up(const Context& context, Tensor x, Tensor coefficients,
   };
   product_key_forward(context, by_head(picks), by_head(weights), cut(query_, tokens),
                       sub_keys(sub_keys_.compute));
-  if (!bank_->reads_in_place()) {
+  if (bank_->reads_by_place()) {
+    bank_->locate(context, cut(inverse_, tokens).reshape({tokens * picks_}), slot, tokens);
+  } else if (!bank_->reads_in_place()) {
     const UniqueRows unique = bank_->lookup(cut(inverse_, tokens).reshape({tokens * picks_}));
     deduplicate(context, unique, picks.reshape({tokens * picks_}), config_.rows());
     bank_->values().gather(context, rows_, unique, bank_->decay());
@@ -312,6 +315,7 @@ std::int64_t MemoryLayer::scratch_bytes(Device device) const {
   std::int64_t bytes = product_key_scratch_bytes(device, shape);
   if (query_norm_) bytes = std::max(bytes, query_norm_->scratch_bytes(device));
   bytes = std::max(bytes, deduplicate_scratch_bytes(device, tokens_ * picks_, config_.rows()));
+  bytes = std::max(bytes, bank_->locate_scratch_bytes(device));
   bytes =
       std::max(bytes, linear_scratch_bytes(device, tokens_, config_.mem_heads * config_.mem_k_dim));
   bytes = std::max(bytes, linear_scratch_bytes(device, tokens_, std::max(dim_, v_dim_)));

@@ -9,31 +9,16 @@
 namespace memengine {
 namespace {
 
-// As many rows as `bytes` hold, but not more than a step updates.
-StagedRows allocate_staged(Arena& arena, const ValueRows& table, std::int64_t distinct,
-                           std::int64_t bytes) {
-  StagedRows staged;
-  const RecordLayout& layout = table.layout;
-  const std::int64_t capacity =
-      std::min(distinct, (bytes - distinct * staged_list_bytes) / staged_row_bytes(layout));
-  if (capacity <= 0) return staged;
-  const auto allocate = [&](DType dtype, std::initializer_list<std::int64_t> shape) {
-    return arena.allocate("staged rows", dtype, shape);
-  };
-  staged.values.rows = capacity;
-  staged.values.layout = layout;
-  staged.values.hi =
-      static_cast<std::uint16_t*>(allocate(DType::bf16, {capacity, layout.v_dim}).data());
-  staged.values.records =
-      static_cast<std::byte*>(allocate(DType::u8, {capacity, layout.bytes()}).data());
-  staged.rows = allocate(DType::i32, {capacity});
-  staged.places = allocate(DType::i32, {capacity});
-  staged.count = allocate(DType::i32, {1});
-  staged.listed = allocate(DType::i32, {distinct});
-  staged.coming = allocate(DType::i32, {2, capacity});
-  staged.going = allocate(DType::i32, {2, capacity});
-  staged.moves = allocate(DType::i32, {3});
-  return staged;
+// As many rows as `bytes` hold. Guests have room where lookups read BF16 weights as they are.
+StagedSize staged_size(const ValueRows& table, const ReadCapacity& capacity, bool guests) {
+  const std::int64_t picks = capacity.slots * capacity.tokens * capacity.picks;
+  StagedSize size;
+  size.table_rows = table.rows;
+  size.listed = std::min(picks, table.rows);
+  size.places = std::min(table.rows, (capacity.staging_bytes - staged_fixed_bytes(size)) /
+                                         staged_place_bytes(table.layout));
+  if (size.places > 0 && guests) size.guests = size.listed;
+  return size;
 }
 
 }  // namespace
@@ -71,9 +56,14 @@ ValueTable::ValueTable(const std::string& name, const ModelConfig& config, Place
   row_gradients_ = device.allocate("memory layers", accumulator, {distinct, rows_.v_dim()});
   gradient_square_sum_ = device.allocate("memory layers", DType::f64, {1});
   if (placement == Placement::host) {
-    staged_ = allocate_staged(device, rows_, distinct, capacity.staging_bytes);
+    const StagedSize size =
+        staged_size(rows_, capacity, precision_ == ValuePrecision::bf16 && !decays);
+    staged_ = staged_rows(size, rows_.layout,
+                          [&](DType dtype, std::initializer_list<std::int64_t> shape) {
+                            return device.allocate("row cache", dtype, shape);
+                          });
     const std::int64_t lookup = std::min(capacity.tokens * capacity.picks, rows_.rows);
-    if (staged_.capacity() > 0)
+    if (staged_.capacity() > 0 && !reads_by_place())
       newer_places_ = device.allocate("memory layers", DType::i32, {lookup});
   }
 }
@@ -82,11 +72,26 @@ void ValueTable::initialize(const Context& context, std::uint64_t seed, double d
   initialize_rows(context, rows_, 0, rows_.rows, seed, random_stream(name_), deviation);
 }
 
+void ValueTable::locate(const Context& context, Tensor places, Tensor picks,
+                        bool first_of_pass) const {
+  if (first_of_pass) forget_guests(context, staged_);
+  invite_guests(context, staged_, picks);
+  UniqueRows invited;
+  invited.rows = staged_.guests;
+  invited.count = staged_.pass.rows(1, 1);
+  const Tensor begin = staged_.pass.rows(0, 1);
+  if (host_gather_ != nullptr)
+    host_gather_->gather(context, guest_rows(staged_), rows_, invited, begin);
+  else
+    gather_rows(context, guest_rows(staged_), rows_, invited, precision_, {}, {}, begin);
+  place_picks(context, places, picks, staged_);
+}
+
 void ValueTable::gather(const Context& context, Tensor out, const UniqueRows& unique,
                         const LazyDecay& decay) const {
   if (host_gather_ != nullptr) host_gather_->gather(context, out, rows_, unique);
   NewerRows newer;
-  if (staged_.capacity() > 0) {
+  if (!newer_places_.empty()) {
     newer = {staged_.values, newer_places_.rows(0, unique.capacity())};
     find_staged(context, newer.places, staged_, unique);
   }

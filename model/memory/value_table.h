@@ -1,9 +1,9 @@
 // A value table: n^2 rows of v_dim numbers, in GPU memory or in host memory that the GPU maps.
 //
 // The table is one object with a placement; nothing outside this file knows where the rows are.
-// Layers read rows through gather(), and a step's row gradients come out of reduce_gradients(),
-// ready for the sparse optimizer. kernels/table/value_rows.h describes the storage. Rows of a host
-// table that the last step updated are still in a staging area on the device
+// Layers read rows by place or through gather(), and a step's row gradients come out of
+// reduce_gradients(), ready for the sparse optimizer. kernels/table/value_rows.h describes the
+// storage. The rows of a host table that steps use most are in a cache on the device
 // (kernels/table/staged_rows/staged_rows.h).
 #pragma once
 
@@ -26,7 +26,7 @@ struct ReadCapacity {
   std::int64_t slots = 1;   // lookups whose gradients merge: layers that read x micro-batches
   std::int64_t tokens = 0;  // N of one lookup
   std::int64_t picks = 0;   // K = heads * knn of one token
-  std::int64_t staging_bytes = 0;  // of a host table's rows that stay on the device
+  std::int64_t staging_bytes = 0;  // for the cache of a host table's rows
 };
 
 class ValueTable {
@@ -52,8 +52,14 @@ class ValueTable {
   // Whether lookups read the rows where they lie: in the device's own memory, and not in need of
   // lazy decay. Then nothing is gathered, and a pick is a row's number.
   bool reads_in_place() const { return reads_in_place_; }
+  // Or in the staging area, whatever is not there having come as a guest: then a pick is the place
+  // that locate() tells.
+  bool reads_by_place() const { return staged_.guest_capacity() > 0; }
+  // places = where a lookup reads the rows of picks [*] i32; the first lookup of a pass says so.
+  void locate(const Context& context, Tensor places, Tensor picks, bool first_of_pass) const;
   // The rows for a bag, in place or as gathered.
   BagRows bag_rows(const Tensor& gathered) const {
+    if (reads_by_place()) return {staged_.readable(), precision_};
     return reads_in_place_ ? BagRows(rows_, precision_) : BagRows(gathered);
   }
 

@@ -98,7 +98,7 @@ TEST_P(SparseAdam, ARowMayHaveOneSecondMoment) {
         upload_table(table, initial);
         StagedRows staged;
         if (capacity > 0) {
-          staged = poisoned_staging(capacity, table.layout, device_rows.capacity());
+          staged = poisoned_staging(capacity, table, device_rows.capacity());
           empty_staging(context(), staged);
           plan_exchange(context(), staged, device_rows);
           exchange_rows(context(), staged, table, ExchangePace::alone);
@@ -164,7 +164,7 @@ TEST_P(SparseAdam, WhereARowWaitsDoesNotMatter) {
         upload_table(table, initial);
         StagedRows staged;
         if (capacity > 0) {
-          staged = poisoned_staging(capacity, table.layout, device_rows.capacity());
+          staged = poisoned_staging(capacity, table, device_rows.capacity());
           empty_staging(context(), staged);
         }
         const Tensor ever_used = zeros(DType::i32, {1});

@@ -112,18 +112,15 @@ class MemoryOpTest : public OpTest {
     return table;
   }
 
-  // An area of poison for `capacity` rows and lists of up to `listed` rows; not empty yet.
-  StagedRows poisoned_staging(std::int64_t capacity, const RecordLayout& layout,
-                              std::int64_t listed) {
-    return {
-        .values = poisoned_table(capacity, layout.v_dim, layout.moments, layout.row_second_moment),
-        .rows = poisoned(DType::i32, {capacity}),
-        .places = poisoned(DType::i32, {capacity}),
-        .count = poisoned(DType::i32, {1}),
-        .listed = poisoned(DType::i32, {listed}),
-        .coming = poisoned(DType::i32, {2, capacity}),
-        .going = poisoned(DType::i32, {2, capacity}),
-        .moves = poisoned(DType::i32, {3})};
+  // An area of poison for `capacity` rows of a table of `rows` and lists of up to `listed` rows;
+  // not empty yet.
+  StagedRows poisoned_staging(std::int64_t capacity, const ValueRows& table, std::int64_t listed,
+                              std::int64_t guests = 0) {
+    return staged_rows(
+        {.places = capacity, .guests = guests, .listed = listed, .table_rows = table.rows},
+        table.layout, [&](DType dtype, std::initializer_list<std::int64_t> shape) {
+          return poisoned(dtype, shape);
+        });
   }
 
   // Writes the state, which is rounded in place to what the table can hold.

@@ -75,21 +75,13 @@ void OpBench::rows(PickPattern pattern, const BenchTable& table) {
   bench_.clear();
 }
 
-// An area for as many rows, none of them there yet.
+// An area for as many rows, without guests, none of them there yet.
 StagedRows OpBench::allocate_staged(const ValueRows& table, std::int64_t capacity) {
-  StagedRows staged;
-  staged.values = {.rows = capacity, .layout = table.layout};
-  staged.values.hi =
-      static_cast<std::uint16_t*>(bench_.zeros(DType::bf16, {capacity, table.v_dim()}).data());
-  staged.values.records =
-      static_cast<std::byte*>(bench_.zeros(DType::u8, {capacity, table.layout.bytes()}).data());
-  staged.rows = bench_.zeros(DType::i32, {capacity});
-  staged.places = bench_.zeros(DType::i32, {capacity});
-  staged.count = bench_.zeros(DType::i32, {1});
-  staged.listed = bench_.zeros(DType::i32, {capacity});
-  staged.coming = bench_.zeros(DType::i32, {2, capacity});
-  staged.going = bench_.zeros(DType::i32, {2, capacity});
-  staged.moves = bench_.zeros(DType::i32, {3});
+  const StagedRows staged =
+      staged_rows({.places = capacity, .guests = 0, .listed = capacity, .table_rows = table.rows},
+                  table.layout, [&](DType dtype, std::initializer_list<std::int64_t> shape) {
+                    return bench_.zeros(dtype, shape);
+                  });
   empty_staging(bench_.context(), staged);
   return staged;
 }
@@ -105,11 +97,13 @@ void OpBench::row_updates(PickPattern pattern, const BenchTable& table) {
   const std::int64_t picked = tokens * picks_per_token;
   const std::int64_t v_dim = model_.value_dim();
   const std::int64_t table_rows = table.rows().rows;
-  bench_.reserve_scratch(
-      std::max({deduplicate_scratch_bytes(context.device, picked, table_rows),
-                embedding_bag_scratch_bytes(context.device, picked, v_dim),
-                plan_exchange_scratch_bytes(context.device, std::min(picked, table_rows),
-                                            std::min(picked, table_rows))}));
+  const StagedSize staged_size = {.places = std::min(picked, table_rows),
+                                  .guests = 0,
+                                  .listed = std::min(picked, table_rows),
+                                  .table_rows = table_rows};
+  bench_.reserve_scratch(std::max({deduplicate_scratch_bytes(context.device, picked, table_rows),
+                                   embedding_bag_scratch_bytes(context.device, picked, v_dim),
+                                   plan_exchange_scratch_bytes(context.device, staged_size)}));
   const Tensor picks = bench_.integers(random_picks(pattern, picked, table_rows, 12));
   const UniqueRows unique = allocate_unique(bench_, picked, table_rows);
   deduplicate(context, unique, picks, table_rows);

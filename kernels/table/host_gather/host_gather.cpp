@@ -153,17 +153,19 @@ struct HostGather::Parts {
 
   // --- Each step of the work, on a GPU or at once ------------------------------------------------
 
-  void write_list(const Context& context, const UniqueRows& unique) const {
+  void write_list(const Context& context, const UniqueRows& unique, Tensor begin) const {
     if constexpr (cuda_build) {
       if (context.on_cuda()) {
-        cuda::write_gather_list(context, list, unique);
+        cuda::write_gather_list(context, list, unique, begin);
         return;
       }
     }
-    const std::int32_t count = *unique.count.as<std::int32_t>();
+    const std::int32_t first = begin.empty() ? 0 : *begin.as<std::int32_t>();
+    const std::int32_t count = *unique.count.as<std::int32_t>() - first;
     list.host[0] = count;
-    list.host[1] = *list.split = static_cast<std::int32_t>(gather_split(count, list.gpu_share));
-    std::copy_n(unique.rows.as<std::int32_t>(), count, list.host + 2);
+    list.host[1] = static_cast<std::int32_t>(gather_split(count, list.gpu_share));
+    *list.split = first + list.host[1];
+    std::copy_n(unique.rows.as<std::int32_t>() + first, count, list.host + 2);
   }
   static void call(const Context& lane, ChunkTask& task) {
     if constexpr (cuda_build) {
@@ -175,17 +177,21 @@ struct HostGather::Parts {
     gather_chunk(&task);
   }
   void unpack_chunk(const Context& lane, Tensor out, const ChunkTask& task,
-                    const UniqueRows& unique) const {
+                    const UniqueRows& unique, Tensor list_begin) const {
     if constexpr (cuda_build) {
       if (lane.on_cuda()) {
-        cuda::unpack_gathered(lane, out, task.buffer, list, unique, task.chunk);
+        cuda::unpack_gathered(lane, out, task.buffer, list, unique, list_begin, task.chunk);
         return;
       }
     }
-    const std::int64_t begin = gather_chunk_begin(list.host[1], list.host[0], task.chunk);
-    const std::int64_t end = gather_chunk_begin(list.host[1], list.host[0], task.chunk + 1);
+    const std::int64_t first = *list.split - list.host[1];
+    const std::int64_t begin = first + gather_chunk_begin(list.host[1], list.host[0], task.chunk);
+    const std::int64_t end = first + gather_chunk_begin(list.host[1], list.host[0], task.chunk + 1);
     const std::int64_t v_dim = out.dim(1);
-    if (out.dtype() == DType::f64)
+    if (out.dtype() == DType::bf16)
+      std::copy_n(task.buffer, (end - begin) * v_dim,
+                  static_cast<std::uint16_t*>(out.data()) + begin * v_dim);
+    else if (out.dtype() == DType::f64)
       unpack(out.as<double>() + begin * v_dim, task.buffer, (end - begin) * v_dim);
     else
       unpack(out.as<float>() + begin * v_dim, task.buffer, (end - begin) * v_dim);
@@ -207,19 +213,19 @@ void HostGather::set_gpu_share(double share) {
 }
 
 void HostGather::gather(const Context& context, Tensor out, const ValueRows& table,
-                        const UniqueRows& unique) {
+                        const UniqueRows& unique, Tensor begin) {
   Parts& parts = *parts_;
-  parts.write_list(context, unique);
+  parts.write_list(context, unique, begin);
   for (const Context& lane : parts.lanes) wait_for(lane, context);
   std::array<ChunkTask, gather_chunks>& tasks = parts.tasks_of(table);
   for (std::size_t chunk = 0; chunk < tasks.size(); ++chunk) {
     const Context& lane = parts.lanes[chunk % lane_count];
     Parts::call(lane, tasks[chunk]);
-    parts.unpack_chunk(lane, out, tasks[chunk], unique);
+    parts.unpack_chunk(lane, out, tasks[chunk], unique, begin);
   }
   UniqueRows first = unique;
   first.count = Tensor(parts.list.split, DType::i32, {1});
-  gather_rows(context, out, table, first, ValuePrecision::bf16, {});
+  gather_rows(context, out, table, first, ValuePrecision::bf16, {}, {}, begin);
   for (const Context& lane : parts.lanes) wait_for(context, lane);
 }
 

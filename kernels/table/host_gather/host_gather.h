@@ -32,9 +32,10 @@ class HostGather {
   // The share of the list that the GPU reads itself, 0 to 1; for what is enqueued from now on.
   void set_gpu_share(double share);
 
-  // gather_rows() in BF16 precision without decay (value_rows.h). Several tables may take turns on
-  // one context.
-  void gather(const Context& context, Tensor out, const ValueRows& table, const UniqueRows& unique);
+  // gather_rows() in BF16 precision without decay (value_rows.h), of rows [begin, count) of the
+  // list. Several tables may take turns on one context.
+  void gather(const Context& context, Tensor out, const ValueRows& table, const UniqueRows& unique,
+              Tensor begin = {});
 
  private:
   struct Parts;
@@ -44,17 +45,18 @@ class HostGather {
 namespace cuda {
 // The GPU's part of HostGather, and its two streams.
 struct HostGatherList {
-  std::int32_t* host;      // [2 + capacity] mapped: count, split, rows
-  std::int32_t* split;     // [1] device: the GPU reads rows [0, split)
+  std::int32_t* host;      // [2 + capacity] mapped: count, split, rows; from `begin` on
+  std::int32_t* split;     // [1] device: the GPU reads rows [begin, split)
   std::int64_t gpu_share;  // of 1024
 };
 // Writes the list's numbers, and the rows that the processor reads.
-void write_gather_list(const Context& context, const HostGatherList& list,
-                       const UniqueRows& unique);
+void write_gather_list(const Context& context, const HostGatherList& list, const UniqueRows& unique,
+                       Tensor begin);
 void call_host(const Context& context, void (*function)(void*), void* argument);
 // out rows of chunk `chunk` = the buffer's.
 void unpack_gathered(const Context& context, Tensor out, const std::uint16_t* buffer,
-                     const HostGatherList& list, const UniqueRows& unique, std::int64_t chunk);
+                     const HostGatherList& list, const UniqueRows& unique, Tensor begin,
+                     std::int64_t chunk);
 }  // namespace cuda
 
 }  // namespace memengine

@@ -1,10 +1,11 @@
 // The copies of an exchange between mapped host memory and GPU memory, in one kernel; who goes and
-// comes is in staged_rows_plan.cu.
+// comes is in plan.cu.
 //
 // The rows' bytes are dealt out as one long list of 16-byte pieces, so that the threads of a warp
 // move neighbouring bytes whatever the length of a row, and every thread has four pieces of the
 // table under way. Who reads a piece of the table for a row that comes also writes the piece of the
 // row that goes: nobody waits for a place, and both directions of the link have the same to do.
+// Weights that a guest brought already come from there.
 //
 // Warps take their shares from one counter. A few blocks run beside the kernels of another stream;
 // they take as few multiprocessors as they can (link_copy_blocks) and may be slow. When that stream
@@ -55,15 +56,15 @@ constexpr std::uint32_t share_pieces = rounds_of_share * pieces_in_flight * warp
 
 template <typename Piece>
 __global__ void __launch_bounds__(link_copy_threads)
-    exchange_kernel(Homes<Piece> homes, Exchange exchange) {
+    exchange_kernel(Homes<Piece> homes, Cache cache) {
   const std::uint32_t lane = threadIdx.x % warp_size;
-  const auto coming = static_cast<std::uint32_t>(exchange.moves->coming);
-  const auto going = static_cast<std::uint32_t>(exchange.moves->going);
+  const auto coming = static_cast<std::uint32_t>(cache.moves->coming);
+  const auto going = static_cast<std::uint32_t>(cache.moves->going);
   // The list of pieces is shorter than 2^32 (homes_of): 64-bit divisions would be slow.
   const std::uint64_t pieces = std::uint64_t{max(coming, going)} * homes.row_pieces;
   while (true) {
     std::uint32_t share = 0;
-    if (lane == 0) share = atomicAdd(&exchange.moves->next_share, 1u);
+    if (lane == 0) share = atomicAdd(&cache.moves->next_share, 1u);
     share = __shfl_sync(~0u, share, 0);
     if (std::uint64_t{share} * share_pieces >= pieces) return;
     for (std::uint32_t round = 0; round < rounds_of_share; ++round) {
@@ -82,12 +83,14 @@ __global__ void __launch_bounds__(link_copy_threads)
         to_area[i] = nullptr;
         to_table[i] = nullptr;
         if (at < pieces && u < coming) {
-          to_area[i] = in_area(homes, exchange.coming_places[u], p);
-          comes[i] = *in_table(homes, exchange.coming_rows[u], p);
+          to_area[i] = in_area(homes, cache.coming_places[u], p);
+          const std::int32_t from = p < homes.hi_pieces ? cache.coming_from[u] : -1;
+          comes[i] =
+              from < 0 ? *in_table(homes, cache.coming_rows[u], p) : *in_area(homes, from, p);
         }
         if (at < pieces && u < going) {
-          to_table[i] = in_table(homes, exchange.going_rows[u], p);
-          from_area[i] = in_area(homes, exchange.going_places[u], p);
+          to_table[i] = in_table(homes, cache.going_rows[u], p);
+          from_area[i] = in_area(homes, cache.going_places[u], p);
         }
       }
 #pragma unroll
@@ -106,16 +109,15 @@ __global__ void __launch_bounds__(link_copy_threads)
   }
 }
 
-// All rows of the area.
+// All rows of the area, in the order of places.
 template <typename Piece>
-__global__ void __launch_bounds__(link_copy_threads)
-    store_kernel(Homes<Piece> homes, RowList area) {
-  const std::uint64_t pieces = static_cast<std::uint64_t>(*area.count) * homes.row_pieces;
+__global__ void __launch_bounds__(link_copy_threads) store_kernel(Homes<Piece> homes, Cache cache) {
+  const std::uint64_t pieces = static_cast<std::uint64_t>(*cache.occupied) * homes.row_pieces;
   const std::uint32_t stride = gridDim.x * link_copy_threads;
   for (std::uint64_t at = blockIdx.x * link_copy_threads + threadIdx.x; at < pieces; at += stride) {
     const std::uint32_t i = static_cast<std::uint32_t>(at) / homes.row_pieces;
     const std::uint32_t p = static_cast<std::uint32_t>(at) - i * homes.row_pieces;
-    *in_table(homes, area.rows[i], p) = *in_area(homes, area.places[i], p);
+    *in_table(homes, cache.row_at[i], p) = *in_area(homes, i, p);
   }
 }
 
@@ -151,15 +153,14 @@ void exchange_rows(const Context& context, const StagedRows& staged, const Value
                    ExchangePace pace) {
   const int blocks = pace == ExchangePace::alone ? host_table_blocks : link_copy_blocks;
   in_pieces(table, staged.values, [&]<typename Piece>(const Homes<Piece>& homes) {
-    exchange_kernel<<<blocks, link_copy_threads, 0, context.stream>>>(homes, Exchange(staged));
+    exchange_kernel<<<blocks, link_copy_threads, 0, context.stream>>>(homes, Cache(staged));
   });
   MEMENGINE_LAUNCH_CHECK("exchange_rows");
 }
 
 void store_rows(const Context& context, const ValueRows& table, const StagedRows& staged) {
   in_pieces(table, staged.values, [&]<typename Piece>(const Homes<Piece>& homes) {
-    store_kernel<<<host_table_blocks, link_copy_threads, 0, context.stream>>>(homes,
-                                                                              list_of(staged));
+    store_kernel<<<host_table_blocks, link_copy_threads, 0, context.stream>>>(homes, Cache(staged));
   });
   MEMENGINE_LAUNCH_CHECK("store_rows");
 }

@@ -242,6 +242,36 @@ eval:
   }
 }
 
+TEST(RunConfig, TheCacheHasASizeOrTakesWhatIsFree) {
+  const std::string memory = "model.productkey_args.";
+  const auto cache = [&](const std::string& set) {
+    return parse("", {memory + "is_enabled=true", memory + "layers=1", memory + "zero_copy=true",
+                      memory + set});
+  };
+  EXPECT_EQ(cache("cache_gib=null").model.productkey_args.cache_gib, std::nullopt);
+  for (const char* value : {"2", "0", "0.00008", "1024", "auto"}) {
+    const RunConfig run = cache("cache_gib=" + std::string(value));
+    EXPECT_EQ(run.model.productkey_args.cache_gib, value);
+    EXPECT_EQ(parse_run_config(dump_config(run), "config.yaml"), run) << dump_config(run);
+    EXPECT_EQ(notices_of(run), "");
+    // The name it had before.
+    const RunConfig before = cache("staging_gib=" + std::string(value));
+    EXPECT_EQ(before, run);
+    EXPECT_TRUE(says(notices_of(before), "staging_gib is read as cache_gib")) << notices_of(before);
+  }
+  EXPECT_EQ(cache("staging_gib=null").model.productkey_args.cache_gib, std::nullopt);
+  for (const char* bad : {"-1", "1025", "much", "2GiB", "nan", "''"}) {
+    try {
+      cache("cache_gib=" + std::string(bad));
+      ADD_FAILURE() << bad << " was accepted";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), Error::Kind::input);
+      EXPECT_TRUE(says(error.what(), "give a number of GiB from 0 to 1024, or auto"))
+          << error.what();
+    }
+  }
+}
+
 TEST(RunConfig, AnchorsMergesAndHomeInAWholeConfig) {
   ::setenv("MEMENGINE_TEST_STEPS", "30", 1);
   const RunConfig run = parse(

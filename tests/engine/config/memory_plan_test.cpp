@@ -104,26 +104,31 @@ TEST(MemoryPlan, ReadsSizes) {
   }
 }
 
-TEST(MemoryPlan, RowsOfHostTablesStayInAQuarterOfTheRest) {
-  const auto staged = [](const MemoryPlan& plan) {
-    return plan.device.contains("staged rows") ? plan.device.at("staged rows") : 0;
+TEST(MemoryPlan, ACacheOfHostRowsTakesAQuarterMore) {
+  const auto cache = [](const MemoryPlan& plan) {
+    return plan.device.contains("row cache") ? plan.device.at("row cache") : 0;
   };
-  EXPECT_EQ(staged(TrainingModel::plan(config(), Device::cpu)), 0);
+  EXPECT_EQ(cache(TrainingModel::plan(config(), Device::cpu)), 0);
+  const std::string none = "model.productkey_args.cache_gib=0";
   const MemoryPlan gpu = TrainingModel::plan(config({"data.seq_len=512"}), Device::cuda);
-  EXPECT_GT(staged(gpu), 0);
-  EXPECT_LE(staged(gpu), std::int64_t{640} << 20) << "a small model";
-  const MemoryPlan large =
-      TrainingModel::plan(config({"data.seq_len=512", "data.batch_size=256", "model.dim=1024",
-                                  "model.n_heads=16", "model.productkey_args.mem_n_keys=2048"}),
-                          Device::cuda);
-  const std::int64_t quarter = (large.device_bytes() - staged(large)) / 4;
-  EXPECT_GT(quarter, std::int64_t{640} << 20);
-  EXPECT_LE(staged(large), quarter);
-  EXPECT_GT(staged(large), quarter * 9 / 10);
-  const MemoryPlan none = TrainingModel::plan(
-      config({"data.seq_len=512", "model.productkey_args.staging_gib=0"}), Device::cuda);
-  EXPECT_EQ(staged(none), 0);
-  EXPECT_LE(none.device_bytes(), gpu.device_bytes() - staged(gpu)) << "an exchange needs scratch";
+  EXPECT_EQ(gpu.cached_rows, gpu.table_rows) << "a small table";
+  EXPECT_EQ(cache(TrainingModel::plan(config({"data.seq_len=512", none}), Device::cuda)), 0);
+
+  std::vector<std::string> keys = {"data.seq_len=512", "data.batch_size=256", "model.dim=1024",
+                                   "model.n_heads=16", "model.productkey_args.mem_n_keys=2048"};
+  const MemoryPlan large = TrainingModel::plan(config(keys), Device::cuda);
+  keys.push_back(none);
+  const MemoryPlan without = TrainingModel::plan(config(keys), Device::cuda);
+  EXPECT_GT(large.cached_rows, 0);
+  EXPECT_LT(large.cached_rows, large.table_rows);
+  EXPECT_LT(static_cast<double>(large.device_bytes()),
+            1.26 * static_cast<double>(without.device_bytes()));
+  EXPECT_GT(static_cast<double>(large.device_bytes()),
+            1.2 * static_cast<double>(without.device_bytes()));
+  keys.back() = "model.productkey_args.cache_gib=2";
+  const std::int64_t two = cache(TrainingModel::plan(config(keys), Device::cuda));
+  EXPECT_LE(two, std::int64_t{2} << 30);
+  EXPECT_GT(two, std::int64_t{2043} << 20);
 }
 
 TEST(MemoryPlan, AdviceIsKeptToTheLetter) {

@@ -100,6 +100,7 @@ TEST(RunLines, RatiosOfNothingAreADash) {
   EXPECT_EQ(validation_line(validation).find("nan"), std::string::npos)
       << validation_line(validation);
   EXPECT_EQ(BankUsage{}.unique_share(), 0);
+  EXPECT_EQ(CacheUse{}.hit_share(), 0);
   EXPECT_EQ(BankUsage{}.ever_used_share(), 0);
   EXPECT_EQ(percent_text(1, 0), "-");
   EXPECT_EQ(percent_text(1, 8), "12.5%");

@@ -99,7 +99,7 @@ TEST_F(Training, AnotherPlaceInTheDataGivesOtherLosses) {
   EXPECT_NE(train("other", {"data.seed=1"}, 5).losses, first);
 }
 
-// A host table whose rows are updated in place, all staged, or only some of them staged (80 KiB are
+// A host table whose rows are updated in place, all in the cache, or only some of them (80 KiB are
 // some hundred rows): the same losses, and after a stop, which saves the records, the same go-on.
 TEST_F(Training, WhereTheTableLiesDoesNotMatter) {
   const std::string memory = "model.productkey_args.";
@@ -119,11 +119,11 @@ TEST_F(Training, WhereTheTableLiesDoesNotMatter) {
       const std::string name = std::to_string(run++);
       const TrainingRecord in_device = train("device" + name, overrides);
       overrides.push_back(memory + "zero_copy=true");
-      for (const std::string staging : {"0", "0.00008", "0.01", "null"}) {
-        SCOPED_TRACE(fmt::format("{} staging_gib={}", fmt::join(overrides, " "), staging));
+      for (const std::string cache : {"0", "0.00003", "0.00008", "0.0002", "0.01", "null"}) {
+        SCOPED_TRACE(fmt::format("{} cache_gib={}", fmt::join(overrides, " "), cache));
         std::vector<std::string> in_host = overrides;
-        in_host.push_back(memory + "staging_gib=" + staging);
-        const std::string folder = "host" + name + "_" + staging;
+        in_host.push_back(memory + "cache_gib=" + cache);
+        const std::string folder = "host" + name + "_" + cache;
         const TrainingRecord first = train(folder, in_host, 5);
         const TrainingRecord rest = train(folder, in_host);
         std::vector<double> losses = first.losses;

@@ -177,7 +177,7 @@ TEST(MemoryBank, NamesItsTablesAfterTheirOwner) {
 // which what comes after would overwrite it.
 TEST(MemoryBank, ReadsTheNewestCopyOfEveryRow) {
   for (const std::int64_t staging_bytes :
-       {std::int64_t{0}, std::int64_t{700}, std::int64_t{1} << 16}) {
+       {std::int64_t{0}, std::int64_t{1500}, std::int64_t{1} << 16}) {
     SCOPED_TRACE(staging_bytes);
     Bank host(2, Placement::host, staging_bytes);
     const MemoryBank& bank = host.bank;
@@ -190,15 +190,14 @@ TEST(MemoryBank, ReadsTheNewestCopyOfEveryRow) {
     const StagedRows& staged = bank.values().staged();
     const std::int64_t in_area = room == 0 ? 0 : *staged.count.as<std::int32_t>();
     EXPECT_EQ(in_area, std::min<std::int64_t>(room, std::ssize(host.step_rows())));
+    EXPECT_EQ(in_area, room == 0 ? 0 : *staged.occupied.as<std::int32_t>());
     std::map<std::int32_t, std::uint16_t> newest;
     for (std::int64_t i = 0; i < in_area; ++i) {
-      const std::int32_t row = staged.rows.as<std::int32_t>()[i];
+      const std::int32_t row = staged.row_at.as<std::int32_t>()[i];
       newest[row] = static_cast<std::uint16_t>(0x4000 + row);
-      std::fill_n(staged.values.hi + staged.places.as<std::int32_t>()[i] * v_dim, v_dim,
-                  newest[row]);
+      std::fill_n(staged.values.hi + i * v_dim, v_dim, newest[row]);
       std::fill_n(reinterpret_cast<std::uint16_t*>(staged.values.records +
-                                                   staged.places.as<std::int32_t>()[i] *
-                                                       staged.values.layout.bytes()),
+                                                   i * staged.values.layout.bytes()),
                   v_dim, std::uint16_t{0});
     }
     host.pick(99);  // the next step looks up others too
