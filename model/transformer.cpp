@@ -14,9 +14,10 @@ namespace memengine {
 
 // --- Forward -------------------------------------------------------------------------------------
 
-void Transformer::run_blocks(const Context& context, Tensor tokens, const TokenLayout& layout,
-                             std::int64_t sequences, Mode mode, std::int64_t micro_batch,
-                             const CacheLayout* cache, const PassHooks& hooks) {
+void Transformer::run_blocks(const Context& context, std::span<Block> blocks, Tensor tokens,
+                             const TokenLayout& layout, std::int64_t sequences, Mode mode,
+                             std::int64_t micro_batch, const CacheLayout* cache,
+                             const PassHooks& hooks) {
   const std::int64_t rows = tokens.size();
   const Tensor normed = normed_.rows(0, rows);
   const Tensor branch = branch_.rows(0, rows);
@@ -26,12 +27,12 @@ void Transformer::run_blocks(const Context& context, Tensor tokens, const TokenL
   };
 
   // The addition of a branch to the residual state is fused into the norm that follows it.
-  Tensor residual = blocks_.front().input.rows(0, rows);
+  Tensor residual = blocks.front().input.rows(0, rows);
   embedding_forward(context, residual, tokens, embedding_->compute);
   Tensor pending;  // branch that is not yet added to the residual state
   std::string writer = "tok_embeddings";
-  for (Block& block : blocks_) {
-    const std::string layer = "layers." + std::to_string(&block - blocks_.data());
+  for (Block& block : blocks) {
+    const std::string layer = "layers." + std::to_string(&block - blocks.data());
     const Tensor input = block.input.rows(0, rows);
     rms_norm_forward(context, normed, pending.empty() ? Tensor() : input,
                      block.attention_inverse_rms.rows(0, rows), residual, pending,
@@ -68,8 +69,8 @@ void Transformer::run_blocks(const Context& context, Tensor tokens, const TokenL
 void Transformer::forward(const Context& context, const TokenBatch& batch, std::int64_t micro_batch,
                           double gradient_scale, const PassHooks& hooks) {
   const std::int64_t rows = batch.tokens.size();
-  run_blocks(context, batch.tokens, batch.layout, batch.sequences, Mode::train, micro_batch,
-             nullptr, hooks);
+  run_blocks(context, blocks_, batch.tokens, batch.layout, batch.sequences, Mode::train,
+             micro_batch, nullptr, hooks);
   head_->forward_backward(context, losses_.rows(0, rows), dnormed_.rows(0, rows),
                           normed_.rows(0, rows), batch.targets, gradient_scale);
 }
@@ -122,10 +123,28 @@ void Transformer::backward(const Context& context, const TokenBatch& batch,
 
 void Transformer::score(const Context& context, const TokenBatch& batch, Tensor log_probabilities,
                         Tensor best, Tensor wanted) {
-  run_blocks(context, batch.tokens, batch.layout, batch.sequences, Mode::evaluate, 0, nullptr);
+  run_blocks(context, blocks_, batch.tokens, batch.layout, batch.sequences, Mode::evaluate, 0,
+             nullptr);
   Tensor rows = normed_.rows(0, batch.tokens.size());
   if (!wanted.empty()) rows = pick_rows(context, rows, wanted);
   head_->score(context, log_probabilities, best, rows, batch.targets);
+}
+
+void Transformer::look_up(const Context& context, const TokenBatch& batch, const PassHooks& hooks) {
+  std::size_t count = blocks_.size();
+  while (count > 0 && blocks_[count - 1].memory == nullptr) --count;
+  if (count == 0) return;
+  run_blocks(context, std::span(blocks_).first(count), batch.tokens, batch.layout, batch.sequences,
+             Mode::evaluate, 0, nullptr, hooks);
+}
+
+void Transformer::silence(std::int64_t layer, const Silence& silence) {
+  const bool there = layer >= 0 && layer < config_.n_layers;
+  if (!there || blocks_[static_cast<std::size_t>(layer)].memory == nullptr) {
+    fail_input("layer {} holds no memory: those that do are {}", layer,
+               fmt::join(config_.memory_layers(), ", "));
+  }
+  blocks_[static_cast<std::size_t>(layer)].memory->silence(silence);
 }
 
 // Picking rows of a matrix is what the embedding does.
@@ -137,7 +156,7 @@ Tensor Transformer::pick_rows(const Context& context, const Tensor& rows, const 
 
 void Transformer::decode(const Context& context, Tensor logits, Tensor tokens,
                          const CacheLayout& layout, Tensor wanted) {
-  run_blocks(context, tokens, {}, 1, Mode::evaluate, 0, &layout);
+  run_blocks(context, blocks_, tokens, {}, 1, Mode::evaluate, 0, &layout);
   head_->logits(context, logits, pick_rows(context, normed_.rows(0, tokens.size()), wanted));
 }
 

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "kernels/runtime/memory/arena.h"
@@ -89,6 +90,14 @@ class Transformer {
   void score(const Context& context, const TokenBatch& batch, Tensor log_probabilities, Tensor best,
              Tensor wanted = {});
 
+  // Evaluation's lookups alone: the blocks up to the last memory layer, no head. hooks.computed and
+  // hooks.looked_up see what they pass.
+  void look_up(const Context& context, const TokenBatch& batch, const PassHooks& hooks);
+
+  // From now on evaluation and decoding do without a part of a memory layer, by its number; {}: all
+  // of it works. Input error where the layer holds no memory.
+  void silence(std::int64_t layer, const Silence& silence);
+
   // Decoding: rows tokens [S] continue cached sequences; logits [rows of `wanted`, vocabulary] of
   // the rows listed in wanted [R] i32.
   void decode(const Context& context, Tensor logits, Tensor tokens, const CacheLayout& layout,
@@ -126,10 +135,10 @@ class Transformer {
   void build_layers();
   void build_banks(ModelMemory& memory);
   void plan(ModelMemory& memory);
-  // normed_ = final norm of the last residual state. With `cache`, attention decodes.
-  void run_blocks(const Context& context, Tensor tokens, const TokenLayout& layout,
-                  std::int64_t sequences, Mode mode, std::int64_t micro_batch,
-                  const CacheLayout* cache, const PassHooks& hooks = {});
+  // normed_ = final norm of the last of `blocks`' residual state. With `cache`, attention decodes.
+  void run_blocks(const Context& context, std::span<Block> blocks, Tensor tokens,
+                  const TokenLayout& layout, std::int64_t sequences, Mode mode,
+                  std::int64_t micro_batch, const CacheLayout* cache, const PassHooks& hooks = {});
   // Rows `wanted` [R] of [N, C], in branch_.
   Tensor pick_rows(const Context& context, const Tensor& rows, const Tensor& wanted);
 

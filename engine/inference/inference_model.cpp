@@ -153,21 +153,12 @@ Tensor InferenceModel::upload(const Tensor& buffer, const std::vector<std::int32
   return part;
 }
 
-void InferenceModel::score(const ScoreRows& rows, std::vector<double>& log_probabilities,
-                           std::vector<std::int32_t>& best) {
+// Everything of a pass but its targets.
+TokenBatch InferenceModel::upload(const ScoreRows& rows) {
   const Context& context = runtime_.context();
   const std::int64_t count = rows.size();
-  wanted_.clear();
-  wanted_targets_.clear();
-  for (std::size_t i = 0; i < rows.targets.size(); ++i) {
-    if (rows.targets[i] < 0) continue;
-    wanted_.push_back(static_cast<std::int32_t>(i));
-    wanted_targets_.push_back(rows.targets[i]);
-  }
-  if (wanted_.empty()) fail_internal("score: no row of the pass has a target");
   TokenBatch batch;
   batch.tokens = upload(buffers_.tokens, rows.tokens);
-  batch.targets = upload(buffers_.targets, wanted_targets_);
   batch.layout.positions = upload(buffers_.positions, rows.positions);
   batch.layout.first_visible = buffers_.first_visible.rows(0, count).reshape({1, count});
   visible_range(context, batch.layout.first_visible,
@@ -177,6 +168,26 @@ void InferenceModel::score(const ScoreRows& rows, std::vector<double>& log_proba
     if (config().sliding_window) fail_internal("score: rows share contexts under a sliding window");
     batch.layout.hidden = upload(buffers_.hidden, rows.hidden).reshape({1, count, 2});
   }
+  return batch;
+}
+
+void InferenceModel::look_up(const ScoreRows& rows, const PassHooks& hooks) {
+  transformer_->look_up(runtime_.context(), upload(rows), hooks);
+}
+
+void InferenceModel::score(const ScoreRows& rows, std::vector<double>& log_probabilities,
+                           std::vector<std::int32_t>& best) {
+  const Context& context = runtime_.context();
+  wanted_.clear();
+  wanted_targets_.clear();
+  for (std::size_t i = 0; i < rows.targets.size(); ++i) {
+    if (rows.targets[i] < 0) continue;
+    wanted_.push_back(static_cast<std::int32_t>(i));
+    wanted_targets_.push_back(rows.targets[i]);
+  }
+  if (wanted_.empty()) fail_internal("score: no row of the pass has a target");
+  TokenBatch batch = upload(rows);
+  batch.targets = upload(buffers_.targets, wanted_targets_);
   const auto asked = static_cast<std::int64_t>(wanted_.size());
   const Tensor scores = buffers_.log_probabilities.rows(0, asked);
   const Tensor choices = buffers_.best.rows(0, asked);

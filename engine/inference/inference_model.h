@@ -75,6 +75,11 @@ class InferenceModel {
   void score(const ScoreRows& rows, std::vector<double>& log_probabilities,
              std::vector<std::int32_t>& best);
 
+  // The lookups of a pass alone: hooks.looked_up is called for each memory layer with tensors that
+  // the stream's next work overwrites, so what it enqueues must copy them. Targets play no part;
+  // `rows` may be changed once this returns, though the work may not be done yet.
+  void look_up(const ScoreRows& rows, const PassHooks& hooks);
+
   // logits overwritten: [wanted, vocabulary].
   void decode(const DecodeRows& rows, std::vector<float>& logits);
 
@@ -86,6 +91,7 @@ class InferenceModel {
   const InferenceSize& size() const { return size_; }
   Transformer& transformer() { return *transformer_; }
   const Context& context() const { return runtime_.context(); }
+  void synchronize() { runtime_.synchronize(); }
   const MemoryPlan& memory_plan() const { return plan_; }
 
  private:
@@ -100,6 +106,7 @@ class InferenceModel {
 
   Tensor decode_logits(const DecodeRows& rows);
   Tensor upload(const Tensor& buffer, const std::vector<std::int32_t>& numbers);
+  TokenBatch upload(const ScoreRows& rows);
   // numbers = x (f32, f64 or bf16), once the device has computed it.
   template <typename Number>
   void download(std::vector<Number>& numbers, const Tensor& x);

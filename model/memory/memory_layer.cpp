@@ -11,6 +11,7 @@
 #include "kernels/pointwise/sigmoid_gate.h"
 #include "kernels/pointwise/swiglu.h"
 #include "kernels/product_key/product_key.h"
+#include "kernels/product_key/silence_picks.h"
 #include "kernels/runtime/runtime.h"
 #include "model/initial_std.h"
 
@@ -109,6 +110,10 @@ void MemoryLayer::plan(Arena& kept, Arena& temporary, std::int64_t tokens, DType
   }
 }
 
+Tensor MemoryLayer::by_head(const Tensor& picks) const {
+  return picks.reshape({picks.dim(0), config_.mem_heads, config_.mem_knn});
+}
+
 Tensor MemoryLayer::sub_keys(const Tensor& block) const {
   return block.reshape({config_.mem_heads, 2, config_.mem_n_keys, config_.half_dim()});
 }
@@ -122,8 +127,13 @@ void MemoryLayer::forward(const Context& context, Tensor out, Tensor x, Mode mod
   const std::int64_t slot = bank_->slots() > 1 ? this->slot(micro_batch) : 0;
   const Tensor coefficients = coefficients_.empty() ? bank_->values().coefficients(slot, tokens)
                                                     : cut(coefficients_, tokens);
+  if (silence_.layer) return fill_zero(context, out);
   query(context, x, mode);
   look_up(context, x, coefficients, slot);
+  if (silence_.picks()) {
+    silence_picks(context, by_head(coefficients), by_head(bank_->picks(slot, tokens)),
+                  silence_.heads, silence_.rows);
+  }
   embedding_bag_forward(context, cut(bag_, tokens), bank_->values().bag_rows(rows_),
                         row_indices(slot, tokens), coefficients);
   project(context, out, x);
@@ -170,9 +180,6 @@ void MemoryLayer::look_up(const Context& context, Tensor x, Tensor coefficients,
   const std::int64_t tokens = x.dim(0);
   const Tensor picks = bank_->picks(slot, tokens);
   const Tensor weights = config_.peer_variant ? cut(weights_, tokens) : coefficients;
-  const auto by_head = [&](const Tensor& tensor) {
-    return tensor.reshape({tokens, config_.mem_heads, config_.mem_knn});
-  };
   product_key_forward(context, by_head(picks), by_head(weights), cut(query_, tokens),
                       sub_keys(sub_keys_.compute));
   if (bank_->reads_by_place()) {
@@ -213,9 +220,6 @@ void MemoryLayer::backward_look_up(const Context& context, Tensor dx, Tensor dba
                           dactivations);
     add(context, dx, dx, dx_experts);
   }
-  const auto by_head = [&](const Tensor& tensor) {
-    return tensor.reshape({tokens, config_.mem_heads, config_.mem_knn});
-  };
   product_key_backward(context, cut(dquery_, tokens), sub_keys(sub_keys_.gradient),
                        by_head(dweights), by_head(weights), by_head(bank_->picks(slot, tokens)),
                        cut(query_, tokens), sub_keys(sub_keys_.compute));
@@ -228,11 +232,8 @@ MemoryLookup MemoryLayer::last_lookup(std::int64_t micro_batch, std::int64_t tok
     weights = coefficients_.empty() ? bank_->values().coefficients(slot, tokens)
                                     : cut(coefficients_, tokens);
   }
-  const auto by_head = [&](const Tensor& tensor) {
-    return tensor.reshape({tokens, config_.mem_heads, config_.mem_knn});
-  };
   return {cut(query_, tokens), sub_keys(sub_keys_.compute), by_head(bank_->picks(slot, tokens)),
-          by_head(weights)};
+          by_head(weights), has_swilu() ? cut(swilu_gate_, tokens) : Tensor()};
 }
 
 // --- Output: value_proj(bag * silu(swilu_projection(x))), then the sigmoid gate ------------------

@@ -31,6 +31,17 @@ struct MemoryLookup {
   Tensor sub_keys;  // [H, 2, n_keys, k_dim / 2]
   Tensor picks;     // [N, H, knn] i32
   Tensor weights;   // [N, H, knn], softmax over knn
+  Tensor gate;      // [N, v_dim] swilu_projection(x) before its silu; empty without one
+};
+
+// What of a memory layer is silenced, to see what a model does without it: evaluation only. The
+// tensors are on the device and outlive their use.
+struct Silence {
+  bool layer = false;  // the whole layer: its output is zero, biases too, and it looks nothing up
+  Tensor heads,
+      rows;  // u8 [H], u8 [rows]: picks of no weight (kernels/product_key/silence_picks.h)
+
+  bool picks() const { return !heads.empty() || !rows.empty(); }
 };
 
 class MemoryLayer : public FeedForwardLayer {
@@ -56,6 +67,9 @@ class MemoryLayer : public FeedForwardLayer {
 
   MemoryLookup last_lookup(std::int64_t micro_batch, std::int64_t tokens) const;
 
+  // From now on forward() does without these.
+  void silence(const Silence& silence) { silence_ = silence; }
+
  private:
   std::int64_t slot(std::int64_t micro_batch) const { return micro_batch * readers_ + reader_; }
   // The part of an activation that the running call of `tokens` rows uses.
@@ -67,6 +81,7 @@ class MemoryLayer : public FeedForwardLayer {
   // [N, K] i32: what a bag finds its rows by.
   Tensor row_indices(std::int64_t slot, std::int64_t tokens) const;
   Tensor sub_keys(const Tensor& block) const;  // [H, 2, n_keys, k_dim / 2]
+  Tensor by_head(const Tensor& picks) const;   // [N, H, knn] of [N, K]
 
   // The four stages of forward(), and their backward passes in reverse order.
   void query(const Context& context, Tensor x, Mode mode);
@@ -78,6 +93,7 @@ class MemoryLayer : public FeedForwardLayer {
   void backward_query(const Context& context, Tensor dx, Tensor x);
 
   const MemoryBank* bank_ = nullptr;
+  Silence silence_;
   ProductKeyConfig config_;
   std::int64_t dim_;
   std::int64_t v_dim_;
