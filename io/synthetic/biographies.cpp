@@ -167,8 +167,8 @@ std::string BiographyCorpus::passage(const Biography& biography, std::int64_t in
 }
 
 std::array<RecallQuestion, biography_attribute_count> BiographyCorpus::questions(
-    const Biography& biography, std::int64_t index) const {
-  const PassageDraw draw = draw_passage(seed_, index, 0);
+    const Biography& biography, std::int64_t index, int passage) const {
+  const PassageDraw draw = draw_passage(seed_, index, passage);
   std::array<RecallQuestion, biography_attribute_count> questions;
   for (int a = 0; a < biography_attribute_count; ++a) {
     questions[a].prompt = biography.name;

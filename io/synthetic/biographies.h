@@ -57,10 +57,11 @@ class BiographyCorpus {
   // Paraphrase `passage` of a person: six sentences, order and templates sampled.
   std::string passage(const Biography& biography, std::int64_t index, int passage) const;
 
-  // One question per attribute, in the words that the person's passage 0 uses for it, so that the
+  // One question per attribute, in the words that a passage of the person uses for it, so that the
   // question measures stored facts and not the understanding of an unseen phrase.
   std::array<RecallQuestion, biography_attribute_count> questions(const Biography& biography,
-                                                                  std::int64_t index) const;
+                                                                  std::int64_t index,
+                                                                  int passage = 0) const;
 
   // JSON lines {"text", "source": "biographies"}: the passages, person after person. Readers
   // shuffle. Fails (internal error) when the stream does.
