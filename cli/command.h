@@ -15,6 +15,7 @@ void add_eval_command(CLI::App& program);
 void add_export_command(CLI::App& program);
 void add_generate_command(CLI::App& program);
 void add_inspect_command(CLI::App& program);
+void add_memory_command(CLI::App& program);
 void add_prepare_command(CLI::App& program);
 void add_report_command(CLI::App& program);
 void add_synth_command(CLI::App& program);

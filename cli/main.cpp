@@ -78,6 +78,7 @@ int run_program(int argument_count, char** arguments) {
   memengine::add_report_command(program);
   memengine::add_compare_command(program);
   memengine::add_inspect_command(program);
+  memengine::add_memory_command(program);
   memengine::add_synth_command(program);
   memengine::add_demo_command(program);
   memengine::add_bench_command(program);

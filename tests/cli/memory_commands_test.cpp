@@ -1,0 +1,82 @@
+// `memengine memory ...` as a user types it.
+#include <nlohmann/json.hpp>
+
+#include "tests/cli/program.h"
+
+namespace memengine {
+namespace {
+
+using Json = nlohmann::json;
+
+class MemoryCommands : public testing::Test {
+ protected:
+  MemoryCommands() {
+    folder_.write("texts.jsonl", small_texts());
+    folder_.write("config.yaml", small_config());
+    run_well(folder_, {"prepare", "texts.jsonl", "--tokenizer", "bytes", "--validation", "0.2",
+                       "--out", "data"});
+    run_well(folder_, {"train", "config.yaml", "steps=50"});
+  }
+  Json json(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), "memory");
+    arguments.push_back("--json");
+    return Json::parse(run_well(folder_, arguments));
+  }
+  TemporaryFolder folder_;
+};
+
+TEST_F(MemoryCommands, SayWhatTheyFindInJson) {
+  const Json use = json({"use", "run"});
+  ASSERT_EQ(use["layers"].size(), 1u);
+  EXPECT_EQ(use["layers"][0]["layer"], 1);
+  EXPECT_EQ(use["layers"][0]["heads"].size(), 2u);
+  EXPECT_EQ(use["layers"][0]["picks"].get<int>(), use["tokens"].get<int>() * 16);
+  EXPECT_EQ(use["overlaps"].size(), 1u);
+  const int row = use["layers"][0]["top_rows"][0]["row"];
+  const int picks = use["layers"][0]["top_rows"][0]["picks"];
+
+  const Json found = json({"row", "run", std::to_string(row)});
+  EXPECT_EQ(found["reads"], picks);
+  EXPECT_EQ(found["last_updated_at_step"], 50);
+  EXPECT_FALSE(found["contexts"].empty());
+  EXPECT_FALSE(found["value_readout_approximation"][0]["tokens"].empty());
+
+  const Json text = json({"text", "run", "the lazy dog"});
+  ASSERT_EQ(text["tokens"].size(), 13u);  // BOS and twelve bytes
+  EXPECT_EQ(text["tokens"][1]["text"], "t");
+  EXPECT_EQ(text["tokens"][1]["layers"][0]["heads"][0]["rows"].size(), 8u);
+  EXPECT_GT(text["tokens"][1]["rarity_bits"], 0);
+
+  const Json ablation = json({"ablate", "run", "--rows", std::to_string(row)});
+  ASSERT_EQ(ablation["results"].size(), 1u + 1 + 2 + 1);
+  EXPECT_EQ(ablation["results"][0]["loss_change"], 0);
+  EXPECT_NE(ablation["results"][1]["loss_change"], 0);
+
+  const Json diff = json({"diff", "run/checkpoints/0000000025", "run", "--top", "3"});
+  EXPECT_EQ(diff["tables"][0]["most_changed"].size(), 3u);
+  EXPECT_GT(diff["tables"][0]["most_changed"][0]["change"], 0);
+  EXPECT_TRUE(diff["tables"][0]["most_changed"][0].contains("contexts"));
+}
+
+TEST_F(MemoryCommands, RefuseWhatMakesNoSense) {
+  expect_refusal(folder_, {"memory", "use", "nowhere"}, {"nowhere"});
+  expect_refusal(folder_, {"memory", "use", "run", "--data", "nowhere"}, {"--data", "nowhere"});
+  expect_refusal(folder_, {"memory", "use", "run", "--data", "run"},
+                 {"no token shards", "prepare"});
+  expect_refusal(folder_, {"memory", "row", "run", "361"}, {"row 361", "0 to 360"});
+  expect_refusal(folder_, {"memory", "row", "run", "3", "--layer", "0"},
+                 {"layer 0 holds no memory"});
+  expect_refusal(folder_, {"memory", "text", "run", ""}, {"empty"});
+  expect_refusal(folder_, {"memory", "ablate", "run", "--rows", "3,x"}, {"3,x", "@FILE"});
+  expect_refusal(folder_, {"memory", "facts", "run", "--people", "3", "--passages", "2"},
+                 {"memengine"});
+  expect_refusal(folder_, {"memory", "ablate", "run", "--tasks", "piqa"}, {"--eval-data"});
+  folder_.write("dense.yaml", small_config());
+  run_well(folder_, {"train", "dense.yaml", "steps=2", "dump_dir=dense",
+                     "model.productkey_args.is_enabled=false"});
+  expect_refusal(folder_, {"memory", "use", "dense"}, {"no memory layers"});
+  expect_refusal(folder_, {"memory", "diff", "run", "dense"}, {"no memory layers"});
+}
+
+}  // namespace
+}  // namespace memengine
