@@ -1,9 +1,10 @@
 // The gradients of the product-key lookup on the GPU.
 //
 // One warp a (token, head) turns dweights into the gradient of the picks' scores (softmax
-// backwards) and, half by half, adds up the picks that share a sub-key: 32 picks are pairs of some
+// backwards) and, in each half, adds up the picks that share a sub-key: 32 picks are pairs of some
 // ten sub-keys a half, so merging first saves two thirds of the work that follows. The merged
-// gradients times their sub-keys, gathered from the L2 cache, are dquery.
+// gradients times their sub-keys, gathered from the L2 cache, are dquery; both halves are gathered
+// at once where half a warp holds a sub-key.
 //
 // dsub_keys is the same sum seen from the other side: entries (sub-key, merged gradient, query
 // half) are sorted by sub-key, and each sub-key sums its own (segment_sum.cuh). Picks that were
@@ -38,111 +39,149 @@ __device__ __forceinline__ float element(const T* x, std::int64_t i) {
   return value[0];
 }
 
+// A sub-key that some of a lookup's picks share, and the sum of their scores' gradients.
+struct MergedPick {
+  std::int32_t offset;  // of the sub-key's row, in elements from its half's first
+  float gradient;
+};
+
+// Adds up x over the lanes of the same key, each half for itself; the first lane of each key gets
+// the sum. Every lane adds what the next lane of its key has, then skips that one: after i rounds
+// it has the sum over 2^i lanes.
+__device__ __forceinline__ void add_up_same(float (&x)[2], const unsigned (&same)[2], int lane) {
+  int next[2];
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const unsigned above = same[half] & (0xfffffffeU << lane);
+    next[half] = above == 0 ? -1 : __ffs(static_cast<int>(above)) - 1;
+  }
+  while (__any_sync(0xffffffffU, max(next[0], next[1]) >= 0)) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int from = next[half] < 0 ? lane : next[half];
+      const float other = __shfl_sync(0xffffffffU, x[half], from);
+      const int after = __shfl_sync(0xffffffffU, next[half], from);
+      if (next[half] >= 0) x[half] += other;
+      next[half] = after;
+    }
+  }
+}
+
 // dquery [N H, k_dim]; weights, dweights, indices [N H, knn]; sub_keys [2 H n_keys, half_dim].
-// `team` lanes hold a row of sub_keys; a warp's teams take turns at the rows.
-template <typename T, int width>
-__global__ void __launch_bounds__(threads)
+// `team` lanes hold a row of sub_keys; the teams of a warp, or of half a warp for each half where a
+// row takes no more, take turns at the rows. Picks come in `rounds` of 32.
+template <typename T, int width, int rounds>
+__global__ void __launch_bounds__(threads, 8)
     pick_kernel(T* dquery, Entries entries, const T* dweights, const T* weights,
-                const std::int32_t* indices, const T* sub_keys, std::int64_t groups, int heads,
-                int knn, int n_keys, int half_dim, int team) {
+                const std::int32_t* indices, const T* sub_keys, int tokens, int knn, int n_keys,
+                int half_dim, int team) {
   constexpr int in_flight = 4;
-  __shared__ float dscores[warps][warp_size];
-  __shared__ std::int32_t merged_keys[warps][most_knn];
-  __shared__ float merged_gradients[warps][most_knn];
+  __shared__ MergedPick merged[warps][2][rounds * warp_size + in_flight * warp_size];
   const int warp = static_cast<int>(threadIdx.x) / warp_size;
   const int lane = static_cast<int>(threadIdx.x) % warp_size;
-  const std::int64_t group = std::int64_t{blockIdx.x} * warps + warp;
-  if (group >= groups) return;
-  const int head = static_cast<int>(group % heads);
+  const int token = static_cast<int>(blockIdx.x) * warps + warp;
+  if (token >= tokens) return;
+  const int head = static_cast<int>(blockIdx.y), heads = static_cast<int>(gridDim.y);
+  const std::int64_t group = std::int64_t{token} * heads + head;
   const std::int64_t first_pick = group * knn;
 
+  float weight[rounds], dweight[rounds];
+  std::int32_t row[rounds];
   float mean = 0;
-  for (int j = lane; j < knn; j += warp_size) {
-    mean += element(weights, first_pick + j) * element(dweights, first_pick + j);
+#pragma unroll
+  for (int round = 0; round < rounds; ++round) {
+    const int j = round * warp_size + lane;
+    const bool exists = j < knn;
+    weight[round] = exists ? element(weights, first_pick + j) : 0.0F;
+    dweight[round] = exists ? element(dweights, first_pick + j) : 0.0F;
+    row[round] = exists ? indices[first_pick + j] : 0;
+    mean += weight[round] * dweight[round];
   }
   mean = warp_sum(mean);
 
-  for (int half = 0; half < 2; ++half) {
-    const std::int64_t first_entry = (group * 2 + half) * knn;
-    const int first_key = (head * 2 + half) * n_keys;
-    int merged = 0;
-    for (int base = 0; base < knn; base += warp_size) {
-      const int j = base + lane;
-      std::int32_t key = -1;
-      float dscore = 0;
-      if (j < knn) {
-        const std::int32_t row = indices[first_pick + j];
-        key = half == 0 ? row / n_keys : row % n_keys;
-        dscore = element(weights, first_pick + j) * (element(dweights, first_pick + j) - mean);
-      }
-      __syncwarp();
-      dscores[warp][lane] = dscore;
-      __syncwarp();
-      unsigned same = __match_any_sync(0xffffffffU, key);
-      const bool leads = j < knn && __ffs(static_cast<int>(same)) - 1 == lane;
-      float gradient = 0;
-      if (leads) {
-        for (; same != 0; same &= same - 1) {
-          gradient += dscores[warp][__ffs(static_cast<int>(same)) - 1];
-        }
-      }
+  int count[2] = {0, 0};
+#pragma unroll
+  for (int round = 0; round < rounds; ++round) {
+    const int j = round * warp_size + lane;
+    const bool exists = j < knn;
+    const int first_key =
+        static_cast<int>(static_cast<unsigned>(row[round]) / static_cast<unsigned>(n_keys));
+    const int key[2] = {exists ? first_key : -1, exists ? row[round] - first_key * n_keys : -1};
+    const unsigned same[2] = {__match_any_sync(0xffffffffU, key[0]),
+                              __match_any_sync(0xffffffffU, key[1])};
+    const float dscore = weight[round] * (dweight[round] - mean);
+    float gradient[2] = {dscore, dscore};
+    add_up_same(gradient, same, lane);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const bool leads = exists && __ffs(static_cast<int>(same[half])) - 1 == lane;
       const unsigned leaders = __ballot_sync(0xffffffffU, leads);
       if (leads) {
-        const int place = merged + __popc(leaders & ((1U << lane) - 1));
-        merged_keys[warp][place] = key;
-        merged_gradients[warp][place] = gradient;
+        const int place = count[half] + __popc(leaders & ((1U << lane) - 1));
+        merged[warp][half][place] = {key[half] * half_dim, gradient[half]};
       }
+      count[half] += __popc(leaders);
       if (entries.packed != nullptr) {
-        const std::int64_t token = group / heads, tokens = groups / heads;
-        entries.packed[((head * 2 + half) * tokens + token) * hopper::packed_picks + lane] =
-            leads ? static_cast<std::uint32_t>(key) << 16 |
-                        __bfloat16_as_ushort(__float2bfloat16_rn(gradient))
+        const std::int64_t place = std::int64_t{head * 2 + half} * tokens + token;
+        entries.packed[place * hopper::packed_picks + lane] =
+            leads ? static_cast<std::uint32_t>(key[half]) << 16 |
+                        __bfloat16_as_ushort(__float2bfloat16_rn(gradient[half]))
                   : ~0U;
-      } else if (j < knn) {
-        entries.keys[first_entry + j] =
-            leads ? static_cast<std::uint32_t>(first_key + key) : entries.dropped;
-        entries.positions[first_entry + j] = static_cast<std::int32_t>(first_entry + j);
-        entries.gradients[first_entry + j] = gradient;
+      } else if (exists) {
+        const std::int64_t entry = (group * 2 + half) * knn + j;
+        entries.keys[entry] =
+            leads ? static_cast<std::uint32_t>((head * 2 + half) * n_keys + key[half])
+                  : entries.dropped;
+        entries.positions[entry] = static_cast<std::int32_t>(entry);
+        entries.gradients[entry] = leads ? gradient[half] : 0.0F;
       }
-      merged += __popc(leaders);
     }
-    __syncwarp();
+  }
+  // Teams take turns in rounds of their own; the last of them is filled up with a row that is
+  // there, times zero.
+  const bool both = team <= warp_size / 2;
+  const int lanes = both ? warp_size / 2 : warp_size;
+  const int teams = lanes / team, my_team = lane % lanes / team;
+  const int turn = in_flight * teams;
+  __syncwarp();
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int offset = merged[warp][half][0].offset;
+    for (int i = lane; i < turn; i += warp_size) merged[warp][half][count[half] + i] = {offset, 0};
+  }
+  __syncwarp();
 
-    const int teams = warp_size / team;
-    const int my_team = lane / team;
-    const T* keys = sub_keys + static_cast<std::int64_t>(first_key) * half_dim;
+  for (int half = both ? lane / lanes : 0; half < 2; half += both ? 2 : 1) {
+    const int picks = half == 0 ? count[0] : count[1];
+    const T* keys = sub_keys + static_cast<std::int64_t>(head * 2 + half) * n_keys * half_dim;
     for (int slab = 0; slab < half_dim; slab += team * width) {
-      const int column = slab + lane % team * width;
+      const int column = min(slab + lane % team * width, half_dim - width);
+      const bool inside = slab + lane % team * width < half_dim;
       float sum[width] = {};
-      for (int next = my_team; column < half_dim && next < merged; next += in_flight * teams) {
-        Pack<T, width> row[in_flight];
+      for (int first = my_team; first < picks + my_team; first += turn) {
+        Pack<T, width> row_of_key[in_flight];
         float gradient[in_flight];
 #pragma unroll
         for (int i = 0; i < in_flight; ++i) {
-          const int place = next + i * teams;
-          gradient[i] = 0;
-          row[i] = {};
-          if (place < merged) {
-            gradient[i] = merged_gradients[warp][place];
-            row[i] = load<width>(
-                keys + static_cast<std::int64_t>(merged_keys[warp][place]) * half_dim + column);
-          }
+          const MergedPick pick = merged[warp][half][first + i * teams];
+          gradient[i] = pick.gradient;
+          row_of_key[i] = load<width>(keys + (pick.offset + column));
         }
 #pragma unroll
         for (int i = 0; i < in_flight; ++i) {
 #pragma unroll
-          for (int c = 0; c < width; ++c) sum[c] += gradient[i] * row[i][c];
+          for (int c = 0; c < width; ++c) sum[c] += gradient[i] * row_of_key[i][c];
         }
       }
-      for (int offset = team; offset < warp_size; offset *= 2) {
+      __syncwarp();
+      for (int offset = team; offset < lanes; offset *= 2) {
 #pragma unroll
         for (int c = 0; c < width; ++c) sum[c] += __shfl_xor_sync(0xffffffffU, sum[c], offset);
       }
-      if (my_team == 0 && column < half_dim) {
+      if (my_team == 0 && inside) {
         store(dquery + (group * 2 + half) * half_dim + column, sum);
       }
     }
-    __syncwarp();
   }
 }
 
@@ -180,20 +219,29 @@ template <typename T>
 void merge_picks(const Context& context, const ProductKeyShape& shape, Tensor dquery,
                  const Entries& entries, Tensor dweights, Tensor weights, Tensor indices,
                  Tensor sub_keys) {
-  const std::int64_t groups = shape.tokens * shape.heads;
+  if (shape.heads > 65535) {
+    fail_internal("product_key_backward on CUDA: {} heads are too many", shape.heads);
+  }
   const std::int64_t half_dim = shape.k_dim / 2;
-  const auto launch = [&]<int width>() {
+  const dim3 grid(grid_size(ceil_divide(shape.tokens, warps)), static_cast<unsigned>(shape.heads));
+  const auto launch = [&]<int width, int rounds>() {
     int team = warp_size;
     while (team > 1 && team / 2 * width >= half_dim) team /= 2;
-    pick_kernel<T, width><<<grid_size(ceil_divide(groups, warps)), threads, 0, context.stream>>>(
+    pick_kernel<T, width, rounds><<<grid, threads, 0, context.stream>>>(
         dquery.as<T>(), entries, dweights.as<T>(), weights.as<T>(), indices.as<std::int32_t>(),
-        sub_keys.as<T>(), groups, static_cast<int>(shape.heads), static_cast<int>(shape.knn),
+        sub_keys.as<T>(), static_cast<int>(shape.tokens), static_cast<int>(shape.knn),
         static_cast<int>(shape.n_keys), static_cast<int>(half_dim), team);
   };
+  const auto with_rounds = [&]<int width>() {
+    if (shape.knn <= warp_size)
+      launch.template operator()<width, 1>();
+    else
+      launch.template operator()<width, most_knn / warp_size>();
+  };
   if (in_vectors<T>(half_dim, {dquery.data(), sub_keys.data()}))
-    launch.template operator()<vector_width<T>>();
+    with_rounds.template operator()<vector_width<T>>();
   else
-    launch.template operator()<1>();
+    with_rounds.template operator()<1>();
   MEMENGINE_LAUNCH_CHECK("product_key_backward");
 }
 

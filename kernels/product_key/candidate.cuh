@@ -54,18 +54,13 @@ __device__ __forceinline__ std::uint32_t index_of(const PairKey& key) {
   return ~key.row;
 }
 
-// The pair of two half scores. A Key orders it by its rounded sum only.
-template <typename AnyKey>
-__device__ __forceinline__ AnyKey make_pair(float first, float second, std::uint32_t row) {
+// The pair of two half scores.
+__device__ __forceinline__ PairKey make_pair(float first, float second, std::uint32_t row) {
   const float sum = first + second;
-  if constexpr (sizeof(AnyKey) == sizeof(Key)) {
-    return make_key(sum, row);
-  } else {
-    const float second_part = sum - first;
-    const float error = (first - (sum - second_part)) + (second - second_part);
-    // Infinite sums are equal.
-    return {static_cast<Key>(ordered(sum)) << 32 | ordered(error == error ? error : 0.0F), ~row};
-  }
+  const float second_part = sum - first;
+  const float error = (first - (sum - second_part)) + (second - second_part);
+  // Infinite sums are equal.
+  return {static_cast<Key>(ordered(sum)) << 32 | ordered(error == error ? error : 0.0F), ~row};
 }
 
 __device__ __forceinline__ bool less(float a, float b) {

@@ -152,8 +152,8 @@ __device__ __forceinline__ void best_of_row(Best<R>& best, const float* scores, 
 
 __device__ __forceinline__ PairKey pair_key(const Key* first, const Key* second, int a, int b,
                                             std::uint32_t n_keys) {
-  return make_pair<PairKey>(score_of(first[a]), score_of(second[b]),
-                            index_of(first[a]) * n_keys + index_of(second[b]));
+  return make_pair(score_of(first[a]), score_of(second[b]),
+                   index_of(first[a]) * n_keys + index_of(second[b]));
 }
 
 // best.keys = the best pairs of two sorted halves, of which knn are given.

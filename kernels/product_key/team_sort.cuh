@@ -6,7 +6,9 @@
 // lists at a time. Largest first.
 #pragma once
 
-#include "kernels/product_key/candidate.cuh"
+#include <type_traits>
+
+#include "kernels/product_key/short_key.cuh"
 
 namespace memengine::cuda::product_key {
 
@@ -20,9 +22,15 @@ __device__ __forceinline__ void exchange_in_team(Value (&x)[R], int member) {
       if ((r & stride) != 0) continue;
       const bool ascending = !last && (((size < R ? r : member * R) & size) != 0);
       const Value a = x[r], b = x[r + stride];
-      const bool swap = less(a, b) != ascending;
-      x[r] = swap ? b : a;
-      x[r + stride] = swap ? a : b;
+      if constexpr (std::is_same_v<Value, ShortKey>) {
+        // One instruction each where the direction is known: see sort_in_team_up_to().
+        x[r] = ascending ? min(a, b) : max(a, b);
+        x[r + stride] = ascending ? max(a, b) : min(a, b);
+      } else {
+        const bool swap = less(a, b) != ascending;
+        x[r] = swap ? b : a;
+        x[r + stride] = swap ? a : b;
+      }
     }
   } else {
     constexpr int distance = stride / R;
@@ -34,6 +42,28 @@ __device__ __forceinline__ void exchange_in_team(Value (&x)[R], int member) {
       x[r] = less(x[r], other) == keeps_larger ? other : x[r];
     }
   }
+}
+
+// Bitonic sequences of length `size`, of whole members, all descending.
+template <int team, int size, int stride, int R>
+__device__ __forceinline__ void merge_members_down(ShortKey (&x)[R], int member) {
+  if constexpr (stride < R) {
+#pragma unroll
+    for (int r = 0; r < R; ++r) {
+      if ((r & stride) != 0) continue;
+      const ShortKey a = x[r], b = x[r + stride];
+      x[r] = max(a, b);
+      x[r + stride] = min(a, b);
+    }
+  } else {
+    const bool keeps_larger = (member & (stride / R)) == 0;
+#pragma unroll
+    for (int r = 0; r < R; ++r) {
+      const ShortKey other = shuffle_xor(x[r], stride / R);
+      x[r] = less(x[r], other) == keeps_larger ? other : x[r];
+    }
+  }
+  if constexpr (stride > 1) merge_members_down<team, size, stride / 2>(x, member);
 }
 
 // Sorts bitonic sequences of length `size`.
@@ -50,7 +80,17 @@ __device__ __forceinline__ void merge_in_team(Value (&x)[R], int member) {
 template <int team, int size, int R, typename Value>
 __device__ __forceinline__ void sort_in_team_up_to(Value (&x)[R], int member) {
   if constexpr (size > 2) sort_in_team_up_to<team, size / 2>(x, member);
-  merge_in_team<team, size, size / 2>(x, member);
+  if constexpr (std::is_same_v<Value, ShortKey> && size >= R && size < team * R) {
+    // Some members sort up, some down: the former sort complements down.
+    const ShortKey flip = ((member * R) & size) != 0 ? ~0U : 0U;
+#pragma unroll
+    for (int r = 0; r < R; ++r) x[r] ^= flip;
+    merge_members_down<team, size, size / 2>(x, member);
+#pragma unroll
+    for (int r = 0; r < R; ++r) x[r] ^= flip;
+  } else {
+    merge_in_team<team, size, size / 2>(x, member);
+  }
 }
 template <int team, int R, typename Value>
 __device__ __forceinline__ void sort_in_team(Value (&x)[R], int member) {

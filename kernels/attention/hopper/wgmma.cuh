@@ -81,6 +81,17 @@ __device__ inline void wgmma_64x128(float (&c)[64], std::uint64_t a, std::uint64
       : "l"(a), "l"(b), "r"(static_cast<int>(add)));
 }
 
+// c [64, 64] = or += A B, both in shared memory, rows_by_k.
+__device__ inline void wgmma_64x64_rows_by_k(float (&c)[32], std::uint64_t a, std::uint64_t b,
+                                             bool add) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" MEMENGINE_NAMES_32
+      "}, %32, %33, p, 1, 1, 0, 0;\n}"
+      : MEMENGINE_SUMS_32(c, 0)
+      : "l"(a), "l"(b), "r"(static_cast<int>(add)));
+}
+
 // c [64, 64] = or += A B, both in shared memory, k_by_columns.
 __device__ inline void wgmma_64x64(float (&c)[32], std::uint64_t a, std::uint64_t b, bool add) {
   asm volatile(

@@ -5,8 +5,8 @@
 // (a > d, d), each in descending order already. Two sorted lists (row and column of hook 0), one
 // bitonic (hook 1) and one of the 27 pairs left are merged, the better 32 kept each time.
 //
-// Pairs are ordered by the rounded sum first. Only where two rounded sums among the best are equal
-// the lookup is done once more with exact sums.
+// Pairs are ordered as short keys first (short_key.cuh), by the rounded sum. Only where two of the
+// best cannot be told apart the lookup is done once more with exact sums.
 #pragma once
 
 #include "kernels/product_key/team_sort.cuh"
@@ -23,30 +23,29 @@ struct SortedHalf {
   std::uint16_t index[rows_at_once][kept_keys + 2];
 };
 
-struct PairList {
-  std::uint16_t pair[kept_keys];  // a * 256 + b
+// All pairs of the four lists, as a * 256 + b.
+struct PairLists {
+  std::uint16_t pair[4 * kept_keys];
 };
 
-constexpr PairList make_second_hook() {
-  PairList list{};
-  for (int i = 0; i < 16; ++i) list.pair[i] = static_cast<std::uint16_t>(256 + i + 1);
-  for (int i = 16; i < 32; ++i) list.pair[i] = static_cast<std::uint16_t>((33 - i) * 256 + 1);
-  return list;
-}
-constexpr PairList make_inner_hooks() {
-  PairList list{};
-  int count = 0;
+constexpr PairLists make_pair_lists() {
+  PairLists list{};
+  for (int i = 0; i < 32; ++i) {
+    list.pair[i] = static_cast<std::uint16_t>(i);                   // row of hook 0
+    list.pair[32 + i] = static_cast<std::uint16_t>((i + 1) * 256);  // its column
+    list.pair[64 + i] = static_cast<std::uint16_t>(i < 16 ? 256 + i + 1 : (33 - i) * 256 + 1);
+  }
+  int count = 96;
   for (int a = 2; a < 32; ++a) {
     for (int b = 2; b < 32; ++b) {
       if ((a + 1) * (b + 1) > 32) continue;
       list.pair[count++] = static_cast<std::uint16_t>(a * 256 + b);
     }
   }
-  while (count < kept_keys) list.pair[count++] = 31 * 256 + 31;  // never a candidate
+  while (count < 128) list.pair[count++] = 31 * 256 + 31;  // never a candidate
   return list;
 }
-__device__ const PairList second_hook = make_second_hook();
-__device__ const PairList inner_hooks = make_inner_hooks();
+__device__ const PairLists pair_lists = make_pair_lists();
 
 struct Lookup {
   const float* first_score;
@@ -55,42 +54,71 @@ struct Lookup {
   const std::uint16_t* second_index;
   int knn, n_keys;
 
-  template <typename AnyKey>
-  __device__ __forceinline__ AnyKey pair(int a, int b) const {
-    if ((a + 1) * (b + 1) > knn) return AnyKey{};
-    return make_pair<AnyKey>(first_score[a], second_score[b],
-                             static_cast<std::uint32_t>(first_index[a]) * n_keys + second_index[b]);
+  __device__ __forceinline__ float sum(int a, int b) const {
+    return first_score[a] + second_score[b];
+  }
+  __device__ __forceinline__ std::uint32_t row(int a, int b) const {
+    return static_cast<std::uint32_t>(first_index[a]) * n_keys + second_index[b];
   }
 };
 
-// best = the 32 best pairs, of which knn are valid. Returns whether two rounded sums that matter
-// are equal.
-template <typename AnyKey>
-__device__ __forceinline__ bool best_pairs(AnyKey (&best)[8], const Lookup& lookup, int member) {
+// Pairs as short keys, their number in pair_lists being the tag. What is below both ends of hook 0
+// has knn better ones.
+struct ShortPairs {
+  const Lookup& lookup;
+  float top, range, scale;
+
+  __device__ explicit ShortPairs(const Lookup& of) : lookup(of), top(of.sum(0, 0)) {
+    range = top - fmaxf(of.sum(0, of.knn - 1), of.sum(of.knn - 1, 0));
+    scale = short_scale(range);
+  }
+  __device__ __forceinline__ ShortKey operator()(int a, int b, int number) const {
+    if ((a + 1) * (b + 1) > lookup.knn) return 0;
+    const float sum = lookup.sum(a, b);
+    if (!(top - sum <= range)) return 0;
+    return short_key(top, sum, scale, static_cast<ShortKey>(number));
+  }
+};
+
+// Pairs with their exact sums.
+struct ExactPairs {
+  const Lookup& lookup;
+
+  __device__ __forceinline__ PairKey operator()(int a, int b, int) const {
+    if ((a + 1) * (b + 1) > lookup.knn) return {};
+    return make_pair(lookup.first_score[a], lookup.second_score[b], lookup.row(a, b));
+  }
+};
+
+// best = the 32 best pairs, of which knn are valid. Returns whether two scores that matter are
+// equal, as far as the keys tell.
+template <typename AnyKey, typename Pairs>
+__device__ __forceinline__ bool best_pairs(AnyKey (&best)[8], const Pairs& key_of, int knn,
+                                           int member) {
   std::uint32_t left_out = 0;
   AnyKey next[8];
+  const auto list = [&](AnyKey(&keys)[8], int first) {
+#pragma unroll
+    for (int r = 0; r < 8; ++r) {
+      const int number = first + member * 8 + r;
+      const int pair = pair_lists.pair[number];
+      keys[r] = key_of(pair / 256, pair % 256, number);
+    }
+  };
 #pragma unroll
   for (int r = 0; r < 8; ++r) {
-    best[r] = lookup.pair<AnyKey>(0, member * 8 + r);
-    next[r] = lookup.pair<AnyKey>(member * 8 + r + 1, 0);
+    best[r] = key_of(0, member * 8 + r, member * 8 + r);
+    next[r] = key_of(member * 8 + r + 1, 0, 32 + member * 8 + r);
   }
   keep_better<team_lanes>(best, next, left_out, member);
-#pragma unroll
-  for (int r = 0; r < 8; ++r) {
-    const std::uint32_t pair = second_hook.pair[member * 8 + r];
-    next[r] = lookup.pair<AnyKey>(static_cast<int>(pair / 256), static_cast<int>(pair % 256));
-  }
+  list(next, 64);
   merge_in_team<team_lanes>(next, member);
   keep_better<team_lanes>(best, next, left_out, member);
-#pragma unroll
-  for (int r = 0; r < 8; ++r) {
-    const std::uint32_t pair = inner_hooks.pair[member * 8 + r];
-    next[r] = lookup.pair<AnyKey>(static_cast<int>(pair / 256), static_cast<int>(pair % 256));
-  }
+  list(next, 96);
   sort_in_team<team_lanes>(next, member);
   keep_better<team_lanes>(best, next, left_out, member);
 
-  // Neighbours with the same rounded sum, the last one's being the best of those left out.
+  // Neighbours with the same score, the last one's being the best of those left out.
   left_out = max(left_out, shuffle_xor(left_out, 1));
   left_out = max(left_out, shuffle_xor(left_out, 2));
   const std::uint32_t next_member = __shfl_down_sync(all_lanes, score_bits(best[0]), 1);
@@ -99,7 +127,7 @@ __device__ __forceinline__ bool best_pairs(AnyKey (&best)[8], const Lookup& look
   for (int r = 0; r < 8; ++r) {
     std::uint32_t after = member == 3 ? left_out : next_member;
     if (r < 7) after = score_bits(best[(r + 1) % 8]);
-    tie = tie || (after != 0 && after == score_bits(best[r]) && member * 8 + r < lookup.knn);
+    tie = tie || (after != 0 && after == score_bits(best[r]) && member * 8 + r < knn);
   }
   return tie;
 }
@@ -142,16 +170,19 @@ __device__ __forceinline__ void combine(std::int32_t* indices, bfloat16* weights
                                         const Lookup& lookup, int member, bool write) {
   std::uint32_t rows[8];
   float scores[8];
-  Key best[8];
-  const bool tie = best_pairs(best, lookup, member);
+  const ShortPairs pairs(lookup);
+  ShortKey best[8];
+  const bool tie = best_pairs(best, pairs, lookup.knn, member) || !has_scale(pairs.range);
+  if (!__any_sync(all_lanes, tie && write)) {
 #pragma unroll
-  for (int r = 0; r < 8; ++r) {
-    rows[r] = index_of(best[r]);
-    scores[r] = score_of(best[r]);
-  }
-  if (__any_sync(all_lanes, tie)) {
+    for (int r = 0; r < 8; ++r) {
+      const int pair = pair_lists.pair[tag_of(best[r])];
+      rows[r] = lookup.row(pair / 256, pair % 256);
+      scores[r] = lookup.sum(pair / 256, pair % 256);
+    }
+  } else {
     PairKey exact[8];
-    best_pairs(exact, lookup, member);
+    best_pairs(exact, ExactPairs{lookup}, lookup.knn, member);
 #pragma unroll
     for (int r = 0; r < 8; ++r) {
       rows[r] = index_of(exact[r]);

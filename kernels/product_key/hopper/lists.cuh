@@ -1,37 +1,40 @@
 // The candidates of a warp's 16 rows of scores, while the scores go by, twice.
 //
-// A row's scores come in chunks of 128, four lanes having 32 each (the layout of the tensor cores'
+// A row's scores come in chunks of 64, four lanes having 16 each (the layout of the tensor cores'
 // sums: lane l has columns 8 j + 2 (l % 4) and the next one, of rows l / 4 and l / 4 + 8).
 //
-// The first time a lane only keeps the maxima of 16 groups of columns a row, so a row has 64
+// The first time a lane only keeps the maxima of its 16 columns of all chunks, so a row has 64
 // groups. The 32nd largest of these maxima is a score that at least 32 reach, and of scores in no
 // special order only some 43 do, however many there were: it is the row's bar. The eighth largest
 // of each lane's 16 brackets it, and bisection with counts narrows it.
 //
-// The second time a lane keeps the scores above the bar in two lists of its own in shared memory,
-// one a row: pushing needs no word with other lanes, and the lists are laid out so that no two
-// lanes ever share a bank. To compute the product twice is cheaper than to raise the bar on the way
-// and to sort out the lists again and again: three times as many scores would pass.
+// The second time a lane keeps the scores above the bar in two lists in shared memory, one a row:
+// pushing needs no word with other lanes. Two neighbouring lanes share the space of two lists, one
+// from its first entry up and one from its last down, so that what one leaves free is the other's.
+// To compute the product twice is cheaper than to raise the bar on the way and to sort out the
+// lists again and again: three times as many scores would pass.
 //
-// Where lists fill up (which takes rows in a special order, or ties), the exact knn best so far are
-// selected, one row at a time.
+// Where the space fills up (which takes rows in a special order, or ties), the exact knn best so
+// far of that row are selected.
 #pragma once
 
 #include "kernels/product_key/best.cuh"
+#include "kernels/product_key/short_key.cuh"
 
 namespace memengine::cuda::product_key::hopper {
 
-constexpr int chunk_keys = 128;
-constexpr int list_capacity = 32;
+constexpr int chunk_keys = 64;
+constexpr int pair_capacity = 40;  // entries of two lanes
+constexpr int pairs_of_lanes = warp_size / 2;
 constexpr int most_kept = 32;  // knn is at most this
 
-// From one entry of a lane's list to the next.
-constexpr int score_bytes = warp_size * sizeof(float);
-constexpr int index_bytes = warp_size * sizeof(std::uint16_t);
+// From one entry to the next.
+constexpr int score_bytes = pairs_of_lanes * sizeof(float);
+constexpr int index_bytes = pairs_of_lanes * sizeof(std::uint16_t);
 
 struct WarpLists {
-  float score[2][list_capacity][warp_size];
-  std::uint16_t index[2][list_capacity][warp_size];
+  float score[2][pair_capacity][pairs_of_lanes];
+  std::uint16_t index[2][pair_capacity][pairs_of_lanes];
 };
 
 // The largest number below x; NaN for -infinity, which nothing is at or below.
@@ -52,7 +55,8 @@ __device__ __forceinline__ void sort_eight(float (&x)[8]) {
   }
 }
 
-__device__ __forceinline__ float eighth_largest(const float (&x)[16]) {
+// And the largest of all.
+__device__ __forceinline__ float eighth_largest(const float (&x)[16], float& largest) {
   float low[8], high[8];
 #pragma unroll
   for (int i = 0; i < 8; ++i) {
@@ -61,11 +65,25 @@ __device__ __forceinline__ float eighth_largest(const float (&x)[16]) {
   }
   sort_eight(low);
   sort_eight(high);
+  largest = fmaxf(low[0], high[0]);
   float result = fmaxf(low[0], high[7]);  // the eight largest of both, and of these the least
 #pragma unroll
   for (int i = 1; i < 8; ++i) result = fminf(result, fmaxf(low[i], high[7 - i]));
   return result;
 }
+
+// How many candidates the four lanes of a row have, one after the other.
+struct Dealt {
+  int first, second, third, total;  // up to and including each lane's
+
+  // Where the candidate `place` of the row's stands: the pair of its lane (0 or 1), its entry.
+  __device__ __forceinline__ void locate(int place, int& pair, int& entry) const {
+    pair = place >= second ? 1 : 0;
+    const int up = pair != 0 ? third - second : first;  // those that the pair's first lane has
+    const int in_pair = place - (pair != 0 ? second : 0);
+    entry = in_pair < up ? in_pair : pair_capacity - 1 + up - in_pair;
+  }
+};
 
 class Candidates {
  public:
@@ -74,8 +92,9 @@ class Candidates {
         lane_(lane),
         knn_(knn),
         n_keys_(n_keys),
-        first_score_(address(&lists.score[0][0][lane])),
-        first_index_(address(&lists.index[0][0][lane])) {}
+        score_step_(lane % 2 == 0 ? score_bytes : -score_bytes),
+        first_score_(address(&lists.score[0][lane % 2 == 0 ? 0 : pair_capacity - 1][lane / 2])),
+        first_index_(address(&lists.index[0][lane % 2 == 0 ? 0 : pair_capacity - 1][lane / 2])) {}
 
   // Before a row pair's first chunk. Rows that do not exist take no candidates.
   __device__ __forceinline__ void start(bool first_exists, bool second_exists) {
@@ -88,15 +107,14 @@ class Candidates {
     for (int j = 0; j < 16; ++j) maxima_[0][j] = maxima_[1][j] = -INFINITY;
   }
 
-  // The first time: the scores of keys first_key .. first_key + 127.
-  __device__ __forceinline__ void see(float (&scores)[64], int first_key) {
+  // The first time: the scores of keys first_key .. first_key + 63.
+  __device__ __forceinline__ void see(float (&scores)[32], int first_key) {
     hide_missing(scores, first_key);
 #pragma unroll
     for (int j = 0; j < 16; ++j) {
 #pragma unroll
       for (int row = 0; row < 2; ++row) {
-        const float pair = fmaxf(scores[4 * j + 2 * row], scores[4 * j + 2 * row + 1]);
-        maxima_[row][j] = fmaxf(maxima_[row][j], pair);
+        maxima_[row][j] = fmaxf(maxima_[row][j], scores[j / 2 * 4 + row * 2 + j % 2]);
       }
     }
   }
@@ -106,11 +124,13 @@ class Candidates {
     float low[2], high[2];
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
-      const float eighth = eighth_largest(maxima_[row]);
+      const float eighth = eighth_largest(maxima_[row], top_[row]);
       low[row] = fminf(eighth, shuffle_xor(eighth, 1));
       high[row] = fmaxf(eighth, shuffle_xor(eighth, 1));
       low[row] = fminf(low[row], shuffle_xor(low[row], 2));
       high[row] = fmaxf(high[row], shuffle_xor(high[row], 2));
+      top_[row] = fmaxf(top_[row], shuffle_xor(top_[row], 1));
+      top_[row] = fmaxf(top_[row], shuffle_xor(top_[row], 2));
     }
 #pragma unroll 1
     for (int step = 0; step < 5; ++step) {
@@ -126,63 +146,92 @@ class Candidates {
       }
     }
 #pragma unroll
-    for (int row = 0; row < 2; ++row) bar_[row] = fmaxf(bar_[row], next_below(low[row]));
+    for (int row = 0; row < 2; ++row) {
+      bar_[row] = fmaxf(bar_[row], next_below(low[row]));
+      scale_[row] = short_scale(top_[row] - bar_[row]);
+    }
   }
 
   // The second time, in ascending order of keys.
-  __device__ __forceinline__ void take(float (&scores)[64], int first_key) {
+  __device__ __forceinline__ void take(float (&scores)[32], int first_key) {
     hide_missing(scores, first_key);
     const int first_column = first_key + lane_ % 4 * 2;
+    // One copy of keep_best(), out of the way: it is long and seldom needed.
+    int pushed = 0;
 #pragma unroll 1
-    for (int part = 0; part < 4; ++part) {
-      if (__any_sync(all_lanes, max(count(0), count(1)) > list_capacity - 8)) keep_best_of_all();
-      switch (part) {
-        case 0:
-          push<0>(scores, first_column);
-          break;
-        case 1:
-          push<4>(scores, first_column);
-          break;
-        case 2:
-          push<8>(scores, first_column);
-          break;
-        default:
-          push<12>(scores, first_column);
-      }
+    while (true) {
+      bool full[2];
+      const auto has_room = [&] {
+        full[0] = is_full(0);
+        full[1] = is_full(1);
+        return __any_sync(all_lanes, full[0] || full[1]) == 0;
+      };
+      if (pushed == 0 && has_room()) push<0>(scores, first_column, pushed);
+      if (pushed == 1 && has_room()) push<2>(scores, first_column, pushed);
+      if (pushed == 2 && has_room()) push<4>(scores, first_column, pushed);
+      if (pushed == 3 && has_room()) push<6>(scores, first_column, pushed);
+      if (pushed == 4) break;
+      keep_best(full);
     }
   }
 
   // After the last chunk: at most 64 candidates a row are left, the knn best among them.
   __device__ __forceinline__ void finish() {
-    const int most = max(of_team(count(0)), of_team(count(1)));
-    if (__any_sync(all_lanes, most > 64)) keep_best_of_all();
+    const bool many[2] = {of_team(count(0)) > 64, of_team(count(1)) > 64};
+    if (__any_sync(all_lanes, many[0] || many[1])) keep_best(many);
     __syncwarp();
   }
 
-  // Candidates of row `row` of this lane's two, spread over its four lanes, 16 each; 0 where there
-  // is none.
-  __device__ __forceinline__ void collect(Key (&keys)[16], int row) const {
-    const int team = lane_ & ~3;
-    const int mine = row == 0 ? count(0) : count(1);
-    const int first = shuffle(mine, team);
-    const int second = first + shuffle(mine, team + 1);
-    const int third = second + shuffle(mine, team + 2);
-    const int total = third + shuffle(mine, team + 3);
+  // Candidates of row `row` of this lane's two as short keys with their place in the lists, spread
+  // over its four lanes, 16 each.
+  __device__ __forceinline__ void collect(ShortKey (&keys)[16], int row) const {
+    const Dealt dealt = dealt_to(lane_ & ~3, row == 0 ? count(0) : count(1));
+    const float top = row == 0 ? top_[0] : top_[1], scale = row == 0 ? scale_[0] : scale_[1];
 #pragma unroll
     for (int r = 0; r < 16; ++r) {
       const int place = lane_ % 4 * 16 + r;
-      int owner = 0, before = 0;
-      if (place >= first) owner = 1, before = first;
-      if (place >= second) owner = 2, before = second;
-      if (place >= third) owner = 3, before = third;
-      const Key key = key_at(row, min(place - before, list_capacity - 1), team + owner);
-      keys[r] = place < total ? key : 0;
+      int pair, entry;
+      dealt.locate(min(place, dealt.total - 1), pair, entry);
+      const float score = lists_.score[row][max(entry, 0)][lane_ / 4 * 2 + pair];
+      keys[r] = place < dealt.total
+                    ? short_key(top, score, scale, static_cast<std::uint32_t>(entry * 2 + pair))
+                    : 0;
+    }
+  }
+  // The candidate that collect() gave this tag.
+  __device__ __forceinline__ float score_at(int row, std::uint32_t tag) const {
+    return lists_.score[row][tag / 2][lane_ / 4 * 2 + static_cast<int>(tag % 2)];
+  }
+  __device__ __forceinline__ std::uint16_t index_at(int row, std::uint32_t tag) const {
+    return lists_.index[row][tag / 2][lane_ / 4 * 2 + static_cast<int>(tag % 2)];
+  }
+
+  // The same as whole keys; 0 where there is none.
+  __device__ __forceinline__ void collect(Key (&keys)[16], int row) const {
+    const Dealt dealt = dealt_to(lane_ & ~3, row == 0 ? count(0) : count(1));
+#pragma unroll
+    for (int r = 0; r < 16; ++r) {
+      keys[r] = key_at(row, lane_ / 4, lane_ % 4 * 16 + r, dealt);
     }
   }
 
  private:
-  __device__ __forceinline__ Key key_at(int row, int entry, int lane) const {
-    return make_key(lists_.score[row][entry][lane], lists_.index[row][entry][lane]);
+  // The candidate `place` of a team's row.
+  __device__ __forceinline__ Key key_at(int row, int team, int place, const Dealt& dealt) const {
+    if (place >= dealt.total) return 0;
+    int pair, entry;
+    dealt.locate(place, pair, entry);
+    return make_key(lists_.score[row][entry][team * 2 + pair],
+                    lists_.index[row][entry][team * 2 + pair]);
+  }
+
+  __device__ __forceinline__ static Dealt dealt_to(int first_lane, int mine) {
+    Dealt dealt{};
+    dealt.first = shuffle(mine, first_lane);
+    dealt.second = dealt.first + shuffle(mine, first_lane + 1);
+    dealt.third = dealt.second + shuffle(mine, first_lane + 2);
+    dealt.total = dealt.third + shuffle(mine, first_lane + 3);
+    return dealt;
   }
 
   __device__ __forceinline__ static int of_team(int x) {
@@ -191,20 +240,23 @@ class Candidates {
   }
 
   // Columns past the last key are worse than all others.
-  __device__ __forceinline__ void hide_missing(float (&scores)[64], int first_key) const {
+  __device__ __forceinline__ void hide_missing(float (&scores)[32], int first_key) const {
     if (first_key + chunk_keys <= n_keys_) return;
 #pragma unroll
-    for (int i = 0; i < 64; ++i) {
+    for (int i = 0; i < 32; ++i) {
       if (first_key + lane_ % 4 * 2 + i / 4 * 8 + i % 2 >= n_keys_) scores[i] = -INFINITY;
     }
   }
 
-  // Four column blocks from `first_block` on: eight scores a row. Written out as instructions under
-  // a predicate, where the compiler would branch.
+  // Two column blocks from `first_block` on: four scores a row. Written out as instructions under a
+  // predicate, where the compiler would branch.
   template <int first_block>
-  __device__ __forceinline__ void push(const float (&scores)[64], int first_column) {
+  __device__ __forceinline__ void push(const float (&scores)[32], int first_column, int& pushed) {
+    ++pushed;
+    const int index_step = score_step_ / 2;
+    static_assert(score_bytes == 2 * index_bytes);
 #pragma unroll
-    for (int i = 0; i < 8; ++i) {
+    for (int i = 0; i < 4; ++i) {
 #pragma unroll
       for (int row = 0; row < 2; ++row) {
         const float score = scores[first_block * 4 + i / 2 * 4 + row * 2 + i % 2];
@@ -217,8 +269,8 @@ class Candidates {
             "@p add.u32 %0, %0, %5;\n"
             "@p add.u32 %1, %1, %6;\n}"
             : "+r"(next_score_[row]), "+r"(next_index_[row])
-            : "f"(score), "f"(bar_[row]), "h"(static_cast<std::uint16_t>(index)), "n"(score_bytes),
-              "n"(index_bytes)
+            : "f"(score), "f"(bar_[row]), "h"(static_cast<std::uint16_t>(index)), "r"(score_step_),
+              "r"(index_step)
             : "memory");
       }
     }
@@ -228,40 +280,51 @@ class Candidates {
     return static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
   }
   __device__ __forceinline__ int count(int row) const {
-    return static_cast<int>(next_score_[row] - first_score_) / score_bytes - row * list_capacity;
+    const int bytes = static_cast<int>(next_score_[row] - first_score_) -
+                      row * static_cast<int>(sizeof(lists_.score[0]));
+    return abs(bytes) / score_bytes;
   }
   __device__ __forceinline__ void set_count(int row, int count) {
     next_score_[row] =
-        first_score_ + static_cast<std::uint32_t>((row * list_capacity + count) * score_bytes);
+        first_score_ + static_cast<std::uint32_t>(row * static_cast<int>(sizeof(lists_.score[0])) +
+                                                  count * score_step_);
     next_index_[row] =
-        first_index_ + static_cast<std::uint32_t>((row * list_capacity + count) * index_bytes);
+        first_index_ + static_cast<std::uint32_t>(row * static_cast<int>(sizeof(lists_.index[0])) +
+                                                  count * score_step_ / 2);
+  }
+  // Is there no room for four more scores of both lanes? Their next entries are one less apart than
+  // there are free ones.
+  __device__ __forceinline__ bool is_full(int row) const {
+    const int other = static_cast<int>(shuffle_xor(next_score_[row], 1));
+    return abs(other - static_cast<int>(next_score_[row])) < 7 * score_bytes;
   }
 
-  // The whole warp sorts one row's candidates after the other and deals the knn best out to the
-  // row's four lanes. Later keys must exceed the last of them: equal ones have a higher index.
-  __device__ __forceinline__ void keep_best_of_all() {
+  // The whole warp sorts the candidates of a row that asks for it and deals the knn best out to
+  // the row's four lanes. Later keys must exceed the last of them: equal ones have a higher index.
+  __device__ __forceinline__ void keep_best(const bool (&wanted)[2]) {
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
+      unsigned lanes = __ballot_sync(all_lanes, wanted[row]);
 #pragma unroll 1
-      for (int team = 0; team < warp_size; team += 4) {
+      while (lanes != 0) {
+        const int team = (__ffs(static_cast<int>(lanes)) - 1) / 4;
+        lanes &= ~(0xfU << team * 4);
         __syncwarp();
-        const int owner = team + lane_ % 4;
-        const int entries = shuffle(count(row), owner);
+        const Dealt dealt = dealt_to(team * 4, count(row));
         Key keys[4];
 #pragma unroll
-        for (int r = 0; r < 4; ++r) {
-          const int entry = r * 8 + lane_ / 4;
-          keys[r] = entry < entries ? key_at(row, entry, owner) : 0;
-        }
+        for (int r = 0; r < 4; ++r) keys[r] = key_at(row, team, r * warp_size + lane_, dealt);
         __syncwarp();
         sort_descending(keys, lane_);
         const int kept = __popc(__ballot_sync(all_lanes, lane_ < knn_ && keys[0] != 0));
         if (lane_ < kept) {
-          lists_.score[row][lane_ / 4][owner] = score_of(keys[0]);
-          lists_.index[row][lane_ / 4][owner] = static_cast<std::uint16_t>(index_of(keys[0]));
+          const int entry = lane_ % 2 == 0 ? lane_ / 4 : pair_capacity - 1 - lane_ / 4;
+          const int pair = team * 2 + lane_ % 4 / 2;
+          lists_.score[row][entry][pair] = score_of(keys[0]);
+          lists_.index[row][entry][pair] = static_cast<std::uint16_t>(index_of(keys[0]));
         }
         const float last = score_of(shuffle(keys[0], knn_ - 1));
-        if ((lane_ & ~3) == team) {
+        if (lane_ / 4 == team) {
           set_count(row, (kept + 3 - lane_ % 4) / 4);
           if (kept == knn_) bar_[row] = fmaxf(bar_[row], last);
         }
@@ -271,8 +334,8 @@ class Candidates {
   }
 
   WarpLists& lists_;
-  int lane_, knn_, n_keys_;
-  float bar_[2];
+  int lane_, knn_, n_keys_, score_step_;
+  float bar_[2], top_[2], scale_[2];
   std::uint32_t first_score_, first_index_;  // addresses of entry 0 of the first row's list
   std::uint32_t next_score_[2], next_index_[2];
   float maxima_[2][16];
