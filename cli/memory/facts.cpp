@@ -30,6 +30,7 @@ void print_study(const FactStudy& study) {
 }
 
 void memory_facts(const FactsArguments& arguments) {
+  check_page(arguments);
   ProbeModel model(arguments.model);
   ReadingLine line("facts");
   const FactStudy study =

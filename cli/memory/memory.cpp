@@ -88,6 +88,20 @@ bool said_in_json(const MemoryArguments& arguments, const Json& json) {
   return arguments.json;
 }
 
+void check_page(const MemoryArguments& arguments) {
+  namespace fs = std::filesystem;
+  if (arguments.html.empty()) return;
+  std::error_code error;
+  const fs::path file = arguments.html;
+  const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
+  if (fs::is_directory(file, error))
+    fail_input("--html: {} is a folder: name a file", file.string());
+  if (!fs::is_directory(folder, error)) fail_input("--html: no folder {}", folder.string());
+  const fs::path trial = file.string() + ".trial";
+  write_file_atomically(FileSystem::real(), trial, "");
+  FileSystem::real().remove_all(trial);
+}
+
 void write_page(const MemoryArguments& arguments, const std::string& page) {
   write_file_atomically(FileSystem::real(), arguments.html, page);
   if (!arguments.json) print("wrote {}\n", arguments.html);

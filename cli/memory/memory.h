@@ -52,6 +52,8 @@ class ReadingLine {
 
 // Prints the JSON where it was asked for; true then.
 bool said_in_json(const MemoryArguments& arguments, const Json& json);
+// Before the work: input error where no page can be written to the file that was asked for.
+void check_page(const MemoryArguments& arguments);
 // Writes a page, whole or not at all, and says where.
 void write_page(const MemoryArguments& arguments, const std::string& page);
 

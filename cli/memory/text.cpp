@@ -56,6 +56,7 @@ std::unique_ptr<Corpus> open_corpus(ProbeModel& model, const TextArguments& argu
 }
 
 void memory_text(TextArguments arguments) {
+  check_page(arguments);
   ProbeModel model(arguments.model);
   ReadingLine line("reading");
   probe_text(model, arguments.text, nullptr);  // refuses before a corpus is read

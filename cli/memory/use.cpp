@@ -71,6 +71,7 @@ void print_use(const ProbeModel& model, const RowUse& use, const Corpus& corpus,
 }
 
 void memory_use(const UseArguments& arguments) {
+  check_page(arguments);
   ProbeModel model(arguments.model);
   ReadingLine line("reading");
   Corpus corpus(model, arguments.corpus, line.progress());

@@ -108,7 +108,7 @@ Corpus::Corpus(ProbeModel& model, const CorpusOptions& options, CorpusProgress p
   reader_ = std::make_unique<ValidationReader>(reading);
   sequences_ = reader_->sequences();
   if (options.tokens > 0) {
-    sequences_ = std::min(sequences_, (options.tokens + length_ - 1) / length_);
+    sequences_ = std::min(sequences_, options.tokens / length_);
   }
 }
 

@@ -32,6 +32,7 @@ TEST_F(MemoryCommands, SayWhatTheyFindInJson) {
   EXPECT_EQ(use["layers"][0]["heads"].size(), 2u);
   EXPECT_EQ(use["layers"][0]["picks"].get<int>(), use["tokens"].get<int>() * 16);
   EXPECT_EQ(use["overlaps"].size(), 1u);
+  EXPECT_EQ(json({"use", "run", "--tokens", "80"})["tokens"], 66);  // whole windows of 33
   const int row = use["layers"][0]["top_rows"][0]["row"];
   const int picks = use["layers"][0]["top_rows"][0]["picks"];
 
@@ -58,11 +59,23 @@ TEST_F(MemoryCommands, SayWhatTheyFindInJson) {
   EXPECT_TRUE(diff["tables"][0]["most_changed"][0].contains("contexts"));
 }
 
+TEST_F(MemoryCommands, WritePagesBesideWhatTheySay) {
+  const Json use = json({"use", "run", "-o", "use.html"});
+  EXPECT_GT(use["tokens"], 0);
+  expect_contains(file_bytes(folder_ / "use.html"), "<svg");
+  const std::string said =
+      run_well(folder_, {"memory", "text", "run", "a <dog>", "-o", "text.html"});
+  expect_contains(said, "wrote text.html");
+  EXPECT_EQ(file_bytes(folder_ / "text.html").find("<dog>"), std::string::npos);
+}
+
 TEST_F(MemoryCommands, RefuseWhatMakesNoSense) {
   expect_refusal(folder_, {"memory", "use", "nowhere"}, {"nowhere"});
   expect_refusal(folder_, {"memory", "use", "run", "--data", "nowhere"}, {"--data", "nowhere"});
   expect_refusal(folder_, {"memory", "use", "run", "--data", "run"},
                  {"no token shards", "prepare"});
+  expect_refusal(folder_, {"memory", "use", "run", "-o", "nowhere/use.html"}, {"nowhere"});
+  expect_refusal(folder_, {"memory", "use", "run", "-o", "data"}, {"data is a folder"});
   expect_refusal(folder_, {"memory", "row", "run", "361"}, {"row 361", "0 to 360"});
   expect_refusal(folder_, {"memory", "row", "run", "3", "--layer", "0"},
                  {"layer 0 holds no memory"});

@@ -121,6 +121,11 @@ Ablation run_ablation(ProbeModel& model, const AblationOptions& options,
   evaluation.data_root = options.task_data;
   evaluation.limit = options.task_limit;
 
+  if (!evaluation.tasks.empty()) {  // before the first pass
+    check_requests([&](std::string_view text) { return encoder.encode(text); }, evaluation,
+                   language_model.max_length());
+  }
+
   Ablation ablation;
   ablation.corpus = corpus.what();
   ablation.tokens = corpus.tokens();
