@@ -12,6 +12,7 @@ pkg-config  pkg-config
 -           libcli11-dev
 -           libfmt-dev
 -           libgtest-dev
+-           libicu-dev
 -           libopenblas-dev
 -           libpcre2-dev
 -           libsentencepiece-dev

@@ -110,8 +110,12 @@ void generate(const GenerateArguments& arguments) {
 
   const auto continue_text = [&](const std::string& text, SamplingOptions sampling) {
     const bool bos = source.add_bos && tokenizer->bos_id() >= 0;
-    GenerationPrompt prompt{tokenizer->encode(text, bos, false), arguments.max_tokens,
-                            arguments.until};
+    // A tokenizer.json reads the names of special tokens in a prompt, "<|im_start|>user".
+    const std::vector<std::int32_t> ids =
+        tokenizer->reads_special_tokens()
+            ? SpecialTokenEncoder(*tokenizer, source.space_in_front, bos).encode(text)
+            : tokenizer->encode(text, bos, false);
+    GenerationPrompt prompt{ids, arguments.max_tokens, arguments.until};
     Stream stream(*tokenizer, text);
     const auto on_token = [&](std::size_t, std::int32_t token) {
       stream.show(token);

@@ -71,6 +71,7 @@ int run_program(int argument_count, char** arguments) {
       "140 "
       "SIGUSR2):\nthe same command goes on.");
   memengine::add_prepare_command(program);
+  memengine::add_tokenize_command(program);
   memengine::add_train_command(program);
   memengine::add_eval_command(program);
   memengine::add_generate_command(program);

@@ -2,7 +2,7 @@
 //
 // Turns texts into token shards that train reads. The folder it leaves:
 //
-//   DIR/tokenizer.model                  a copy of the tokenizer (not for bytes)
+//   DIR/tokenizer.model or tokenizer.json  a copy of the tokenizer (not for bytes)
 //   DIR/<source>/{train,val}_000000.bin  shards, each with a .json beside it
 #include "io/prepare/prepare.h"
 
@@ -194,7 +194,7 @@ std::unique_ptr<Tokenizer> place_tokenizer(const PrepareArguments& arguments,
     if (!arguments.tokenizer_path.empty()) fail_input("--tokenizer bytes has no --tokenizer-path");
     return load_tokenizer("bytes", {});
   }
-  const fs::path out = arguments.out, placed = out / "tokenizer.model";
+  const fs::path out = arguments.out, placed = out / tokenizer_file_name(arguments.tokenizer);
   fs::path given = arguments.tokenizer_path;
   std::error_code error;
   if (arguments.train_vocabulary > 0) {
@@ -206,14 +206,16 @@ std::unique_ptr<Tokenizer> place_tokenizer(const PrepareArguments& arguments,
         arguments.tokenizer == "sp" ? ", or make one with --train-tokenizer VOCABULARY" : "");
   }
   std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(arguments.tokenizer, given);
-  const std::string bytes = read_tokenizer_file(given);
+  const std::vector<TokenizerFile> files = tokenizer_files(arguments.tokenizer, given);
   if (arguments.train_vocabulary > 0) fs::remove(given, error);
   if (fs::exists(placed, error) && !arguments.options.overwrite && has_prepared_source(out)) {
     if (tokenizer_file_hash(read_tokenizer_file(placed)) == tokenizer->hash()) return tokenizer;
     fail_input("{} is another tokenizer: choose another --out, or replace all with --overwrite",
                placed.string());
   }
-  write_file_atomically(FileSystem::real(), placed, bytes);
+  for (const TokenizerFile& file : files) {
+    write_file_atomically(FileSystem::real(), out / file.name, file.bytes);
+  }
   return tokenizer;
 }
 
@@ -246,7 +248,8 @@ void print_hint(const PrepareArguments& arguments, const Tokenizer& tokenizer) {
   print("to train on it: data.root_dir={} 'data.sources={{{}}}' data.tokenizer.name={}",
         arguments.out, weights, tokenizer.name());
   if (arguments.tokenizer != "bytes") {
-    print(" data.tokenizer.path={}", (fs::path(arguments.out) / "tokenizer.model").string());
+    print(" data.tokenizer.path={}",
+          (fs::path(arguments.out) / tokenizer_file_name(arguments.tokenizer)).string());
   }
   print("\n");
 }
@@ -327,8 +330,10 @@ void add_prepare_command(CLI::App& program) {
   command->add_option("--out", arguments->out, "Folder for the shards")
       ->transform(home_path())
       ->required();
-  command->add_option("--tokenizer", arguments->tokenizer, "sp, tiktoken or bytes")
-      ->check(CLI::IsMember({"sp", "tiktoken", "bytes"}))
+  command
+      ->add_option("--tokenizer", arguments->tokenizer,
+                   "sp, tiktoken, hf (a tokenizer.json) or bytes")
+      ->check(CLI::IsMember({"sp", "tiktoken", "hf", "bytes"}))
       ->capture_default_str();
   command->add_option("--tokenizer-path", arguments->tokenizer_path, "The tokenizer's model file")
       ->transform(home_path());

@@ -72,9 +72,9 @@ void add_inspect_command(CLI::App& program) {
   command
       ->add_option("--tokenizer", arguments->tokenizer,
                    "sp, tiktoken or bytes: decodes the shards' sample")
-      ->check(CLI::IsMember({"sp", "tiktoken", "bytes"}));
+      ->check(CLI::IsMember({"sp", "tiktoken", "hf", "bytes"}));
   command->add_option("--tokenizer-path", arguments->tokenizer_path,
-                      "Its file (default: tokenizer.model beside the shards)");
+                      "Its file (default: the one beside the shards)");
   command->add_option("--sample", arguments->sample_tokens, "Tokens of the shards' sample")
       ->check(CLI::Range(0, 65536))
       ->capture_default_str();

@@ -85,7 +85,7 @@ std::unique_ptr<Tokenizer> find_tokenizer(const InspectArguments& arguments,
   }
   const fs::path folder = fs::absolute(shard_path).parent_path();
   for (const fs::path& place : {folder, folder.parent_path()}) {
-    const fs::path path = place / "tokenizer.model";
+    const fs::path path = place / tokenizer_file_name(info.tokenizer);
     std::error_code error;
     if (info.tokenizer != "bytes" && !fs::exists(path, error)) continue;
     try {

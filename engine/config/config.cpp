@@ -29,7 +29,8 @@ constexpr ConfigReader::Name<EvalDtype> eval_dtype_names[] = {
 constexpr ConfigReader::Name<TokenizerKind> tokenizer_names[] = {
     {"bytes", TokenizerKind::bytes},
     {"sp", TokenizerKind::sp},
-    {"tiktoken", TokenizerKind::tiktoken}};
+    {"tiktoken", TokenizerKind::tiktoken},
+    {"hf", TokenizerKind::hf}};
 constexpr ConfigReader::Name<Scheduler> scheduler_names[] = {{"constant", Scheduler::constant},
                                                              {"linear", Scheduler::linear},
                                                              {"inv_sqrt", Scheduler::inv_sqrt},

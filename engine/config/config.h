@@ -64,7 +64,7 @@ namespace memengine {
 enum class DeviceChoice { automatic, cpu, cuda };
 enum class ModelDtype { fp32, bf16 };
 enum class EvalDtype { fp32, bf16 };
-enum class TokenizerKind { bytes, sp, tiktoken };
+enum class TokenizerKind { bytes, sp, tiktoken, hf };
 
 struct TokenizerConfig {
   TokenizerKind name = TokenizerKind::bytes;

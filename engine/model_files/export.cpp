@@ -41,7 +41,9 @@ RunConfig exported_config(const ModelSource& source, bool with_tokenizer) {
   }
   config.model = source.model;
   if (source.tokenizer) config.data.tokenizer = *source.tokenizer;
-  if (with_tokenizer) config.data.tokenizer.path = "tokenizer.model";
+  if (with_tokenizer) {
+    config.data.tokenizer.path = tokenizer_file_name(tokenizer_name(config.data.tokenizer.name));
+  }
   return config;
 }
 
@@ -93,7 +95,7 @@ constexpr std::string_view weights_name = "model.safetensors";
 
 // Writes everything into `folder`, checksums too.
 void write_export(const ModelSource& source, ExportFormat format, InferenceModel& model,
-                  const Tokenizer* tokenizer, const std::string& tokenizer_bytes,
+                  const Tokenizer* tokenizer, const std::vector<TokenizerFile>& carried,
                   const fs::path& folder) {
   FileSystem& files = FileSystem::real();
   StateFile record;
@@ -108,8 +110,9 @@ void write_export(const ModelSource& source, ExportFormat format, InferenceModel
   if (format == ExportFormat::hugging_face) {
     write_hugging_face(model.context(), folder, model.transformer(), tokenizer, writing);
     if (tokenizer != nullptr) {
-      const HuggingFaceTokenizer form = hugging_face_tokenizer(
-          *tokenizer, tokenizer_bytes, source.add_bos, source.model.max_seqlen);
+      const HuggingFaceTokenizer form =
+          hugging_face_tokenizer(*tokenizer, carried.empty() ? "" : carried.front().bytes,
+                                 source.add_bos, source.model.max_seqlen);
       if (form.json) write_file_atomically(files, folder / "tokenizer.json", *form.json);
       write_file_atomically(files, folder / "tokenizer_config.json", form.config);
     }
@@ -117,10 +120,10 @@ void write_export(const ModelSource& source, ExportFormat format, InferenceModel
     write_safetensors(files, folder / weights_name,
                       tensors_as_read(model.context(), model.transformer()), {}, writing);
     write_file_atomically(files, folder / "config.yaml",
-                          dump_config(exported_config(source, !tokenizer_bytes.empty())));
+                          dump_config(exported_config(source, !carried.empty())));
   }
-  if (!tokenizer_bytes.empty()) {
-    write_file_atomically(files, folder / "tokenizer.model", tokenizer_bytes);
+  for (const TokenizerFile& file : carried) {
+    write_file_atomically(files, folder / file.name, file.bytes);
   }
   for (const auto& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
@@ -137,12 +140,12 @@ std::uint64_t export_model(const ModelSource& source, ExportFormat format, const
   if (is_there(weights)) {
     fail_input("{} is there already: name another folder", weights.string());
   }
-  std::string tokenizer_bytes;
+  std::vector<TokenizerFile> carried;
   std::unique_ptr<Tokenizer> tokenizer;
   if (source.tokenizer) {
     tokenizer = open_tokenizer(source);
     if (source.tokenizer->path && source.tokenizer->name != TokenizerKind::bytes) {
-      tokenizer_bytes = read_tokenizer_file(*source.tokenizer->path);
+      carried = tokenizer_files(tokenizer->name(), *source.tokenizer->path);
     }
   }
   Runtime runtime(Device::cpu);
@@ -156,7 +159,7 @@ std::uint64_t export_model(const ModelSource& source, ExportFormat format, const
   files.remove_all(aside);  // of an export that was killed
   files.make_folder(aside);
   try {
-    write_export(source, format, model, tokenizer.get(), tokenizer_bytes, aside);
+    write_export(source, format, model, tokenizer.get(), carried, aside);
     std::vector<std::string> names;
     for (const auto& entry : fs::directory_iterator(aside)) {
       names.push_back(entry.path().filename().string());

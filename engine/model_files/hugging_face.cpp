@@ -12,6 +12,7 @@
 #include "io/files/file.h"
 #include "io/files/is_there.h"
 #include "io/files/lfs_pointer.h"
+#include "io/tokenizers/hugging_face/tokenizer_json.h"
 #include "kernels/runtime/error.h"
 #include "kernels/runtime/runtime.h"
 
@@ -199,7 +200,8 @@ ModelSource find_hugging_face(const fs::path& folder) {
     if (error.kind() != Error::Kind::input) throw;
     fail_input("{}: {}", config.path, error.what());
   }
-  for (const fs::path& file : {folder / "original/tokenizer.model", folder / "tokenizer.model"}) {
+  for (const fs::path& file : {folder / "original/tokenizer.model", folder / "tokenizer.model",
+                               folder / tokenizer_json_name}) {
     if (is_there(file)) source.tokenizer = tokenizer_of_file(file.string());
   }
   if (is_there(folder / "tokenizer_config.json")) {
@@ -207,6 +209,9 @@ ModelSource find_hugging_face(const fs::path& folder) {
     source.add_bos = settings.add_bos;
     source.space_in_front = settings.space;
     if (settings.is_bytes) source.tokenizer = tokenizer_of_file("bytes");
+  }
+  if (source.tokenizer && source.tokenizer->name == TokenizerKind::hf) {
+    source.add_bos = tokenizer_json_adds_bos(*source.tokenizer->path);
   }
   if (is_there(folder / "generation_config.json")) {
     source.end_tokens = end_tokens_of(read_json(folder / "generation_config.json"));

@@ -6,7 +6,6 @@
 #include "engine/model_files/hugging_face_tokenizer.h"
 
 #include <algorithm>
-#include <array>
 #include <climits>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -14,6 +13,7 @@
 
 #include "io/files/file.h"
 #include "io/text/utf8.h"
+#include "io/tokenizers/byte_letters.h"
 #include "io/tokenizers/sentencepiece/sentencepiece_proto.h"
 #include "kernels/runtime/error.h"
 
@@ -116,23 +116,6 @@ void fill_sentencepiece(Json& json, const SentencePieceProto& proto) {
 }
 
 // --- Bytes and ranks -----------------------------------------------------------------------------
-
-// GPT-2's letters for bytes: printable ones for themselves, the others from U+0100 on.
-std::string byte_letters(std::string_view bytes) {
-  static const std::array<char32_t, 256> letters = [] {
-    std::array<char32_t, 256> table{};
-    char32_t next = 256;
-    for (int byte = 0; byte < 256; ++byte) {
-      const bool itself = (byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte <= 0xAC) ||
-                          (byte >= 0xAE && byte <= 0xFF);
-      table[static_cast<std::size_t>(byte)] = itself ? static_cast<char32_t>(byte) : next++;
-    }
-    return table;
-  }();
-  std::string text;
-  for (const char byte : bytes) append_utf8(text, letters[static_cast<unsigned char>(byte)]);
-  return text;
-}
 
 // The two tokens of which merging by rank makes `token`, and nothing of a higher rank.
 std::pair<std::string, std::string> last_merge(
@@ -245,6 +228,10 @@ HuggingFaceTokenizer hugging_face_tokenizer(const Tokenizer& tokenizer,
   if (has_bos) json["post_processor"] = bos_in_front(bos, tokenizer.bos_id());
 
   HuggingFaceTokenizer result;
+  if (tokenizer.name() == "hf") {  // it goes along as it is
+    result.config = config.dump(2) + "\n";
+    return result;
+  }
   if (!is_sentencepiece) {
     const auto tokens = tokenizer.vocab_size() - static_cast<std::int32_t>(special.size());
     fill_bytes(json, tokenizer, tokens);

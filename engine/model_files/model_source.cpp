@@ -10,6 +10,7 @@
 #include "io/files/file.h"
 #include "io/files/is_there.h"
 #include "io/files/lfs_pointer.h"
+#include "io/tokenizers/hugging_face/tokenizer_json.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine {
@@ -58,6 +59,8 @@ TokenizerConfig tokenizer_of_file(const std::string& path) {
   std::string first(static_cast<std::size_t>(std::min<std::uint64_t>(file.size(), 64)), '\0');
   file.read(0, std::as_writable_bytes(std::span(first)));
   refuse_lfs_pointer(path, first);
+  const std::size_t begin = std::min(first.find_first_not_of(" \t\r\n"), first.size());
+  if (first.substr(begin).starts_with('{')) return {TokenizerKind::hf, path};
   return {first.starts_with('\n') ? TokenizerKind::sp : TokenizerKind::tiktoken, path};
 }
 
@@ -73,14 +76,17 @@ ModelSource find_model(const fs::path& path, const std::string& tokenizer) {
     source = from_run(read_text_file(path / "config.yaml", 1 << 20), path, "config.yaml");
     source.kind = ModelSource::Kind::exported;
     // An exported model carries its tokenizer with it.
-    if (is_there(path / "tokenizer.model")) {
-      source.tokenizer->path = (path / "tokenizer.model").string();
-    }
+    const fs::path carried = path / tokenizer_file_name(tokenizer_name(source.tokenizer->name));
+    if (is_there(carried)) source.tokenizer->path = carried.string();
   } else {
     source = from_checkpoint(newest_in(path));
   }
   if (!tokenizer.empty()) {
     source.tokenizer = tokenizer_of_file(tokenizer);
+    if (source.tokenizer->name == TokenizerKind::hf &&
+        source.kind == ModelSource::Kind::hugging_face) {
+      source.add_bos = tokenizer_json_adds_bos(tokenizer);
+    }
     source.tokenizer_is_replaced = true;
   }
   return source;
@@ -95,7 +101,8 @@ std::vector<std::int32_t> end_tokens(const ModelSource& source, const Tokenizer&
 std::unique_ptr<Tokenizer> open_tokenizer(const ModelSource& source) {
   if (!source.tokenizer) {
     fail_input(
-        "{}: no tokenizer.model there: give the tokenizer's file (--tokenizer or tokenizer=)",
+        "{}: no tokenizer.json or tokenizer.model there: give the tokenizer's file (--tokenizer or "
+        "tokenizer=)",
         source.folder.string());
   }
   const std::optional<std::string>& file = source.tokenizer->path;

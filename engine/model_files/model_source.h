@@ -47,8 +47,8 @@ std::unique_ptr<Tokenizer> open_tokenizer(const ModelSource& source);
 // The tokens that end a generation: the model's own, or the tokenizer's EOS.
 std::vector<std::int32_t> end_tokens(const ModelSource& source, const Tokenizer& tokenizer);
 
-// What kind of tokenizer a file holds, by its first byte: a SentencePiece model is binary, tiktoken
-// ranks are text. "bytes" needs no file.
+// What kind of tokenizer a file holds, by how it begins: a SentencePiece model is binary, a
+// tokenizer.json is an object, tiktoken ranks are other text. "bytes" needs no file.
 TokenizerConfig tokenizer_of_file(const std::string& path);
 
 }  // namespace memengine

@@ -41,6 +41,11 @@ std::string how_to_prepare(const DataConfig& data) {
           "makes "
           "shards and puts a copy to {1}/tokenizer.model",
           name, out);
+    case TokenizerKind::hf:
+      return fmt::format(
+          "`memengine prepare TEXTS{0} --tokenizer hf --tokenizer-path TOKENIZER.JSON --out {1}` "
+          "makes shards and puts a copy to {1}/tokenizer.json",
+          name, out);
   }
   return "";
 }
@@ -79,18 +84,6 @@ std::vector<LoaderSource> find_sources(const DataConfig& data) {
   return sources;
 }
 
-const char* tokenizer_name(TokenizerKind kind) {
-  switch (kind) {
-    case TokenizerKind::bytes:
-      return "bytes";
-    case TokenizerKind::sp:
-      return "sp";
-    case TokenizerKind::tiktoken:
-      return "tiktoken";
-  }
-  return "?";
-}
-
 // llm.c puts these before each document of its sets, which have no sidecar.
 constexpr std::int32_t gpt2_document_start = 50256;     // <|endoftext|>, in uint16 shards
 constexpr std::int32_t llama3_document_start = 128000;  // <|begin_of_text|>, in uint32 shards
@@ -117,6 +110,20 @@ std::int32_t shard_document_start(const Shard& shard, const Tokenizer& tokenizer
 }
 
 }  // namespace
+
+const char* tokenizer_name(TokenizerKind kind) {
+  switch (kind) {
+    case TokenizerKind::bytes:
+      return "bytes";
+    case TokenizerKind::sp:
+      return "sp";
+    case TokenizerKind::tiktoken:
+      return "tiktoken";
+    case TokenizerKind::hf:
+      return "hf";
+  }
+  return "?";
+}
 
 std::unique_ptr<Tokenizer> open_tokenizer(const TokenizerConfig& config) {
   if (config.name != TokenizerKind::bytes && !config.path) {

@@ -13,6 +13,8 @@ namespace memengine {
 
 std::unique_ptr<Tokenizer> open_tokenizer(const TokenizerConfig& config);
 
+const char* tokenizer_name(TokenizerKind kind);
+
 struct RunData {
   std::unique_ptr<Tokenizer> tokenizer;
   std::vector<LoaderSource> sources;

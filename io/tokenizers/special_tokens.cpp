@@ -47,6 +47,10 @@ std::vector<std::int32_t> SpecialTokenEncoder::encode(std::string_view text) con
   if (bos_ && (bos_name_.empty() || !text.starts_with(bos_name_))) {
     ids.push_back(tokenizer_.bos_id());
   }
+  if (tokenizer_.reads_special_tokens()) {
+    tokenizer_.encode_with_special(text, ids);
+    return ids;
+  }
   bool first = true;
   std::size_t begin = 0;
   for (std::size_t at = 0; at < text.size();) {

@@ -4,8 +4,10 @@
 #include <xxhash.h>
 
 #include "io/files/file.h"
+#include "io/files/is_there.h"
 #include "io/files/lfs_pointer.h"
 #include "io/text/utf8.h"
+#include "io/tokenizers/hugging_face/tokenizer_json.h"
 #include "io/tokenizers/sentencepiece/sentencepiece.h"
 #include "io/tokenizers/tiktoken/tiktoken.h"
 #include "kernels/runtime/error.h"
@@ -70,7 +72,22 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::string& name,
   if (name == "bytes") return std::make_unique<BytesTokenizer>();
   if (name == "sp") return load_sentencepiece(path);
   if (name == "tiktoken") return load_tiktoken(path);
-  fail_input("unknown tokenizer '{}': it must be sp, tiktoken or bytes", name);
+  if (name == "hf") return load_tokenizer_json(path);
+  fail_input("unknown tokenizer '{}': it must be sp, tiktoken, hf or bytes", name);
+}
+
+const char* tokenizer_file_name(std::string_view tokenizer_name) {
+  return tokenizer_name == "hf" ? tokenizer_json_name : "tokenizer.model";
+}
+
+std::vector<TokenizerFile> tokenizer_files(const std::string& name,
+                                           const std::filesystem::path& path) {
+  std::vector<TokenizerFile> files = {{tokenizer_file_name(name), read_tokenizer_file(path)}};
+  const std::filesystem::path config = path.parent_path() / tokenizer_config_name;
+  if (name == "hf" && is_there(config)) {
+    files.push_back({tokenizer_config_name, read_text_file(config, max_tokenizer_bytes)});
+  }
+  return files;
 }
 
 std::string read_tokenizer_file(const std::filesystem::path& path) {

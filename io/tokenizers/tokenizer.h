@@ -1,7 +1,8 @@
-// Text to token ids and back: one interface, three kinds.
+// Text to token ids and back: one interface, four kinds.
 //
 //   sp        a SentencePiece model file (Llama 2)
 //   tiktoken  a file of BPE ranks with Llama 3's split pattern and special tokens
+//   hf        a tokenizer.json (hugging_face/tokenizer_json.h)
 //   bytes     the 256 byte values, then <bos> 256 and <eos> 257; needs no file
 //
 // Names and BOS/EOS behaviour follow Meta Lingua's tokenizers: a text alone never yields a special
@@ -40,6 +41,13 @@ class Tokenizer {
     encode_append(text, ids);
   }
 
+  // Whether it knows by itself how to find special tokens in a text; then this does (a kind that
+  // does not encodes a text as plain letters).
+  virtual bool reads_special_tokens() const { return false; }
+  virtual void encode_with_special(std::string_view text, std::vector<std::int32_t>& ids) const {
+    encode_append(text, ids);
+  }
+
   // BOS, EOS, unknown, and the other control tokens, with their names.
   virtual std::vector<SpecialToken> special_tokens() const { return {}; }
 
@@ -60,7 +68,7 @@ class Tokenizer {
   // Asking for one that the model does not have is an input error.
   std::vector<std::int32_t> encode(std::string_view text, bool bos, bool eos) const;
 
-  // "sp", "tiktoken" or "bytes".
+  // "sp", "tiktoken", "hf" or "bytes".
   const std::string& name() const { return name_; }
 
   // XXH3-64 of the model file as 16 hexadecimal digits. Shards carry it, so that a run cannot train
@@ -78,6 +86,17 @@ class Tokenizer {
 // missing file and a file that is not such a model are input errors.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& name,
                                           const std::filesystem::path& path);
+
+// What goes along with what was made with a tokenizer: names in a folder and contents; the first is
+// the file to load. A tokenizer.json takes the tokenizer_config.json beside it along.
+struct TokenizerFile {
+  std::string name, bytes;
+};
+std::vector<TokenizerFile> tokenizer_files(const std::string& name,
+                                           const std::filesystem::path& path);
+
+// The first of these names: tokenizer.json for hf, else tokenizer.model.
+const char* tokenizer_file_name(std::string_view tokenizer_name);
 
 // What the loaders share: the whole model file, and the hash that names it.
 std::string read_tokenizer_file(const std::filesystem::path& path);

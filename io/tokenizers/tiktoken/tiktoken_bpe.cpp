@@ -1,18 +1,15 @@
-// The table and the two merge loops. Unless told otherwise, rank and id are the same number; a
+// The table, and merging by it. Unless told otherwise, rank and id are the same number; a
 // pair's rank is one look-up of its joined bytes, which lie side by side in the piece.
 #include "io/tokenizers/tiktoken/tiktoken_bpe.h"
 
 #include <xxhash.h>
 
 #include <algorithm>
-#include <limits>
-#include <queue>
+
+#include "io/tokenizers/bpe_merge.h"
 
 namespace memengine {
 namespace {
-
-constexpr std::uint32_t no_rank = std::numeric_limits<std::uint32_t>::max();
-constexpr std::size_t short_piece = 64;  // bytes; the quadratic scan wins below this
 
 // Whether a part starts at byte `i`: every byte, or every byte that does not continue a character.
 bool starts_part(std::string_view piece, std::size_t i, BpeVocabulary::Start from) {
@@ -64,9 +61,26 @@ void BpeVocabulary::encode_piece(std::string_view piece, std::vector<std::int32_
   }
 }
 
-void BpeVocabulary::merge(std::string_view piece, Start start,
+void BpeVocabulary::merge(std::string_view piece, Start from,
                           std::vector<std::int32_t>& ids) const {
-  piece.size() <= short_piece ? merge_short(piece, start, ids) : merge_long(piece, start, ids);
+  thread_local BpeParts parts;
+  constexpr std::int32_t not_looked_up = -2;
+  parts.clear();
+  for (std::size_t i = 0; i < piece.size(); ++i) {
+    if (starts_part(piece, i, from)) parts.add(i, not_looked_up);
+  }
+  parts.start.push_back(static_cast<std::uint32_t>(piece.size()));
+  merge_parts(parts, [&](std::int32_t, std::int32_t, std::uint32_t begin, std::uint32_t end) {
+    const std::int32_t id = find(piece.substr(begin, end - begin));
+    return BpeJoin{rank_of(id), id};
+  });
+  for (std::size_t i = 0; i < parts.id.size(); ++i) {
+    if (parts.id[i] >= 0) {
+      ids.push_back(parts.id[i]);
+    } else {
+      append_part(piece.substr(parts.start[i], parts.start[i + 1] - parts.start[i]), ids);
+    }
+  }
 }
 
 void BpeVocabulary::append_part(std::string_view part, std::vector<std::int32_t>& ids) const {
@@ -75,80 +89,6 @@ void BpeVocabulary::append_part(std::string_view part, std::vector<std::int32_t>
     return;
   }
   for (const char byte : part) ids.push_back(-1 - static_cast<unsigned char>(byte));
-}
-
-void BpeVocabulary::merge_short(std::string_view piece, Start from,
-                                std::vector<std::int32_t>& ids) const {
-  // part[i] starts at byte start[i]; rank[i] is the rank of part i joined with part i + 1.
-  std::uint32_t start[short_piece + 1], rank[short_piece + 1];
-  std::size_t parts = 0;
-  const auto pair_rank = [&](std::size_t i) {
-    if (i + 1 >= parts) return no_rank;
-    return rank_of(find(piece.substr(start[i], start[i + 2] - start[i])));
-  };
-  for (std::size_t i = 0; i < piece.size(); ++i) {
-    if (starts_part(piece, i, from)) start[parts++] = static_cast<std::uint32_t>(i);
-  }
-  start[parts] = static_cast<std::uint32_t>(piece.size());
-  for (std::size_t i = 0; i < parts; ++i) rank[i] = pair_rank(i);
-  while (parts > 1) {
-    const std::size_t best = static_cast<std::size_t>(std::min_element(rank, rank + parts) - rank);
-    if (rank[best] == no_rank) break;
-    std::copy(start + best + 2, start + parts + 1, start + best + 1);
-    std::copy(rank + best + 2, rank + parts, rank + best + 1);
-    --parts;
-    rank[best] = pair_rank(best);
-    if (best > 0) rank[best - 1] = pair_rank(best - 1);
-  }
-  for (std::size_t i = 0; i < parts; ++i) {
-    append_part(piece.substr(start[i], start[i + 1] - start[i]), ids);
-  }
-}
-
-void BpeVocabulary::merge_long(std::string_view piece, Start from,
-                               std::vector<std::int32_t>& ids) const {
-  // Part i starts at byte i and ends where the next living part starts; a part that was merged into
-  // the one before it has next 0. A heap entry is stale when its pair has changed since.
-  const auto bytes_in_piece = static_cast<std::uint32_t>(piece.size());
-  std::vector<std::uint32_t> next(bytes_in_piece), previous(bytes_in_piece);
-  std::vector<std::uint32_t> rank(bytes_in_piece, no_rank);
-  using Entry = std::pair<std::uint32_t, std::uint32_t>;  // rank, start of the left part
-  std::vector<Entry> entries;
-  entries.reserve(bytes_in_piece);
-  const auto pair_rank = [&](std::uint32_t i) {
-    const std::uint32_t right = next[i];
-    if (right == bytes_in_piece) return no_rank;
-    return rank_of(find(piece.substr(i, next[right] - i)));
-  };
-  for (std::uint32_t i = 0, end; i < bytes_in_piece; i = end) {
-    for (end = i + 1; end < bytes_in_piece && !starts_part(piece, end, from);) ++end;
-    next[i] = end;
-    if (end < bytes_in_piece) previous[end] = i;
-  }
-  for (std::uint32_t i = 0; i < bytes_in_piece; i = next[i]) {
-    rank[i] = pair_rank(i);
-    if (rank[i] != no_rank) entries.emplace_back(rank[i], i);
-  }
-  std::priority_queue<Entry, std::vector<Entry>, std::greater<>> heap({}, std::move(entries));
-  const auto renew = [&](std::uint32_t i) {
-    rank[i] = pair_rank(i);
-    if (rank[i] != no_rank) heap.emplace(rank[i], i);
-  };
-  while (!heap.empty()) {
-    const auto [best, left] = heap.top();
-    heap.pop();
-    if (rank[left] != best) continue;
-    const std::uint32_t right = next[left];
-    next[left] = next[right];
-    if (next[left] < bytes_in_piece) previous[next[left]] = left;
-    next[right] = 0;
-    rank[right] = no_rank;
-    renew(left);
-    if (left > 0) renew(previous[left]);
-  }
-  for (std::uint32_t i = 0; i < bytes_in_piece; i = next[i]) {
-    append_part(piece.substr(i, next[i] - i), ids);
-  }
 }
 
 }  // namespace memengine

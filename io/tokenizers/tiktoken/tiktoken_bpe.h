@@ -1,9 +1,8 @@
 // Byte-pair encoding by ranks: the merge loop of tiktoken.
 //
 // A piece starts as single bytes. Again and again the adjacent pair whose joined bytes have the
-// lowest rank (the leftmost among equals) becomes one token, until no pair is in the vocabulary.
-// Words are short, so a plain scan for the minimum is fastest; a long piece (a line of dashes, a
-// megabyte without a space) goes through a heap over a linked list: O(n log n).
+// lowest rank (the leftmost among equals) becomes one token, until no pair is in the vocabulary
+// (bpe_merge.h).
 #pragma once
 
 #include <cstdint>
@@ -46,8 +45,6 @@ class BpeVocabulary {
     std::uint32_t hash = 0;
     std::int32_t id = -1;
   };
-  void merge_short(std::string_view piece, Start from, std::vector<std::int32_t>& ids) const;
-  void merge_long(std::string_view piece, Start from, std::vector<std::int32_t>& ids) const;
   std::uint32_t rank_of(std::int32_t id) const {
     if (id < 0 || ranks_.empty()) return static_cast<std::uint32_t>(id);  // -1: no rank
     return ranks_[static_cast<std::size_t>(id)];

@@ -83,7 +83,29 @@ std::size_t white_space_end(std::string_view text, std::size_t at) {
   return end == text.size() || last == at ? end : last;
 }
 
-std::size_t piece_end(std::string_view text, std::size_t at) {
+std::size_t gpt2_piece_end(std::string_view text, std::size_t at) {
+  if (text[at] == '\'') {
+    for (const std::string_view ending : {"s", "t", "re", "ve", "m", "ll", "d"}) {
+      if (text.substr(at + 1).starts_with(ending)) return at + 1 + ending.size();
+    }
+  }
+  const std::size_t begin = text[at] == ' ' ? at + 1 : at;
+  if (begin < text.size()) {
+    const Character first = character_at(text, begin);
+    if (first.kind != Class::white_space) return run_end(text, begin + first.length, first.kind);
+  }
+  // All white space when nothing follows, else all but its last character, unless that is the only.
+  std::size_t last = at, end = at;
+  while (end < text.size()) {
+    const Character character = character_at(text, end);
+    if (character.kind != Class::white_space) break;
+    last = end;
+    end += character.length;
+  }
+  return end == text.size() || last == at ? end : last;
+}
+
+std::size_t piece_end(std::string_view text, std::size_t at, std::size_t most_digits) {
   if (text[at] == '\'') {
     if (const std::size_t bytes = contraction(text.substr(at + 1)); bytes > 0) {
       return at + 1 + bytes;
@@ -92,7 +114,7 @@ std::size_t piece_end(std::string_view text, std::size_t at) {
   const Character first = character_at(text, at);
   const std::size_t second = at + first.length;
   if (first.kind == Class::letter) return run_end(text, second, Class::letter);
-  if (first.kind == Class::number) return run_end(text, second, Class::number, 2);
+  if (first.kind == Class::number) return run_end(text, second, Class::number, most_digits - 1);
   if (!is_line_end(text[at])) {
     const std::size_t word = run_end(text, second, Class::letter);
     if (word > second) return word;
@@ -112,7 +134,9 @@ std::size_t piece_end(std::string_view text, std::size_t at) {
 
 std::string_view TiktokenPieces::next() {
   if (at_ == text_.size()) return {};
-  const std::size_t end = piece_end(text_, at_);
+  const std::size_t end = pattern_ == SplitPattern::gpt2
+                              ? gpt2_piece_end(text_, at_)
+                              : piece_end(text_, at_, pattern_ == SplitPattern::qwen2 ? 1 : 3);
   const std::string_view piece = text_.substr(at_, end - at_);
   at_ = end;
   return piece;
