@@ -18,6 +18,7 @@ void add_inspect_command(CLI::App& program);
 void add_memory_command(CLI::App& program);
 void add_prepare_command(CLI::App& program);
 void add_report_command(CLI::App& program);
+void add_study_command(CLI::App& program);
 void add_synth_command(CLI::App& program);
 void add_tokenize_command(CLI::App& program);
 void add_train_command(CLI::App& program);

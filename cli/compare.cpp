@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <numeric>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "engine/report/run_report.h"
 #include "engine/run/display_width.h"
 #include "io/files/file.h"
+#include "io/files/is_there.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine {
@@ -149,6 +151,18 @@ void compare(const RunArguments& arguments, bool csv, bool json) {
   }
 }
 
+// A page may be replaced, but nothing that a slip of the hand names.
+void check_target(const fs::path& out) {
+  if (!is_there(out)) return;
+  const InputFile file(out);
+  std::string begin(15, ' ');
+  begin.resize(file.read_some(0, std::as_writable_bytes(std::span(begin))));
+  if (begin != "<!DOCTYPE html>") {
+    fail_input("{}: there is a file that is no HTML page; choose another name with -o",
+               out.string());
+  }
+}
+
 void report(const RunArguments& arguments, const fs::path& out, bool csv) {
   if (csv) {
     if (find_runs(arguments.paths).size() != 1) {
@@ -158,6 +172,7 @@ void report(const RunArguments& arguments, const fs::path& out, bool csv) {
                 [](std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); });
     return;
   }
+  check_target(out);
   const std::vector<RunRecord> records = read_runs(arguments);
   const Comparison comparison = compare_runs(records, arguments.target);
   const std::string html = report_html(comparison);

@@ -76,6 +76,7 @@ int run_program(int argument_count, char** arguments) {
   memengine::add_eval_command(program);
   memengine::add_generate_command(program);
   memengine::add_export_command(program);
+  memengine::add_study_command(program);
   memengine::add_report_command(program);
   memengine::add_compare_command(program);
   memengine::add_inspect_command(program);

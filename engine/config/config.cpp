@@ -259,7 +259,11 @@ void bind_run(ConfigReader& reader, RunConfig& run) {
                  "a run continues from its own checkpoint.path");
   reader.bind("logging.freq", run.logging.freq);
   reader.bind("logging.acc_freq", run.logging.acc_freq);
-  reader.ignore("logging.wandb", "metrics go to metrics.jsonl in dump_dir");
+  reader.bind("logging.tensorboard", run.logging.tensorboard);
+  reader.ignore(
+      "logging.wandb",
+      "metrics go to metrics.jsonl in dump_dir; with logging.tensorboard=true, `wandb sync "
+      "--sync-tensorboard` uploads <dump_dir>/tensorboard");
   reader.bind("validation.every", run.validation.every);
   reader.bind("validation.batches", run.validation.batches);
   reader.bind("profiling.run", run.profile);

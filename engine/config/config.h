@@ -29,6 +29,8 @@
 //                                             looked for, see engine/run/settle_evaluation.h)
 //   eval.max_length                           longest text in tokens (null: the model's own), the
 //                                             harness's model argument of that name
+//   logging.tensorboard                       also write TensorBoard event files, to
+//                                             <dump_dir>/tensorboard
 //   model.document_mask                       attention stays within a document
 //   model.productkey_args.mem_query_norm      the norm on the queries, or none
 //   model.productkey_args.value_weight_decay  decay of value rows, applied lazily and exactly
@@ -123,6 +125,7 @@ struct CheckpointConfig {
 struct LoggingConfig {
   std::int64_t freq = 10;  // steps
   std::optional<std::int64_t> acc_freq;
+  bool tensorboard = false;
   bool operator==(const LoggingConfig&) const = default;
 };
 

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <regex>
+#include <set>
 
 namespace memengine {
 namespace {
@@ -70,6 +71,9 @@ std::vector<Reader> final_figures() {
       {{"unique_rows", "rows a step", count, 55}, last("pkm/unique_rows")},
       {{"ever_used_share", "rows ever used", share, 56}, last("pkm/ever_used_share")},
       {{"usage_kl", "KL to uniform", plain, 57}, last("pkm/usage_kl")},
+      {{"cache_hit_share", "found in the cache", share, 53, false, true},
+       last("pkm/cache_hit_share")},
+      {{"cache_link_bytes", "bytes over the link a step", count, 38}, last("pkm/cache_link_bytes")},
       {{"spikes", "spikes", count, 30},
        [](const RunRecord& r) {
          return r.curve("optim/spikes") == nullptr ? nothing : static_cast<double>(r.spikes);
@@ -175,23 +179,59 @@ void find_differences(Comparison& comparison) {
   }
 }
 
+// What tells a group from the others of its title: up to three keys of its config, else its folder.
+std::string distinction(const RunGroup& group, const std::set<std::string>& differing) {
+  std::string text;
+  int keys = 0;
+  for (const auto& [key, value] : group.runs.front()->config) {
+    if (differing.find(key) == differing.end()) continue;
+    if (++keys > 3) break;
+    text += (text.empty() ? "" : ", ") + key.substr(key.rfind('.') + 1) + "=" + value;
+  }
+  return keys == 0 || keys > 3 ? group.runs.front()->folder.string() : text;
+}
+
+// The keys whose values are not the same in all groups of a title.
+std::set<std::string> differing_keys(const std::vector<const RunGroup*>& groups) {
+  std::map<std::string, std::string> first;
+  std::set<std::string> differing;
+  for (const RunGroup* group : groups) {
+    for (const auto& [key, value] : group->runs.front()->config) {
+      if (is_incidental(key)) continue;
+      if (first.emplace(key, value).first->second != value) differing.insert(key);
+    }
+  }
+  return differing;
+}
+
 }  // namespace
 
 std::vector<RunGroup> group_runs(const std::vector<RunRecord>& records) {
   std::vector<RunGroup> groups;
   std::map<std::string, std::size_t> known;
-  std::map<std::string, int> titles;
   for (const RunRecord& record : records) {
     const auto [found, is_new] = known.emplace(identity(record), groups.size());
     if (is_new) groups.push_back({without_seed(record.name), {}});
     groups[found->second].runs.push_back(&record);
   }
+  std::map<std::string, std::vector<const RunGroup*>> titles;
   for (RunGroup& group : groups) {
     if (group.runs.size() == 1) group.title = group.runs.front()->name;
-    ++titles[group.title];
+    titles[group.title].push_back(&group);
   }
+  std::map<std::string, std::set<std::string>> differing;
+  for (const auto& [title, same] : titles) {
+    if (same.size() > 1) differing[title] = differing_keys(same);
+  }
+  std::set<std::string> taken;
   for (RunGroup& group : groups) {
-    if (titles[group.title] > 1) group.title += " (" + group.runs.front()->folder.string() + ")";
+    const auto keys = differing.find(group.title);
+    if (keys == differing.end()) continue;
+    const std::string title = group.title;
+    group.title = title + " (" + distinction(group, keys->second) + ")";
+    if (!taken.insert(group.title).second) {
+      group.title = title + " (" + group.runs.front()->folder.string() + ")";
+    }
   }
   return groups;
 }

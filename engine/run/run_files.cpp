@@ -65,6 +65,28 @@ std::vector<std::string> usage_keys(const std::vector<BankUsage>& banks,
   return keys;
 }
 
+// How many rows were picked how often, with limits between whole numbers.
+std::vector<EventHistogram> use_histograms(const std::vector<BankUsage>& banks) {
+  std::vector<EventHistogram> histograms;
+  for (const BankUsage& bank : banks) {
+    if (bank.rows_by_picks.empty()) continue;
+    EventHistogram histogram;
+    histogram.tag =
+        "val/pkm/" + (banks.size() > 1 ? bank.name + "/" : std::string()) + "picks_of_a_row";
+    double limit = 1;
+    for (const std::int64_t rows : bank.rows_by_picks) {
+      histogram.limits.push_back(limit - 0.5);
+      histogram.counts.push_back(static_cast<double>(rows));
+      histogram.count += static_cast<double>(rows);
+      limit *= 2;
+    }
+    histogram.sum = static_cast<double>(bank.picks);
+    histogram.greatest = limit / 2 - 1;
+    histograms.push_back(std::move(histogram));
+  }
+  return histograms;
+}
+
 // As the reference writes it: "2026-11-25T21:08:31.123+00:00".
 std::string utc_now() {
   const auto now = std::chrono::system_clock::now();
@@ -105,6 +127,11 @@ void RunFiles::started(const RunConfig& config, const RunStart& start) {
     write_file_atomically(files_, folder / "config.yaml", dump_config(config));
   }
   open(metrics_);
+  if (config.logging.tensorboard && start.resumed_step < config.steps) {
+    const auto event_folder = folder / "tensorboard";
+    if (start.resumed_step < 0) files_.remove_all(event_folder);
+    events_ = std::make_unique<EventFile>(event_folder, start.resumed_step, files_);
+  }
   if (config.probe_freq) {
     files_.make_folder((folder / probe_.name).parent_path());
     open(probe_);
@@ -144,6 +171,7 @@ void RunFiles::stepped(const StepReport& report) {
       {"speed/FLOPS", report.flops_per_second},
       {"speed/curr_iter_time", report.seconds_per_step},
       {"speed/data_load_time", report.data_seconds_per_step},
+      {"speed/attainable_share", report.attainable_share},
       {"memory/device_bytes", plan_.device_bytes()},
       {"memory/host_table_bytes", plan_.host_bytes()},
   };
@@ -155,6 +183,7 @@ void RunFiles::stepped(const StepReport& report) {
   std::deque<std::string> cache_keys;  // metrics hold views
   add_cache_use(metrics, cache_keys, report.banks);
   write(metrics_, report.step, metrics);
+  write_events(report.step, metrics);
 }
 
 void RunFiles::probed(const ProbeReport& report) {
@@ -173,13 +202,26 @@ void RunFiles::probed(const ProbeReport& report) {
   write(probe_, report.step, metrics);
 }
 
+void RunFiles::say(const std::string& message) {
+  log(message);
+  if (trouble_) trouble_(message);
+}
+
+void RunFiles::write_events(std::int64_t step, const std::vector<Metric>& metrics,
+                            const std::vector<EventHistogram>& histograms) {
+  if (events_ == nullptr) return;
+  try {
+    events_->write(step, metrics, histograms);
+    lost_events_ = 0;
+  } catch (const Error& error) {
+    if (error.kind() != Error::Kind::input) throw;
+    if (lost_events_++ == 0) say(fmt::format("training goes on without events: {}", error.what()));
+  }
+}
+
 void RunFiles::write(Journal& journal, std::int64_t step, const std::vector<Metric>& metrics) {
   std::vector<Metric> line = {{"global_step", step}, {"name", name_}, {"created_at", utc_now()}};
   line.insert(line.end(), metrics.begin(), metrics.end());
-  const auto say = [this](const std::string& message) {
-    log(message);
-    if (trouble_) trouble_(message);
-  };
   try {
     journal.file->write(line);
     if (journal.lost_lines > 0) {
@@ -202,6 +244,7 @@ void RunFiles::validated(const ValidationReport& report) {
       {"val/loss", report.loss}, {"val/tokens", report.tokens}, {"val/seconds", report.seconds}};
   add_usage(metrics, report.banks, keys);
   write(metrics_, report.step, metrics);
+  write_events(report.step, metrics, use_histograms(report.banks));
 }
 
 void RunFiles::saved(const SaveReport& report) {

@@ -1,5 +1,6 @@
-// The files a run leaves in its dump_dir: config.yaml as resolved, train.log, metrics.jsonl, and
-// probe/probe.0.jsonl (the reference's name for it) where probe_freq is given.
+// The files a run leaves in its dump_dir: config.yaml as resolved, train.log, metrics.jsonl,
+// probe/probe.0.jsonl (the reference's name for it) where probe_freq is given, and with
+// logging.tensorboard tensorboard/, event files of the same keys.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +13,7 @@
 
 #include "engine/run/run_lines.h"
 #include "engine/training/training_listener.h"
+#include "io/files/event_file.h"
 #include "io/files/file.h"
 #include "io/files/metrics.h"
 
@@ -48,10 +50,15 @@ class RunFiles : public TrainingListener {
   };
   // With the run's name and the time in front.
   void write(Journal& journal, std::int64_t step, const std::vector<Metric>& metrics);
+  void write_events(std::int64_t step, const std::vector<Metric>& metrics,
+                    const std::vector<EventHistogram>& histograms = {});
+  void say(const std::string& message);
 
   Trouble trouble_;
   FileSystem& files_;
   Journal metrics_{"metrics.jsonl", {}};
+  std::unique_ptr<EventFile> events_;
+  std::int64_t lost_events_ = 0;
   Journal probe_{"probe/probe.0.jsonl", {}};
   std::FILE* log_ = nullptr;
   std::vector<std::string> early_notices_;

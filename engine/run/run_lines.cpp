@@ -143,6 +143,9 @@ std::vector<LineColumn> step_columns(const StepReport& report) {
   const bool waits = report.data_seconds_per_step > 0.05 * report.seconds_per_step;
   columns.push_back({fmt::format("lr {:.2e}", report.learning_rate), 45});
   columns.push_back({fmt::format("{} tok/s", count_text(report.tokens_per_second)), 80});
+  if (report.attainable_share > 0) {
+    columns.push_back({fmt::format("attained {}", percent_text(report.attainable_share, 1)), 42});
+  }
   columns.push_back(
       {fmt::format("data {}", percent_text(report.data_seconds_per_step, report.seconds_per_step)),
        waits ? 75 : 20});

@@ -8,6 +8,7 @@
 #include "engine/evaluation/evaluation.h"
 #include "engine/training/training_step.h"
 #include "engine/training/usage.h"
+#include "engine/training/watch/attainable_speed.h"
 #include "kernels/reduce.h"
 
 namespace memengine {
@@ -31,6 +32,8 @@ Trainer::Trainer(const RunConfig& config, std::vector<TrainingListener*> listene
       data_(RunData::open(config_)),
       evaluation_(open_evaluation()),
       runtime_(choose_device(config_.device)),
+      attainable_flops_(
+          measure_attainable_flops(runtime_, config_.distributed.model_dtype == ModelDtype::bf16)),
       model_(config_, runtime_),
       batches_(runtime_.context().device, config_.grad_acc_steps, config_.data.batch_size,
                config_.data.seq_len, config_.model.document_mask,
@@ -229,6 +232,7 @@ void Trainer::report() {
       static_cast<double>(config_.tokens_per_step()) / report.seconds_per_step;
   report.flops_per_second = report.tokens_per_second *
                             static_cast<double>(model_.transformer().training_flops_per_token());
+  report.attainable_share = report.flops_per_second / attainable_flops_;
   // The first report is of steps that also set things up.
   seconds_per_step_ = reports_++ < 2 ? report.seconds_per_step
                                      : 0.8 * seconds_per_step_ + 0.2 * report.seconds_per_step;

@@ -91,6 +91,7 @@ class Trainer {
   RunData data_;
   SettledEvaluation evaluation_;
   Runtime runtime_;
+  double attainable_flops_ = 0;  // per second; measured before the model takes its memory
   TrainingModel model_;
   BatchBuffers batches_;
   std::unique_ptr<OutputFolder> folder_, checkpoint_folder_;

@@ -38,6 +38,9 @@ struct BankUsage {
   std::int64_t rows_ever_used = 0;  // since the start of the run
   double divergence = 0;            // KL of the step's picks to uniform use, nats
   std::optional<CacheUse> cache;  // of the bank's tables together; a pass over held-out data: none
+  // Rows by how often they were picked: [0] never, [k] in [2^(k-1), 2^k) times. Where it was
+  // counted (validation), else empty.
+  std::vector<std::int64_t> rows_by_picks;
 
   // Of the picks; 0 where there are none.
   double unique_share() const { return share(unique_rows, picks); }
@@ -73,6 +76,7 @@ struct StepReport {
   std::int64_t total_tokens = 0;
   double tokens_per_second = 0;  // since the last report
   double flops_per_second = 0;
+  double attainable_share = 0;  // of the device's matrix products; 0: not measured
   double seconds_per_step = 0;
   double data_seconds_per_step = 0;  // of that, waiting for data
   double seconds_left = 0;

@@ -2,6 +2,7 @@
 #include "engine/training/usage.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 namespace memengine {
@@ -105,6 +106,10 @@ std::vector<BankUsage> UsageCounter::result() {
     runtime_.synchronize();
     double log_sum = 0;  // sum of c log c
     for (const std::int32_t count : histogram) {
+      const auto bin =
+          static_cast<std::size_t>(std::bit_width(static_cast<std::uint32_t>(std::max(count, 0))));
+      if (usage.rows_by_picks.size() <= bin) usage.rows_by_picks.resize(bin + 1);
+      ++usage.rows_by_picks[bin];
       if (count == 0) continue;
       usage.picks += count;
       ++usage.unique_rows;
