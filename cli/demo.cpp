@@ -91,6 +91,9 @@ void demonstrate(const DemoOptions& options) {
       "\nthe models are in {0}/dense and {0}/memory: memengine generate {0}/memory "
       "--prompt \"...\"\n{1} in all\n",
       options.out.string(), duration_text(display.seconds()));
+  if (options.out == DemoOptions().out) {
+    print("three seeds of each, with a report: memengine study configs/demo_study.yaml\n");
+  }
 }
 
 }  // namespace

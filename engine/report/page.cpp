@@ -25,7 +25,7 @@ th,td{padding:5px 11px;text-align:left;border-bottom:1px solid var(--line);verti
 th{background:var(--box);font-weight:600;white-space:nowrap}tr:last-child td{border-bottom:0}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 td:first-child{min-width:min(16em,45vw);overflow-wrap:anywhere}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:16px}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,380px),1fr));gap:16px}
 figure{margin:0;padding:10px;background:var(--box);border:1px solid var(--line);border-radius:6px;min-width:0}
 figcaption{font-weight:600;font-size:.9rem;margin-bottom:4px}figcaption .dim{font-weight:400}
 svg{display:block;width:100%;height:auto}

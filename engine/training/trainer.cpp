@@ -33,7 +33,8 @@ Trainer::Trainer(const RunConfig& config, std::vector<TrainingListener*> listene
       evaluation_(open_evaluation()),
       runtime_(choose_device(config_.device)),
       attainable_flops_(
-          measure_attainable_flops(runtime_, config_.distributed.model_dtype == ModelDtype::bf16)),
+          measure_attainable_flops(runtime_, config_.distributed.model_dtype == ModelDtype::bf16,
+                                   config_.distributed.matmul_allow_tf32)),
       model_(config_, runtime_),
       batches_(runtime_.context().device, config_.grad_acc_steps, config_.data.batch_size,
                config_.data.seq_len, config_.model.document_mask,

@@ -8,7 +8,8 @@
 
 namespace memengine {
 
-double measure_attainable_flops(Runtime& runtime, bool bf16) {
+double measure_attainable_flops(Runtime& runtime, bool bf16, bool allow_tf32) {
+  runtime.context().allow_tf32 = allow_tf32;
   const Context& context = runtime.context();
   const bool on_gpu = context.on_cuda();
   const DType dtype = on_gpu && bf16 ? DType::bf16 : DType::f32;
@@ -23,7 +24,7 @@ double measure_attainable_flops(Runtime& runtime, bool bf16) {
   build(plan, x, weight, out);
   arena = Arena(context.device, plan.planned_bytes());
   build(arena, x, weight, out);
-  const int rounds = 4, products = on_gpu ? 8 : 2;
+  const int rounds = 3, products = on_gpu ? 8 : 1;
   double best = 0;
   for (int round = 0; round < rounds; ++round) {
     runtime.synchronize();
