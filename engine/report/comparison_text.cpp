@@ -44,7 +44,9 @@ std::string figure_text(const Figure& figure, FigureForm form, std::size_t runs)
   if (figure.count == 0) return "-";
   std::string text = one_figure(figure.mean, form);
   if (std::isfinite(figure.error) && figure.error > 1e-9 * std::abs(figure.mean)) {
-    text += " ± " + one_figure(figure.error, form);
+    text += " ± ";
+    text += form == FigureForm::plain ? fmt::format("{:.2g}", figure.error)
+                                      : one_figure(figure.error, form);
   }
   if (figure.count < runs) text += fmt::format(" ({} of {})", figure.count, runs);
   return text;

@@ -41,7 +41,7 @@ svg .goal{stroke:var(--dim);stroke-dasharray:5 4}
 .swatch{display:inline-block;width:.8em;height:.8em;border-radius:2px;background:var(--c);margin-right:.45em}
 .c0{--c:var(--s0)}.c1{--c:var(--s1)}.c2{--c:var(--s2)}.c3{--c:var(--s3)}.c4{--c:var(--s4)}.c5{--c:var(--s5)}.c6{--c:var(--s6)}.c7{--c:var(--s7)}
 @media print{:root{--bg:#fff;--fg:#000;--dim:#444;--line:#bbb;--box:#fff;--s0:#0b62b0;--s1:#c2500a;--s2:#00795a;--s3:#a1387e;--s4:#7a6200;--s5:#2a8fbd;--s6:#5d4bb3;--s7:#4a4f55}
-main{max-width:none;padding:0}.charts{grid-template-columns:1fr 1fr}figure,tr{break-inside:avoid}h2{break-after:avoid}.scroll{overflow:visible}.screen{display:none!important}th,td{padding:2px 5px;font-size:8pt}}
+main{max-width:none;padding:0}.charts{grid-template-columns:1fr 1fr}figure,tr{break-inside:avoid}h2{break-after:avoid}.scroll{overflow:visible}.screen{display:none!important}th,td,th.n,td.n{padding:2px 3px;font-size:6.5pt;white-space:normal}td:first-child{min-width:5em}}
 )css";
 
 }  // namespace
