@@ -92,7 +92,7 @@ void demonstrate(const DemoOptions& options) {
       "--prompt \"...\"\n{1} in all\n",
       options.out.string(), duration_text(display.seconds()));
   if (options.out == DemoOptions().out) {
-    print("three seeds of each, with a report: memengine study configs/demo_study.yaml\n");
+    print("three seeds of each, with a report: memengine study configs/studies/demo.yaml\n");
   }
 }
 

@@ -13,8 +13,10 @@ namespace {
 class StudyFile : public ::testing::Test {
  protected:
   Study load(const std::string& yaml) {
-    std::ofstream(folder_ / "base.yaml") << "name: b\ndump_dir: d\nsteps: 10\nseed: 7\n"
-                                            "data: {root_dir: x, sources: {a: 1}}\n";
+    std::ofstream(folder_ / "base.yaml")
+        << "name: b\ndump_dir: d\nsteps: 10\nseed: 7\n"
+           "model: {dim: 32, n_layers: 1, n_heads: 2, vocab_size: 100}\n"
+           "data: {root_dir: x, sources: {a: 1}}\n";
     std::ofstream(folder_ / "study.yaml") << yaml;
     return load_study(folder_ / "study.yaml");
   }
