@@ -156,23 +156,10 @@ class Candidates {
   __device__ __forceinline__ void take(float (&scores)[32], int first_key) {
     hide_missing(scores, first_key);
     const int first_column = first_key + lane_ % 4 * 2;
-    // One copy of keep_best(), out of the way: it is long and seldom needed.
-    int pushed = 0;
-#pragma unroll 1
-    while (true) {
-      bool full[2];
-      const auto has_room = [&] {
-        full[0] = is_full(0);
-        full[1] = is_full(1);
-        return __any_sync(all_lanes, full[0] || full[1]) == 0;
-      };
-      if (pushed == 0 && has_room()) push<0>(scores, first_column, pushed);
-      if (pushed == 1 && has_room()) push<2>(scores, first_column, pushed);
-      if (pushed == 2 && has_room()) push<4>(scores, first_column, pushed);
-      if (pushed == 3 && has_room()) push<6>(scores, first_column, pushed);
-      if (pushed == 4) break;
-      keep_best(full);
-    }
+    push<0>(scores, first_column);
+    push<2>(scores, first_column);
+    push<4>(scores, first_column);
+    push<6>(scores, first_column);
   }
 
   // After the last chunk: at most 64 candidates a row are left, the knn best among them.
@@ -251,8 +238,10 @@ class Candidates {
   // Two column blocks from `first_block` on: four scores a row. Written out as instructions under a
   // predicate, where the compiler would branch.
   template <int first_block>
-  __device__ __forceinline__ void push(const float (&scores)[32], int first_column, int& pushed) {
-    ++pushed;
+  __device__ __forceinline__ void push(const float (&scores)[32], int first_column) {
+    const bool full[2] = {is_full(0), is_full(1)};
+    if (__any_sync(all_lanes, full[0] || full[1])) [[unlikely]]
+      keep_best(full);
     const int index_step = score_step_ / 2;
     static_assert(score_bytes == 2 * index_bytes);
 #pragma unroll
