@@ -21,7 +21,8 @@ struct Arguments {
 void run(Arguments arguments) {
   bench::BenchOptions& options = arguments.options;
   options.device = choose_device(arguments.device);
-  if (!options.ceilings && !options.ops && !options.steps && options.profiled.empty()) {
+  if (!options.ceilings && !options.ops && !options.steps && !options.decode &&
+      options.profiled.empty()) {
     options.ceilings = options.ops = options.steps = true;
   }
   bench::run_bench(options, [](const std::string& line) {
@@ -36,9 +37,10 @@ void add_bench_command(CLI::App& program) {
   CLI::App* command =
       program.add_subcommand("bench", "Measure the machine, every op, and whole training steps");
   command->footer(
-      "Without --ceilings, --ops, --steps or --profile-ops: all of the first three.\n\n"
+      "Without --ceilings, --ops, --steps, --decode or --profile-ops: all of the first three.\n\n"
       "  memengine bench --steps --case zero_copy_1m --case memory_373m\n"
       "  memengine bench --ops --config configs/memory_recipe.yaml data.batch_size=8\n"
+      "  memengine bench --decode --case dense_373m\n"
       "  memengine bench --profile-ops memory_373m --json bench.json");
   auto arguments = std::make_shared<Arguments>();
   bench::BenchOptions& options = arguments->options;
@@ -49,6 +51,8 @@ void add_bench_command(CLI::App& program) {
                     "Memory, matrix products, copies and gathers from host memory, page-locking");
   command->add_flag("--ops", options.ops, "Every op at the cases' shapes");
   command->add_flag("--steps", options.steps, "Whole training steps of the cases");
+  command->add_flag("--decode", options.decode,
+                    "Generation: one text, several at once, a long prompt");
   command
       ->add_option("--profile-ops", options.profiled,
                    "Ops and step of this case, and the ten costliest ops; may be repeated")

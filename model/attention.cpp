@@ -92,8 +92,23 @@ void AttentionLayer::forward_cached(const Context& context, Tensor out, Tensor x
   const Tensor qkv = qkv_.rows(0, rows);
   const Tensor attended = attended_.rows(0, rows);
   project(context, qkv, x, layout.positions);
-  attention_cached(context, attended.reshape({rows, shape_.heads, shape_.head_dim}), key_cache_,
-                   value_cache_, by_head(qkv), layout.sequences, layout.positions, window_, shape_);
+  store_in_cache(context, key_cache_, value_cache_, by_head(qkv), layout.sequences,
+                 layout.positions, shape_);
+  const std::int64_t beginning = layout.first_visible.empty() ? 0 : layout.first_visible.size();
+  const std::int64_t continued = rows - beginning;
+  if (continued > 0) {
+    attention_cached(
+        context, attended.rows(0, continued).reshape({continued, shape_.heads, shape_.head_dim}),
+        key_cache_, value_cache_, by_head(qkv.rows(0, continued)),
+        layout.sequences.rows(0, continued), layout.positions.rows(0, continued), window_, shape_);
+  }
+  if (beginning > 0) {
+    attention_forward(
+        context, by_sequence(attended.rows(continued, beginning), 1, shape_.heads),
+        log_sum_exp_.rows(0, beginning * shape_.heads).reshape({1, shape_.heads, beginning}),
+        by_sequence(qkv.rows(continued, beginning), 1, shape_.heads + 2 * shape_.kv_heads),
+        layout.first_visible, shape_);
+  }
   linear_forward(context, out, attended, wo_.compute, {});
 }
 

@@ -26,6 +26,9 @@ struct TokenLayout {
 struct CacheLayout {
   Tensor sequences;  // [S] i32
   Tensor positions;  // [S] i32
+  // [1, F] i32, or empty: the last F rows are beginnings of texts, each whole from its position 0
+  // on, so that all they attend to is among these rows, from row first_visible of them on.
+  Tensor first_visible;
 };
 
 class AttentionLayer {

@@ -9,6 +9,7 @@
 
 #include "engine/bench/ceilings.h"
 #include "engine/bench/compare.h"
+#include "engine/bench/decode.h"
 #include "engine/bench/ops/ops.h"
 #include "engine/bench/report.h"
 #include "engine/bench/steps.h"
@@ -34,6 +35,8 @@ class Bench {
     const std::vector<BenchCase> op_cases = chosen(options_.ops, op_case_names(options_.device));
     const std::vector<BenchCase> step_cases =
         chosen(options_.steps, step_case_names(options_.device));
+    const std::vector<BenchCase> decode_cases =
+        chosen(options_.decode, decode_case_names(options_.device));
     std::vector<BenchCase> profiled;
     for (const std::string& name : options_.profiled) profiled.push_back(find(name));
     std::optional<Record> record;
@@ -51,6 +54,7 @@ class Bench {
     };
     collect(op_cases);
     collect(step_cases);
+    collect(decode_cases);
     collect(profiled);
     notes.erase("");
     for (const std::string& note : notes) say_("note: " + note);
@@ -59,6 +63,8 @@ class Bench {
     for (const BenchCase& bench_case : op_cases) ops(bench_case);
     if (!step_cases.empty()) say_("\n" + step_head());
     for (const BenchCase& bench_case : step_cases) step(bench_case);
+    if (!decode_cases.empty()) say_("\n" + decode_head());
+    for (const BenchCase& bench_case : decode_cases) decode(bench_case);
     for (const BenchCase& bench_case : profiled) profile(bench_case);
     if (record) say_("\n" + changes_since(*record, results_));
     return std::move(results_);
@@ -139,6 +145,16 @@ class Bench {
     write_json();
   }
 
+  void decode(const BenchCase& bench_case) {
+    const std::vector<DecodeShape> shapes = decode_shapes(options_.device, options_.quick);
+    for (DecodeResult& result :
+         bench_decode(bench_case, options_.device, shapes, options_.quick ? 1 : 5)) {
+      say_(decode_line(result));
+      results_.decodes.push_back(std::move(result));
+    }
+    write_json();
+  }
+
   void profile(const BenchCase& bench_case) {
     say_("\n" + op_head());
     ops(bench_case);
@@ -164,8 +180,10 @@ class Bench {
 }  // namespace
 
 Results run_bench(const BenchOptions& options, const std::function<void(const std::string&)>& say) {
-  if (!options.ceilings && !options.ops && !options.steps && options.profiled.empty()) {
-    fail_input("bench: nothing to do; choose --ceilings, --ops, --steps or --profile-ops");
+  if (!options.ceilings && !options.ops && !options.steps && !options.decode &&
+      options.profiled.empty()) {
+    fail_input(
+        "bench: nothing to do; choose --ceilings, --ops, --steps, --decode or --profile-ops");
   }
   if (!options.overrides.empty() && options.config.empty()) {
     fail_input("bench: '{}' would override a key of a config, but none is given (--config)",

@@ -16,10 +16,11 @@ struct BenchOptions {
   bool ceilings = false;  // all ceilings, the link's gathers included
   bool ops = false;
   bool steps = false;
+  bool decode = false;  // generation
   // Ops and step of each of these cases, and the costliest ops of the step.
   std::vector<std::string> profiled;
 
-  std::vector<std::string> cases;      // for ops and steps; empty: the device's default ones
+  std::vector<std::string> cases;      // for ops, steps and decode; empty: the device's own
   std::string config;                  // a config of one's own as one more case, or as the only
                                        // one; its name is the file's without .yaml
   std::vector<std::string> overrides;  // of that config: a.b.c=value
@@ -31,8 +32,8 @@ struct BenchOptions {
 
   bool quick = false;  // fewer repetitions, smaller sizes
   double table_gib = 32;
-  std::string
-      against;  // a record (--json) of another commit: what changed since is told at the end
+  // A record (--json) of another commit: what changed since is told at the end.
+  std::string against;
   std::string json_path;  // rewritten after every case, so that a stopped run leaves what it had
 };
 

@@ -121,6 +121,11 @@ std::vector<std::string> op_case_names(Device device) {
   return names;
 }
 
+std::vector<std::string> decode_case_names(Device device) {
+  if (device == Device::cpu) return {"small_memory", "small_dense"};
+  return {"dense_373m", "memory_373m", "memory_373m_host"};
+}
+
 BenchCase named_case(const std::string& name, const std::string& config_folder) {
   if (name == "small_memory") return {name, parse_run_config(small_memory, name), ""};
   if (name == "small_dense") return {name, parse_run_config(small_dense, name), ""};

@@ -18,6 +18,7 @@ struct BenchCase {
 // Names in the order of the tables. For the CPU there are small ones, built in.
 std::vector<std::string> step_case_names(Device device);  // whole steps, by default
 std::vector<std::string> op_case_names(Device device);    // ops, by default
+std::vector<std::string> decode_case_names(Device device);
 
 // Reads the case's config below `config_folder`. Input error for an unknown name or config.
 BenchCase named_case(const std::string& name, const std::string& config_folder);

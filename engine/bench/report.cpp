@@ -82,6 +82,19 @@ std::string step_line(const StepResult& result) {
   return line;
 }
 
+std::string decode_head() {
+  return fmt::format("  {:<24} {:>9} {:>8} {:>8} {:>10} {:>11}  {}", "decoding", "sequences",
+                     "prompt", "new", "ms", "tokens/s", "counted");
+}
+
+std::string decode_line(const DecodeResult& result) {
+  if (!result.failure.empty()) return fmt::format("  {:<24} {}", result.bench_case, result.failure);
+  return fmt::format("  {:<24} {:>9} {:>8} {:>8} {:>10.2f} {:>11.0f}  {}", result.bench_case,
+                     result.sequences, result.prompt, result.new_tokens, 1e3 * result.seconds,
+                     result.tokens_per_second(),
+                     result.new_tokens > 1 ? "new tokens" : "the prompt's tokens");
+}
+
 std::string costliest_ops(const Results& results, const std::string& bench_case,
                           const StepResult* step) {
   std::vector<OpResult> ops;
@@ -161,11 +174,22 @@ std::string to_json(const Results& results) {
       steps.back()["ms_unguarded"] = 1e3 * step.seconds_unguarded;
     }
   }
-  const ordered_json document = {{"device", results.device},
-                                 {"ceilings", ceilings},
-                                 {"ops", ops},
-                                 {"op_failures", results.failures},
-                                 {"steps", steps}};
+  ordered_json decodes = ordered_json::array();
+  for (const DecodeResult& decode : results.decodes) {
+    if (!decode.failure.empty()) {
+      decodes.push_back({{"case", decode.bench_case}, {"failure", decode.failure}});
+      continue;
+    }
+    decodes.push_back({{"case", decode.bench_case},
+                       {"sequences", decode.sequences},
+                       {"prompt", decode.prompt},
+                       {"new_tokens", decode.new_tokens},
+                       {"ms", 1e3 * decode.seconds},
+                       {"tokens_per_second", decode.tokens_per_second()}});
+  }
+  const ordered_json document = {
+      {"device", results.device},        {"ceilings", ceilings}, {"ops", ops},
+      {"op_failures", results.failures}, {"steps", steps},       {"decodes", decodes}};
   return document.dump(2);
 }
 

@@ -13,6 +13,8 @@ std::string op_head();
 std::string op_line(const OpResult& result);
 std::string step_head();
 std::string step_line(const StepResult& result);
+std::string decode_head();
+std::string decode_line(const DecodeResult& result);
 
 // The ten costliest ops of a case, next to its measured step (nullptr: not measured). Several
 // lines.

@@ -87,6 +87,20 @@ struct StepResult {
   double tokens_per_second() const { return static_cast<double>(tokens) / seconds; }
 };
 
+// Greedy decoding of `sequences` texts at once.
+struct DecodeResult {
+  std::string bench_case;
+  std::string failure;  // why it could not run; the rest is 0 then
+  std::int64_t sequences = 0;
+  std::int64_t prompt = 0, new_tokens = 0;  // tokens of each text
+  double seconds = 0;                       // from the prompts to the last token, median
+
+  // Of new tokens; of the prompts' tokens where only one new token was asked for.
+  double tokens_per_second() const {
+    return static_cast<double>(sequences * (new_tokens > 1 ? new_tokens : prompt)) / seconds;
+  }
+};
+
 struct Results {
   std::string device;
   Ceilings ceilings;
@@ -94,6 +108,7 @@ struct Results {
   std::vector<OpResult> ops;
   std::vector<std::string> failures;  // of op measurements: case and reason
   std::vector<StepResult> steps;
+  std::vector<DecodeResult> decodes;
 };
 
 }  // namespace memengine::bench

@@ -99,8 +99,13 @@ std::vector<Generation> Generator::generate(std::span<const GenerationPrompt> pr
         sampled.push_back(slot);
       }
     };
+    // Prompts that are partly read come before those that begin (InferenceModel::cache_layout).
     for (std::size_t slot = 0; slot < texts.size(); ++slot) add(slot, true);
-    for (std::size_t slot = 0; slot < texts.size(); ++slot) add(slot, false);
+    for (const bool begun : {true, false}) {
+      for (std::size_t slot = 0; slot < texts.size(); ++slot) {
+        if ((texts[slot].read > 0) == begun) add(slot, false);
+      }
+    }
     if (rows.size() == 0) return results;
     if (sampled.empty()) rows.wanted.push_back(0);  // a pass that only reads prompts
     if (greedy) {

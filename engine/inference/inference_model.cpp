@@ -9,10 +9,14 @@
 #include "engine/model_files/hugging_face.h"
 #include "engine/model_files/model_files.h"
 #include "kernels/cross_entropy.h"
+#include "kernels/runtime/memory/device_memory.h"
 #include "kernels/runtime/runtime_cuda.h"
 
 namespace memengine {
 namespace {
+
+// Of a recorded pass: tokens, sequences, positions, wanted rows, targets (-1).
+constexpr std::int64_t step_arrays = 5;
 
 ModelSize model_size(const InferenceSize& size, Device device) {
   ModelSize result;
@@ -58,6 +62,7 @@ struct InferenceModel::Parts {
     if (size.cache_sequences > 0) {
       buffers.logits =
           memory.device.allocate("batches", shape.dtype, {size.cache_sequences, config.vocab_size});
+      buffers.step = allocate(DType::i32, step_arrays * size.cache_sequences);
     }
   }
 };
@@ -127,6 +132,12 @@ InferenceModel::InferenceModel(const ModelConfig& config, const InferenceSize& s
   Parts parts(config, size, device, memory_);
   transformer_ = std::move(parts.transformer);
   buffers_ = parts.buffers;
+  if (device == Device::cuda && size.cache_sequences > 0) {
+    const auto count = static_cast<std::size_t>((step_arrays + 1) * size.cache_sequences);
+    inputs_ = {static_cast<std::int32_t*>(allocate_pinned(count * sizeof(std::int32_t))),
+               free_pinned};
+    chosen_ = inputs_.get() + step_arrays * size.cache_sequences;
+  }
   runtime.reserve_scratch(transformer_->scratch_bytes(device));
   runtime.context().allow_tf32 = size.allow_tf32;
   runtime.context().sums_in_double = size.sums_in_double;
@@ -197,6 +208,34 @@ void InferenceModel::score(const ScoreRows& rows, std::vector<double>& log_proba
   download(log_probabilities, scores);
 }
 
+// On a GPU the beginnings of prompts, if they stand last, attend to each other as in training:
+// tiles of the tensor cores instead of a walk over the cache for each row. The CPU walks: there a
+// text's numbers do not depend on how its prompt was cut into passes.
+CacheLayout InferenceModel::cache_layout(const DecodeRows& rows) {
+  CacheLayout layout;
+  layout.sequences = upload(buffers_.sequences, rows.sequences);
+  layout.positions = upload(buffers_.positions, rows.positions);
+  if (!runtime_.context().on_cuda()) return layout;
+  std::size_t first = rows.positions.size();  // of the beginnings
+  std::vector<std::int32_t> starts;  // for each row from the last on, where its text begins
+  for (std::size_t end = first; end > 0;) {
+    std::size_t start = end - 1;
+    while (start > 0 && rows.sequences[start - 1] == rows.sequences[start]) --start;
+    if (rows.positions[start] != 0) break;
+    starts.insert(starts.end(), end - start, static_cast<std::int32_t>(start));
+    first = end = start;
+  }
+  const auto count = static_cast<std::int64_t>(starts.size());
+  if (count == 0) return layout;
+  std::ranges::reverse(starts);
+  for (std::int32_t& start : starts) start -= static_cast<std::int32_t>(first);
+  layout.first_visible = buffers_.first_visible.rows(0, count).reshape({1, count});
+  visible_range(runtime_.context(), layout.first_visible,
+                upload(buffers_.document_start, starts).reshape({1, count}),
+                config().sliding_window.value_or(0));
+  return layout;
+}
+
 Tensor InferenceModel::decode_logits(const DecodeRows& rows) {
   const Context& context = runtime_.context();
   const auto wanted = static_cast<std::int64_t>(rows.wanted.size());
@@ -204,8 +243,7 @@ Tensor InferenceModel::decode_logits(const DecodeRows& rows) {
     fail_internal("decode: logits of {} rows asked for, 1 to {} are possible", wanted,
                   size_.cache_sequences);
   }
-  const CacheLayout layout{upload(buffers_.sequences, rows.sequences),
-                           upload(buffers_.positions, rows.positions)};
+  const CacheLayout layout = cache_layout(rows);
   const Tensor out = buffers_.logits.rows(0, wanted);
   transformer_->decode(context, out, upload(buffers_.tokens, rows.tokens), layout,
                        upload(buffers_.wanted, rows.wanted));
@@ -213,18 +251,61 @@ Tensor InferenceModel::decode_logits(const DecodeRows& rows) {
 }
 
 void InferenceModel::decode(const DecodeRows& rows, std::vector<float>& logits) {
-  download(logits, decode_logits(rows));
+  download(logits, only_continues(rows) ? replay(rows, false) : decode_logits(rows));
 }
 
 void InferenceModel::decode_greedy(const DecodeRows& rows, std::vector<std::int32_t>& best) {
+  if (only_continues(rows)) {
+    replay(rows, true);
+    runtime_.synchronize();
+    best.assign(chosen_, chosen_ + rows.size());
+    return;
+  }
   const Tensor logits = decode_logits(rows);
   const std::int64_t wanted = logits.dim(0);
   best.assign(static_cast<std::size_t>(wanted), -1);  // no targets: only the choice is asked for
   const Tensor choices = buffers_.best.rows(0, wanted);
-  token_scores(runtime_.context(), buffers_.log_probabilities.rows(0, wanted), choices, logits,
-               upload(buffers_.targets, best));
+  choose(choices, logits, upload(buffers_.targets, best));
   copy_bytes(runtime_.context(), best.data(), choices.data(), choices.bytes());
   runtime_.synchronize();
+}
+
+void InferenceModel::choose(const Tensor& best, const Tensor& logits, const Tensor& targets) {
+  token_scores(runtime_.context(), buffers_.log_probabilities.rows(0, logits.dim(0)), best, logits,
+               targets);
+}
+
+bool InferenceModel::only_continues(const DecodeRows& rows) const {
+  if (inputs_ == nullptr || rows.size() != static_cast<std::int64_t>(rows.wanted.size()) ||
+      rows.size() > size_.cache_sequences) {
+    return false;
+  }
+  for (std::size_t i = 0; i < rows.wanted.size(); ++i) {
+    if (rows.wanted[i] != static_cast<std::int32_t>(i)) return false;
+  }
+  return true;
+}
+
+Tensor InferenceModel::replay(const DecodeRows& rows, bool greedy) {
+  const Context& context = runtime_.context();
+  const std::int64_t count = rows.size();
+  const auto array = [&](std::int64_t number) { return buffers_.step.rows(number * count, count); };
+  std::int32_t* input = inputs_.get();
+  for (const auto* numbers : {&rows.tokens, &rows.sequences, &rows.positions, &rows.wanted}) {
+    input = std::copy(numbers->begin(), numbers->end(), input);
+  }
+  std::fill_n(input, count, -1);
+  const Tensor logits = buffers_.logits.rows(0, count);
+  const Tensor choices = buffers_.best.rows(0, count);
+  recorded_[{count, greedy}].run(context, true, [&] {
+    copy_bytes(context, buffers_.step.data(), inputs_.get(),
+               step_arrays * count * static_cast<std::int64_t>(sizeof(std::int32_t)));
+    transformer_->decode(context, logits, array(0), {array(1), array(2), {}}, array(3));
+    if (!greedy) return;
+    choose(choices, logits, array(4));
+    copy_bytes(context, chosen_, choices.data(), choices.bytes());
+  });
+  return logits;
 }
 
 template <typename Number>

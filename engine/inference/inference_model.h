@@ -3,17 +3,23 @@
 // It takes and gives plain host arrays. A pass holds up to N rows; which rows belong together is
 // said by positions and document starts (score), or by cache sequences (decode), so that one pass
 // serves many texts.
+//
+// A decoding pass that only continues texts, one row for each, is the same work every time but for
+// its numbers: on a GPU it is recorded as a CUDA graph for each number of rows and replayed.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "engine/config/memory_plan.h"
 #include "engine/model_files/model_source.h"
 #include "kernels/runtime/runtime.h"
+#include "kernels/runtime/step_graph.h"
 #include "model/transformer.h"
 
 namespace memengine {
@@ -38,7 +44,7 @@ struct InferenceSize {
 // target -1: nothing is asked of the row.
 struct ScoreRows {
   std::vector<std::int32_t> tokens, targets, positions, document_start;
-  std::vector<std::int32_t> hidden;  // two a row
+  std::vector<std::int32_t> hidden;  // two per row
 
   void clear();
   std::int64_t size() const { return static_cast<std::int64_t>(tokens.size()); }
@@ -101,10 +107,17 @@ class InferenceModel {
     Tensor hidden;                                                           // i32 [2 N]
     Tensor log_probabilities;                                                // f32 or f64 [N]
     Tensor logits;  // [cache_sequences, vocabulary]
+    Tensor step;    // i32 [5 cache_sequences]: what a recorded pass reads, in one copy
   };
   struct Parts;
 
   Tensor decode_logits(const DecodeRows& rows);
+  CacheLayout cache_layout(const DecodeRows& rows);
+  // The most likely tokens of these logits -> best; `targets` are -1.
+  void choose(const Tensor& best, const Tensor& logits, const Tensor& targets);
+  bool only_continues(const DecodeRows& rows) const;
+  // The same as a recorded pass: logits, and with `greedy` the choices in `chosen_`.
+  Tensor replay(const DecodeRows& rows, bool greedy);
   Tensor upload(const Tensor& buffer, const std::vector<std::int32_t>& numbers);
   TokenBatch upload(const ScoreRows& rows);
   // numbers = x (f32, f64 or bf16), once the device has computed it.
@@ -117,6 +130,10 @@ class InferenceModel {
   ModelMemory memory_;
   std::unique_ptr<Transformer> transformer_;
   Buffers buffers_;
+  std::map<std::pair<std::int64_t, bool>, StepGraph> recorded_;  // of so many rows; greedy?
+  // Page-locked, [5 cache_sequences] in, [cache_sequences] out; none on the CPU.
+  std::unique_ptr<std::int32_t[], void (*)(void*)> inputs_{nullptr, nullptr};
+  std::int32_t* chosen_ = nullptr;
   std::vector<std::byte> downloaded_;
   std::vector<std::int32_t> wanted_, wanted_targets_;
 };

@@ -47,10 +47,15 @@ std::int64_t attention_scratch_bytes(Device device, DType dtype, std::int64_t ba
                                      std::int64_t length, const AttentionShape& shape);
 
 // Decoding with a key/value cache, over ragged sequences. Row s of qkv [S, heads + 2 kv_heads,
-// head_dim] is the token at position positions[s] of sequence sequences[s] (both [S] i32). First
-// stores the rows' keys and values at their place in the caches [sequences, capacity, kv_heads,
-// head_dim], then out[s] [S, heads, head_dim] attends to the positions max(0, p - window + 1) .. p
-// of its sequence. Rows of one sequence stand in ascending position. window 0 means none.
+// head_dim] is the token at position positions[s] of sequence sequences[s] (both [S] i32).
+//
+// Stores the rows' keys and values at their place in the caches [sequences, capacity, kv_heads,
+// head_dim].
+void store_in_cache(const Context& context, Tensor key_cache, Tensor value_cache, Tensor qkv,
+                    Tensor sequences, Tensor positions, const AttentionShape& shape);
+
+// out[s] [S, heads, head_dim] attends to the positions max(0, p - window + 1) .. p of its sequence
+// in the caches, which hold them, its own too. window 0 means none.
 void attention_cached(const Context& context, Tensor out, Tensor key_cache, Tensor value_cache,
                       Tensor qkv, Tensor sequences, Tensor positions, std::int64_t window,
                       const AttentionShape& shape);
@@ -59,6 +64,7 @@ namespace cuda {
 decltype(memengine::visible_range) visible_range;
 decltype(memengine::attention_forward) attention_forward;
 decltype(memengine::attention_backward) attention_backward;
+decltype(memengine::store_in_cache) store_in_cache;
 decltype(memengine::attention_cached) attention_cached;
 std::int64_t attention_scratch_bytes(DType dtype, std::int64_t batch, std::int64_t length,
                                      const AttentionShape& shape);

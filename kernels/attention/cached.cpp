@@ -1,8 +1,8 @@
 // Decoding on the CPU: each new token attends to its sequence's cached keys and values.
 //
 // All rows' keys and values go into the caches first, so that the tokens of a prompt, which arrive
-// together, see each other. Then each (row, head) makes one pass over its interval of positions,
-// with the softmax kept up block by block (online softmax), so no scores are stored.
+// together, see each other. Each (row, head) makes one pass over its interval of positions, with
+// the softmax kept up block by block (online softmax), so no scores are stored.
 #include <algorithm>
 #include <cmath>
 
@@ -47,6 +47,25 @@ void attend_cached(T* out, const T* query, const T* keys, const T* values, std::
 
 }  // namespace
 
+void store_in_cache(const Context& context, Tensor key_cache, Tensor value_cache, Tensor qkv,
+                    Tensor sequences, Tensor positions, const AttentionShape& shape) {
+  MEMENGINE_ON_CUDA(context, cuda::store_in_cache(context, key_cache, value_cache, qkv, sequences,
+                                                  positions, shape));
+  const std::int64_t kv_stride = shape.kv_heads * shape.head_dim;
+  const std::int64_t sequence_stride = key_cache.dim(1) * kv_stride;
+  const std::int64_t row_stride = (shape.heads + 2 * shape.kv_heads) * shape.head_dim;
+  const std::int32_t* sequence = sequences.as<std::int32_t>();
+  const std::int32_t* position = positions.as<std::int32_t>();
+  dispatch_floating(qkv.dtype(), [&]<typename T>() {
+    for (std::int64_t s = 0; s < sequences.size(); ++s) {
+      const std::int64_t place = sequence[s] * sequence_stride + position[s] * kv_stride;
+      const T* key = qkv.as<T>() + s * row_stride + shape.heads * shape.head_dim;
+      std::copy_n(key, kv_stride, key_cache.as<T>() + place);
+      std::copy_n(key + kv_stride, kv_stride, value_cache.as<T>() + place);
+    }
+  });
+}
+
 void attention_cached(const Context& context, Tensor out, Tensor key_cache, Tensor value_cache,
                       Tensor qkv, Tensor sequences, Tensor positions, std::int64_t window,
                       const AttentionShape& shape) {
@@ -61,16 +80,10 @@ void attention_cached(const Context& context, Tensor out, Tensor key_cache, Tens
   const std::int32_t* sequence = sequences.as<std::int32_t>();
   const std::int32_t* position = positions.as<std::int32_t>();
   dispatch_floating(qkv.dtype(), [&]<typename T>() {
-    T* keys = key_cache.as<T>();
-    T* values = value_cache.as<T>();
+    const T* keys = key_cache.as<T>();
+    const T* values = value_cache.as<T>();
     T* result = out.as<T>();
     const T* packed = qkv.as<T>();
-    for (std::int64_t s = 0; s < rows; ++s) {
-      const std::int64_t place = sequence[s] * sequence_stride + position[s] * kv_stride;
-      const T* key = packed + s * row_stride + shape.heads * shape.head_dim;
-      std::copy_n(key, kv_stride, keys + place);
-      std::copy_n(key + kv_stride, kv_stride, values + place);
-    }
     const T scale = static_cast<T>(1.0 / std::sqrt(static_cast<double>(shape.head_dim)));
 #pragma omp parallel for schedule(dynamic)
     for (std::int64_t task = 0; task < rows * shape.heads; ++task) {

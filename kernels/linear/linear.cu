@@ -1,10 +1,11 @@
-// Linear layer on CUDA: three matrix products, one a direction. The bias rides in the product's
+// Linear layer on CUDA: three matrix products, one per direction. The bias rides in the product's
 // epilogue when it is in the output's dtype. Weight gradients come out of BF16 activations in f32
 // and are added to what is there (beta = 1), so that no rounding is lost over gradient
 // accumulation.
 #include "kernels/linear/linear.h"
 
 #include "kernels/column_sums.cuh"
+#include "kernels/linear/few_rows.cuh"
 #include "kernels/linear/gemm.cuh"
 
 namespace memengine::cuda {
@@ -58,6 +59,10 @@ __global__ void __launch_bounds__(bias_threads)
 }  // namespace
 
 void linear_forward(const Context& context, Tensor out, Tensor x, Tensor weight, Tensor bias) {
+  if (has_few_rows(context, out, x, weight)) {
+    few_rows_forward(context, out, x, weight, bias);
+    return;
+  }
   GemmOptions options;
   options.transpose_b = true;
   const bool in_epilogue = !bias.empty() && bias.dtype() == out.dtype();

@@ -13,11 +13,15 @@ inline ProductKeyShape checked_shape(Tensor indices, Tensor query, Tensor sub_ke
   return memengine::product_key::checked_shape(indices, query, sub_keys, most_knn);
 }
 
+// Lookups of so few tokens, a pass of decoding, do not fill the fused kernel's blocks of 128.
+inline constexpr std::int64_t few_tokens = 64;
+
 // Does this lookup go through hopper/forward.cu? A context that grants a block less shared memory
 // than the GPU has gets the kernels of such GPUs.
 inline bool is_fused(const Context& context, const ProductKeyShape& shape) {
   if constexpr (MEMENGINE_HAS_HOPPER) {
-    return context.block_shared_bytes >= hopper::shared_bytes && hopper::can_run(shape);
+    return shape.tokens > few_tokens && context.block_shared_bytes >= hopper::shared_bytes &&
+           hopper::can_run(shape);
   }
   return false;
 }

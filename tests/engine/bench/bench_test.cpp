@@ -228,6 +228,23 @@ TEST_F(Bench, AStepThatDoesNotFitIsTold) {
   EXPECT_NE(to_json(results).find("failure"), std::string::npos);
 }
 
+TEST_F(Bench, DecodingCountsNewTokensOrThePromptsOwn) {
+  BenchOptions options = tiny_options();
+  options.decode = true;
+  std::string said;
+  const Results results = run_bench(options, [&](const std::string& line) { said += line + '\n'; });
+  ASSERT_EQ(results.decodes.size(), 3U);
+  for (const DecodeResult& result : results.decodes) {
+    EXPECT_EQ(result.failure, "");
+    const std::int64_t counted = result.new_tokens == 1 ? result.prompt : result.new_tokens;
+    EXPECT_NEAR(result.tokens_per_second() * result.seconds,
+                static_cast<double>(result.sequences * counted), 1e-6);
+  }
+  EXPECT_EQ(results.decodes.back().new_tokens, 1);
+  EXPECT_NE(said.find("the prompt's tokens"), std::string::npos) << said;
+  EXPECT_NE(to_json(results).find("\"decodes\""), std::string::npos);
+}
+
 TEST_F(Bench, StepsOnShards) {
   const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / "bench_shards";
   std::filesystem::remove_all(folder);

@@ -86,6 +86,96 @@ TEST(Generator, TheGreedyChoiceIsTheLargestLogit) {
   }
 }
 
+// A pass that only continues texts is recorded at its second turn and replayed from the third on.
+// The same rows in a pass that wants fewer logits than it has rows run plainly: the same numbers.
+TEST(Generator, RecordedPassesChangeNothing) {
+  if (choose_device("auto") != Device::cuda) GTEST_SKIP() << "passes are recorded on a GPU only";
+  for (const bool in_host_memory : {false, true}) {
+    ModelConfig config = tiny_model("shared");
+    config.productkey_args.zero_copy = in_host_memory;
+    Runtime runtime(Device::cuda), other_runtime(Device::cuda);
+    InferenceModel recorded(config, inference_rows(8, 3, 64), runtime);
+    InferenceModel plain(config, inference_rows(8, 4, 64), other_runtime);
+    recorded.initialize(7);
+    plain.initialize(7);
+    std::mt19937 random(8);
+    for (std::int32_t position = 0; position < 12; ++position) {
+      DecodeRows rows;
+      rows.tokens = random_tokens(random, 3, 258);
+      rows.sequences = {2, 0, 1};
+      rows.positions = {position, position, position};
+      rows.wanted = {0, 1, 2};
+      DecodeRows more = rows;
+      more.tokens.push_back(5);
+      more.sequences.push_back(3);
+      more.positions.push_back(position);
+      std::vector<float> logits, expected;
+      recorded.decode(rows, logits);
+      plain.decode(more, expected);
+      EXPECT_EQ(logits, expected) << "position " << position;
+      std::vector<std::int32_t> best, expected_best;
+      recorded.decode_greedy(rows, best);
+      plain.decode_greedy(more, expected_best);
+      EXPECT_EQ(best, expected_best) << "position " << position;
+    }
+  }
+}
+
+// Two prompts beside a text that goes on: read whole in one pass, or in pieces that look back into
+// the cache.
+TEST(Generator, PromptsMayBeReadAtOnceOrInPieces) {
+  std::vector<Device> devices = {Device::cpu};
+  if (choose_device("auto") == Device::cuda) devices.push_back(Device::cuda);
+  for (const Device device : devices) {
+    for (const std::int64_t window : {0, 7}) {
+      ModelConfig config = tiny_model("shared");
+      if (window > 0) config.sliding_window = window;
+      Runtime runtime(device), other_runtime(device);
+      InferenceModel at_once(config, inference_rows(99, 3, 64), runtime);
+      InferenceModel in_pieces(config, inference_rows(99, 3, 64), other_runtime);
+      at_once.initialize(7);
+      in_pieces.initialize(7);
+      std::mt19937 random(9);
+      const Ids texts[] = {random_tokens(random, 33, 258), random_tokens(random, 41, 258),
+                           random_tokens(random, 19, 258)};
+      const auto add = [&](DecodeRows& rows, std::int32_t text, std::size_t from, std::size_t to) {
+        for (std::size_t i = from; i < to; ++i) {
+          rows.tokens.push_back(texts[text][i]);
+          rows.sequences.push_back(text);
+          rows.positions.push_back(static_cast<std::int32_t>(i));
+        }
+        rows.wanted.push_back(static_cast<std::int32_t>(rows.size()) - 1);
+      };
+      std::vector<float> logits, expected, part;
+      for (InferenceModel* model : {&at_once, &in_pieces}) {
+        DecodeRows first;
+        add(first, 0, 0, 32);
+        model->decode(first, part);
+      }
+      DecodeRows all;
+      add(all, 0, 32, 33);
+      add(all, 1, 0, 41);
+      add(all, 2, 0, 19);
+      at_once.decode(all, logits);
+      for (const auto& [text, cut] : {std::pair{0, 32}, {1, 13}, {2, 18}}) {
+        DecodeRows rows;
+        if (text > 0) {
+          add(rows, text, 0, static_cast<std::size_t>(cut));
+          in_pieces.decode(rows, part);
+          rows.clear();
+        }
+        add(rows, text, static_cast<std::size_t>(cut), texts[text].size());
+        in_pieces.decode(rows, part);
+        expected.insert(expected.end(), part.begin(), part.end());
+      }
+      ASSERT_EQ(logits.size(), expected.size());
+      for (std::size_t i = 0; i < logits.size(); ++i) {
+        ASSERT_NEAR(logits[i], expected[i], 2e-5) << "window " << window << ", logit " << i;
+      }
+    }
+  }
+}
+
 TEST(Generator, SlidingWindowIsTheSameWithAndWithoutACache) {
   ModelConfig config = tiny_model();
   config.sliding_window = 19;

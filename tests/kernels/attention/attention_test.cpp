@@ -304,10 +304,12 @@ TEST_P(Attention, CachedEqualsFull) {
         if (sequences.empty()) continue;
         const auto count = static_cast<std::int64_t>(sequences.size());
         const Tensor out = poisoned(dtype(), {count, heads, head_dim});
-        attention_cached(context(), out, keys, values,
-                         upload(dtype(), {count, all_heads, head_dim}, rows),
-                         upload(DType::i32, {count}, sequences),
-                         upload(DType::i32, {count}, positions), window, shape);
+        const Tensor new_qkv = upload(dtype(), {count, all_heads, head_dim}, rows);
+        const Tensor at_sequences = upload(DType::i32, {count}, sequences);
+        const Tensor at_positions = upload(DType::i32, {count}, positions);
+        store_in_cache(context(), keys, values, new_qkv, at_sequences, at_positions, shape);
+        attention_cached(context(), out, keys, values, new_qkv, at_sequences, at_positions, window,
+                         shape);
         expect_close(download(out), expected);
       }
     }
