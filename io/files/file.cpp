@@ -286,7 +286,13 @@ void write_file_atomically(FileSystem& files, const fs::path& path, std::string_
   OutputFile file(files, temporary);
   file.append(text);
   file.finish();
-  files.rename(temporary, path);
+  try {
+    files.rename(temporary, path);  // fails where a folder has this name
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove(temporary, ignored);
+    throw;
+  }
   files.sync_folder(path.has_parent_path() ? path.parent_path() : fs::path("."));
 }
 

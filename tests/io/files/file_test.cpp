@@ -34,6 +34,16 @@ TEST(File, AtomicWriteReplacesOrLeavesTheOld) {
   }
 }
 
+TEST(File, AnAtomicWriteOntoAFolderLeavesNothing) {
+  const TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "taken/by others");
+  EXPECT_NE(
+      input_error_of([&] { write_file_atomically(FileSystem::real(), folder / "taken", "x"); }),
+      "no error");
+  EXPECT_FALSE(std::filesystem::exists(folder / "taken.tmp"));
+  EXPECT_TRUE(std::filesystem::exists(folder / "taken/by others"));
+}
+
 TEST(File, ReadsAtOffsetsAndNoticesTheEnd) {
   const TemporaryFolder folder;
   spill(folder / "a", "0123456789");
