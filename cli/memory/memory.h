@@ -36,7 +36,7 @@ void add_memory_ablate(CLI::App& memory);
 void add_memory_diff(CLI::App& memory);
 void add_memory_facts(CLI::App& memory);
 
-// Tokens read, tokens a second, time left: a line that is renewed, on stderr's terminal only.
+// Tokens read, tokens per second, time left: a line that is renewed, on stderr's terminal only.
 class ReadingLine {
  public:
   explicit ReadingLine(std::string what) : what_(std::move(what)) {}

@@ -68,7 +68,7 @@ std::vector<Reader> final_figures() {
        }},
       {{"attainable_share", "of attainable speed", share, 45, false, true},
        last("speed/attainable_share")},
-      {{"unique_rows", "rows a step", count, 55}, last("pkm/unique_rows")},
+      {{"unique_rows", "rows per step", count, 55}, last("pkm/unique_rows")},
       {{"ever_used_share", "rows ever used", share, 56}, last("pkm/ever_used_share")},
       {{"usage_kl", "KL to uniform", plain, 57}, last("pkm/usage_kl")},
       {{"cache_hit_share", "found in the cache", share, 53, false, true},
