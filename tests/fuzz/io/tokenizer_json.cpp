@@ -5,7 +5,8 @@
 #include "tests/fuzz/fuzz_target.h"
 
 std::vector<std::string> fuzz_seeds() {
-  const std::string text("\0ab <s> a\xC3\xA9\n  12 a\xCC\x81", 22);
+  using namespace std::string_literals;
+  const std::string text = "\0ab <s> a\xC3\xA9\n  12 a\xCC\x81"s;
   return {
       R"({"added_tokens":[{"id":3,"content":"<s>","special":true,"lstrip":true}],"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":true},"decoder":{"type":"ByteLevel"},"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]}})" +
           text,
