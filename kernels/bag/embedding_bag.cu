@@ -9,6 +9,7 @@
 
 #include "kernels/bag/row_dots.cuh"
 #include "kernels/bag/segment_sum.cuh"
+#include "kernels/few_tokens.h"
 #include "kernels/runtime/runtime.h"
 
 namespace memengine::cuda {
@@ -82,7 +83,6 @@ __global__ void __launch_bounds__(256)
 }
 
 constexpr int sharing_warps = 8;
-constexpr std::int64_t few_tokens = 64;
 
 // A block per token and slab; its warps take equal parts of the picks, and are added in order.
 template <int width, int team, typename T, typename Rows>

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/device_math.cuh"
+#include "kernels/few_tokens.h"
 #include "kernels/product_key/hopper/hopper.h"
 #include "kernels/product_key/problem.h"
 
@@ -13,11 +14,8 @@ inline ProductKeyShape checked_shape(Tensor indices, Tensor query, Tensor sub_ke
   return memengine::product_key::checked_shape(indices, query, sub_keys, most_knn);
 }
 
-// Lookups of so few tokens, a pass of decoding, do not fill the fused kernel's blocks of 128.
-inline constexpr std::int64_t few_tokens = 64;
-
-// Does this lookup go through hopper/forward.cu? A context that grants a block less shared memory
-// than the GPU has gets the kernels of such GPUs.
+// Does this lookup go through hopper/forward.cu? Few tokens do not fill its blocks. A context that
+// grants a block less shared memory than the GPU has gets the kernels of such GPUs.
 inline bool is_fused(const Context& context, const ProductKeyShape& shape) {
   if constexpr (MEMENGINE_HAS_HOPPER) {
     return shape.tokens > few_tokens && context.block_shared_bytes >= hopper::shared_bytes &&
