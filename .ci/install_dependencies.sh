@@ -14,6 +14,8 @@ pkg-config  pkg-config
 -           libgtest-dev
 -           libicu-dev
 -           libopenblas-dev
+-           libopenmpi-dev
+mpirun      openmpi-bin
 -           libpcre2-dev
 -           libsentencepiece-dev
 -           libsimdjson-dev

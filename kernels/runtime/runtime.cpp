@@ -44,9 +44,9 @@ std::string describe_device(Device device) {
   return fmt::format("CPU, {} thread{}", threads, threads == 1 ? "" : "s");
 }
 
-Runtime::Runtime(Device device) {
+Runtime::Runtime(Device device, Communicator* communicator) {
   context_.device = device;
-  context_.communicator = &communicator_;
+  context_.communicator = communicator != nullptr ? communicator : &alone_;
   if constexpr (cuda_build) {
     if (device == Device::cuda) {
       gemm_workspace_ = Arena(device, cuda::gemm_workspace_bytes);

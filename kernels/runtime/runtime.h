@@ -24,7 +24,8 @@ std::string describe_device(Device device);
 
 class Runtime {
  public:
-  explicit Runtime(Device device);
+  // `communicator` joins the ranks, and outlives the Runtime; null: this is the only one.
+  explicit Runtime(Device device, Communicator* communicator = nullptr);
   ~Runtime();
   Runtime(const Runtime&) = delete;
   Runtime& operator=(const Runtime&) = delete;
@@ -47,7 +48,7 @@ class Runtime {
   void synchronize();
 
  private:
-  Communicator communicator_;
+  Communicator alone_;
   Context context_, side_, link_;
   Arena scratch_, side_scratch_;
   Arena gemm_workspace_;
