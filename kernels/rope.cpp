@@ -20,11 +20,12 @@ constexpr std::int64_t max_head_dim = 512;
 // direction +1 rotates, -1 rotates back.
 template <typename T>
 void rotate(T* qkv, const std::int32_t* positions, std::int64_t tokens, std::int64_t all_heads,
-            std::int64_t head_dim, std::int64_t rotated_heads, double theta, double direction) {
+            std::int64_t head_dim, std::int64_t rotated_heads, const RopeAngles& angles,
+            double direction) {
   const std::int64_t pairs = head_dim / 2;
   std::array<float, max_head_dim / 2> frequency{};
   for (std::int64_t i = 0; i < pairs; ++i) {
-    frequency[static_cast<std::size_t>(i)] = rope_frequency(theta, i, head_dim);
+    frequency[static_cast<std::size_t>(i)] = rope_frequency(angles, i, head_dim);
   }
 #pragma omp parallel for
   for (std::int64_t n = 0; n < tokens; ++n) {
@@ -49,7 +50,7 @@ void rotate(T* qkv, const std::int32_t* positions, std::int64_t tokens, std::int
   }
 }
 
-void rotate(Tensor qkv, Tensor positions, std::int64_t rotated_heads, double theta,
+void rotate(Tensor qkv, Tensor positions, std::int64_t rotated_heads, const RopeAngles& angles,
             double direction) {
   const std::int64_t tokens = positions.size();
   const std::int64_t head_dim = qkv.dim(qkv.rank() - 1);
@@ -63,27 +64,39 @@ void rotate(Tensor qkv, Tensor positions, std::int64_t rotated_heads, double the
   }
   dispatch_floating(qkv.dtype(), [&]<typename T>() {
     rotate(qkv.as<T>(), positions.as<std::int32_t>(), tokens, all_heads, head_dim, rotated_heads,
-           theta, direction);
+           angles, direction);
   });
 }
 
 }  // namespace
 
-float rope_frequency(double theta, std::int64_t i, std::int64_t head_dim) {
+float rope_frequency(const RopeAngles& angles, std::int64_t i, std::int64_t head_dim) {
   const float exponent = static_cast<float>(2 * i) / static_cast<float>(head_dim);
-  return 1.0F / std::pow(static_cast<float>(theta), exponent);
+  const float frequency = 1.0F / std::pow(static_cast<float>(angles.theta), exponent);
+  const RopeScaling& scaling = angles.scaling;
+  const float divided = frequency / static_cast<float>(scaling.factor);
+  if (scaling.type == RopeScalingType::none) return frequency;
+  if (scaling.type == RopeScalingType::linear) return divided;
+  const auto original = static_cast<float>(scaling.original_max_position_embeddings);
+  const auto low = static_cast<float>(scaling.low_freq_factor);
+  const auto high = static_cast<float>(scaling.high_freq_factor);
+  const float wavelength = static_cast<float>(2 * M_PI) / frequency;
+  if (wavelength > original / low) return divided;
+  if (wavelength < original / high) return frequency;
+  const float share = (original / wavelength - low) / (high - low);
+  return (1 - share) * divided + share * frequency;
 }
 
 void rope_forward(const Context& context, Tensor qkv, Tensor positions, std::int64_t rotated_heads,
-                  double theta) {
-  MEMENGINE_ON_CUDA(context, cuda::rope_forward(context, qkv, positions, rotated_heads, theta));
-  rotate(qkv, positions, rotated_heads, theta, 1.0);
+                  const RopeAngles& angles) {
+  MEMENGINE_ON_CUDA(context, cuda::rope_forward(context, qkv, positions, rotated_heads, angles));
+  rotate(qkv, positions, rotated_heads, angles, 1.0);
 }
 
 void rope_backward(const Context& context, Tensor dqkv, Tensor positions,
-                   std::int64_t rotated_heads, double theta) {
-  MEMENGINE_ON_CUDA(context, cuda::rope_backward(context, dqkv, positions, rotated_heads, theta));
-  rotate(dqkv, positions, rotated_heads, theta, -1.0);
+                   std::int64_t rotated_heads, const RopeAngles& angles) {
+  MEMENGINE_ON_CUDA(context, cuda::rope_backward(context, dqkv, positions, rotated_heads, angles));
+  rotate(dqkv, positions, rotated_heads, angles, -1.0);
 }
 
 }  // namespace memengine

@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(threads)
 }
 
 void rotate(const Context& context, const char* op, Tensor qkv, Tensor positions,
-            std::int64_t rotated_heads, double theta, float direction) {
+            std::int64_t rotated_heads, const RopeAngles& angles, float direction) {
   const std::int64_t tokens = positions.size();
   const std::int64_t head_dim = qkv.dim(qkv.rank() - 1);
   const std::int64_t all_heads = qkv.dim(qkv.rank() - 2);
@@ -72,7 +72,7 @@ void rotate(const Context& context, const char* op, Tensor qkv, Tensor positions
   }
   Frequencies frequencies{};
   for (std::int64_t i = 0; i < head_dim / 2; ++i) {
-    frequencies.angle[i] = rope_frequency(theta, i, head_dim);
+    frequencies.angle[i] = rope_frequency(angles, i, head_dim);
   }
   dispatch_storage(op, qkv.dtype(), [&]<typename T>() {
     const auto launch = [&]<int width>() {
@@ -92,13 +92,13 @@ void rotate(const Context& context, const char* op, Tensor qkv, Tensor positions
 }  // namespace
 
 void rope_forward(const Context& context, Tensor qkv, Tensor positions, std::int64_t rotated_heads,
-                  double theta) {
-  rotate(context, "rope_forward", qkv, positions, rotated_heads, theta, 1.0F);
+                  const RopeAngles& angles) {
+  rotate(context, "rope_forward", qkv, positions, rotated_heads, angles, 1.0F);
 }
 
 void rope_backward(const Context& context, Tensor dqkv, Tensor positions,
-                   std::int64_t rotated_heads, double theta) {
-  rotate(context, "rope_backward", dqkv, positions, rotated_heads, theta, -1.0F);
+                   std::int64_t rotated_heads, const RopeAngles& angles) {
+  rotate(context, "rope_backward", dqkv, positions, rotated_heads, angles, -1.0F);
 }
 
 }  // namespace memengine::cuda

@@ -1,12 +1,15 @@
 // Multi-head self-attention with rotary positions and grouped key/value heads.
 //
-// out = wo attention(rope(wq x), rope(wk x), wv x), no biases. The three input projections are one
-// product with the stacked weight [(heads + 2 kv_heads) head_dim, C], and q, k, v stay packed.
+// out = wo attention(rope(wq x), rope(wk x), wv x). With qkv_bias, wq, wk and wv have biases; with
+// qk_norm every query and key head is normalised (RMSNorm over head_dim) before the rotation. The
+// three input projections are one product with the stacked weight [(heads + 2 kv_heads) head_dim,
+// C], and q, k, v stay packed.
 #pragma once
 
 #include <cstdint>
 
 #include "kernels/attention/attention.h"
+#include "kernels/rope.h"
 #include "kernels/runtime/context.h"
 #include "kernels/runtime/memory/arena.h"
 #include "model/model_config.h"
@@ -54,7 +57,17 @@ class AttentionLayer {
   std::int64_t scratch_bytes(Device device, std::int64_t batch, std::int64_t length) const;
 
  private:
+  // The heads of one kind, normalised: what stands before and after is kept apart.
+  struct HeadNorm {
+    Parameter* weight = nullptr;  // [head_dim]; none: no norm
+    std::int64_t first = 0, heads = 0;
+    Tensor raw;          // [N * heads, head_dim], before the norm
+    Tensor inverse_rms;  // [N * heads]
+  };
+
   void project(const Context& context, Tensor qkv, Tensor x, Tensor positions);
+  void normalize(const Context& context, const HeadNorm& norm, Tensor qkv);
+  void normalize_backward(const Context& context, const HeadNorm& norm, Tensor dqkv);
   std::int64_t width() const { return (shape_.heads + 2 * shape_.kv_heads) * shape_.head_dim; }
   std::int64_t rotated_heads() const { return shape_.heads + shape_.kv_heads; }
   Tensor by_head(const Tensor& qkv) const {  // [N, all heads, head_dim]
@@ -67,8 +80,10 @@ class AttentionLayer {
   AttentionShape shape_;
   std::int64_t dim_;
   std::int64_t window_;
-  double theta_;
+  double epsilon_;
+  RopeAngles angles_;
   Parameter& wqkv_;
+  Parameter* bias_ = nullptr;  // [width], with qkv_bias
   Parameter& wo_;
 
   Tensor qkv_;          // [N, width] after the rotation
@@ -76,6 +91,9 @@ class AttentionLayer {
   Tensor log_sum_exp_;  // [N * heads], B x heads x T
   Tensor dattended_;    // temporary
   Tensor dqkv_;         // temporary
+  HeadNorm query_norm_, key_norm_;
+  // Temporary [N * heads, head_dim]: of the kind of heads that is normalised now.
+  Tensor normed_, dnormed_;
   Tensor key_cache_, value_cache_;
 };
 

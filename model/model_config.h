@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/rope_scaling.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine {
@@ -90,6 +91,9 @@ struct ModelConfig {
   std::int64_t multiple_of = 256;
   double norm_eps = 1e-5;
   double rope_theta = 1e4;
+  RopeScaling rope_scaling;
+  bool qkv_bias = false;  // biases on the projections to queries, keys and values (Qwen2)
+  bool qk_norm = false;   // RMSNorm of every query and key head before the rotation (Qwen3)
   std::optional<double> init_base_std;  // null: fan-in^-1/2
   InitStdFactor init_std_factor = InitStdFactor::disabled;
   std::int64_t max_seqlen = 1024;  // training sets it to data.seq_len

@@ -31,6 +31,10 @@ constexpr ConfigReader::Name<TokenizerKind> tokenizer_names[] = {
     {"sp", TokenizerKind::sp},
     {"tiktoken", TokenizerKind::tiktoken},
     {"hf", TokenizerKind::hf}};
+constexpr ConfigReader::Name<RopeScalingType> rope_scaling_names[] = {
+    {"none", RopeScalingType::none},
+    {"linear", RopeScalingType::linear},
+    {"llama3", RopeScalingType::llama3}};
 constexpr ConfigReader::Name<Scheduler> scheduler_names[] = {{"constant", Scheduler::constant},
                                                              {"linear", Scheduler::linear},
                                                              {"inv_sqrt", Scheduler::inv_sqrt},
@@ -125,6 +129,15 @@ void bind_model(ConfigReader& reader, ModelConfig& model) {
   reader.bind("model.multiple_of", model.multiple_of);
   reader.bind("model.norm_eps", model.norm_eps);
   reader.bind("model.rope_theta", model.rope_theta);
+  reader.bind_enum("model.rope_scaling.type", model.rope_scaling.type,
+                   Names<RopeScalingType>(rope_scaling_names));
+  reader.bind("model.rope_scaling.factor", model.rope_scaling.factor);
+  reader.bind("model.rope_scaling.low_freq_factor", model.rope_scaling.low_freq_factor);
+  reader.bind("model.rope_scaling.high_freq_factor", model.rope_scaling.high_freq_factor);
+  reader.bind("model.rope_scaling.original_max_position_embeddings",
+              model.rope_scaling.original_max_position_embeddings);
+  reader.bind("model.qkv_bias", model.qkv_bias);
+  reader.bind("model.qk_norm", model.qk_norm);
   reader.bind("model.init_base_std", model.init_base_std);
   reader.bind_enum("model.init_std_factor", model.init_std_factor,
                    Names<InitStdFactor>(init_names));

@@ -146,6 +146,17 @@ void validate(const ModelConfig& model) {
   }
   positive("model.norm_eps", model.norm_eps);
   positive("model.rope_theta", model.rope_theta);
+  const RopeScaling& scaling = model.rope_scaling;
+  in_range("model.rope_scaling.factor", scaling.factor, 1e-3, 1e6);
+  in_range("model.rope_scaling.low_freq_factor", scaling.low_freq_factor, 1e-3, 1e6);
+  in_range("model.rope_scaling.high_freq_factor", scaling.high_freq_factor, 1e-3, 1e6);
+  in_range("model.rope_scaling.original_max_position_embeddings",
+           scaling.original_max_position_embeddings, 1, max_size);
+  if (scaling.type == RopeScalingType::llama3 &&
+      scaling.low_freq_factor >= scaling.high_freq_factor) {
+    fail_input("model.rope_scaling: low_freq_factor {} must be below high_freq_factor {}",
+               scaling.low_freq_factor, scaling.high_freq_factor);
+  }
   if (model.init_base_std) in_range("model.init_base_std", *model.init_base_std, 0.0, 1e6);
   in_range("model.max_seqlen", model.max_seqlen, 1, max_size);
   if (model.vocab_size != -1) in_range("model.vocab_size", model.vocab_size, 1, max_size);

@@ -58,23 +58,53 @@ ConfigFile read_json(const fs::path& path) {
 
 void refuse_unsupported(const ConfigFile& config) {
   const auto refuse = [&](const std::string& what) {
-    fail_input("{}: {} cannot be imported: only Llama and Mistral models without it can",
-               config.path, what);
+    fail_input(
+        "{}: {} cannot be imported: only Llama, Mistral, Qwen2 and Qwen3 models without it can",
+        config.path, what);
   };
   const std::string type = config.get<std::string>("model_type").value_or("llama");
-  if (type != "llama" && type != "mistral") refuse("model_type '" + type + "'");
+  if (type != "llama" && type != "mistral" && type != "qwen2" && type != "qwen3") {
+    refuse("model_type '" + type + "'");
+  }
   const std::string activation = config.get<std::string>("hidden_act").value_or("silu");
   if (activation != "silu") refuse("hidden_act '" + activation + "'");
-  for (const char* key : {"attention_bias", "mlp_bias"}) {
+  for (const char* key : {"attention_bias", "mlp_bias", "use_sliding_window"}) {
     if (config.flag(key)) refuse(std::string(key) + "=true");
   }
   if (config.content.contains("quantization_config")) refuse("a quantization_config");
+}
+
+// rope_scaling, or rope_parameters of newer files; refuses the kinds that we do not compute.
+RopeScaling rope_scaling_of(const ConfigFile& config) {
+  RopeScaling scaling;
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     const json rope = config.content.value(key, json());
     if (!rope.is_object()) continue;
     const json kind = rope.value("rope_type", rope.value("type", json("default")));
-    if (kind != "default") refuse(std::string(key) + " of type " + kind.dump());
+    const auto number = [&](const char* name) {
+      const auto found = rope.find(name);
+      if (found == rope.end() || !found->is_number()) {
+        fail_input("{}: {} of type {} has no number '{}'", config.path, key, kind.dump(), name);
+      }
+      return found->get<double>();
+    };
+    if (kind == "default") continue;
+    if (kind != "linear" && kind != "llama3") {
+      fail_input("{}: {} of type {} cannot be imported: only linear and llama3 can", config.path,
+                 key, kind.dump());
+    }
+    scaling.type = kind == "linear" ? RopeScalingType::linear : RopeScalingType::llama3;
+    scaling.factor = number("factor");
+    if (kind == "linear") continue;
+    scaling.low_freq_factor = number("low_freq_factor");
+    scaling.high_freq_factor = number("high_freq_factor");
+    const double original = number("original_max_position_embeddings");
+    if (!(original >= 1 && original <= 1e9)) {
+      fail_input("{}: {}: original_max_position_embeddings is {}", config.path, key, original);
+    }
+    scaling.original_max_position_embeddings = static_cast<std::int64_t>(original);
   }
+  return scaling;
 }
 
 // One SwiGLU width says multiple_of = hidden; the multiplier keeps 8/3 dim from exceeding it.
@@ -182,8 +212,13 @@ ModelSource find_hugging_face(const fs::path& folder) {
   if (rope.is_object() && rope.contains("rope_theta") && rope["rope_theta"].is_number()) {
     model.rope_theta = rope["rope_theta"].get<double>();
   }
+  model.rope_scaling = rope_scaling_of(config);
+  const std::string type = config.get<std::string>("model_type").value_or("llama");
+  model.qkv_bias = type == "qwen2";
+  model.qk_norm = type == "qwen3";
+  if (model.qk_norm && !model.head_dim) model.head_dim = 128;  // their library's default
   model.weight_tying = config.flag("tie_word_embeddings");
-  if (config.get<std::string>("model_type") == "mistral") {
+  if (type == "mistral") {
     model.sliding_window = config.get<std::int64_t>("sliding_window");
   }
   const std::int64_t hidden = config.size("intermediate_size");

@@ -6,8 +6,9 @@
 // Three things differ from the reference's form: the names; the order of the rows of wq and wk; and
 // what a missing output matrix means (tied to the embedding). Rotary pairs are (i, i + head_dim/2)
 // there and (2i, 2i + 1) here, so the rows of each head are dealt into the other order.
-// Supported: the Llama and Mistral architectures without biases and without rope scaling; one file
-// or several with an index; F32, F16 and BF16 weights. Everything else is one clear input error.
+// Supported: Llama, Mistral, Qwen2 (query, key and value biases) and Qwen3 (query and key norms),
+// rope scaling of the kinds linear and llama3; one file or several with an index; F32, F16 and BF16
+// weights. Everything else is one clear input error.
 #pragma once
 
 #include <filesystem>

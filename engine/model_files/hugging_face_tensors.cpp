@@ -32,10 +32,11 @@ std::string hugging_face_name(const std::string& name) {
   if (name == "tok_embeddings.weight") return "model.embed_tokens.weight";
   if (name == "output.weight") return "lm_head.weight";
   static const std::pair<const char*, const char*> parts[] = {
-      {"attention.wq", "self_attn.q_proj"},    {"attention.wk", "self_attn.k_proj"},
-      {"attention.wv", "self_attn.v_proj"},    {"attention.wo", "self_attn.o_proj"},
-      {"feed_forward.w1", "mlp.gate_proj"},    {"feed_forward.w3", "mlp.up_proj"},
-      {"feed_forward.w2", "mlp.down_proj"},    {"attention_norm", "input_layernorm"},
+      {"attention.wq", "self_attn.q_proj"},     {"attention.wk", "self_attn.k_proj"},
+      {"attention.wv", "self_attn.v_proj"},     {"attention.wo", "self_attn.o_proj"},
+      {"attention.q_norm", "self_attn.q_norm"}, {"attention.k_norm", "self_attn.k_norm"},
+      {"feed_forward.w1", "mlp.gate_proj"},     {"feed_forward.w3", "mlp.up_proj"},
+      {"feed_forward.w2", "mlp.down_proj"},     {"attention_norm", "input_layernorm"},
       {"ffn_norm", "post_attention_layernorm"}};
   std::string result = "model." + name;
   for (const auto& [ours, theirs] : parts) {
@@ -46,7 +47,12 @@ std::string hugging_face_name(const std::string& name) {
 }
 
 bool is_rotated(const std::string& name) {
-  return name.ends_with("attention.wq.weight") || name.ends_with("attention.wk.weight");
+  for (const char* end :
+       {"attention.wq.weight", "attention.wk.weight", "attention.wq.bias", "attention.wk.bias",
+        "attention.q_norm.weight", "attention.k_norm.weight"}) {
+    if (name.ends_with(end)) return true;
+  }
+  return false;
 }
 
 std::int64_t half_split_row(std::int64_t row, std::int64_t head_dim) {

@@ -14,7 +14,8 @@ namespace memengine {
 // "layers.3.attention.wq.weight" -> "model.layers.3.self_attn.q_proj.weight"
 std::string hugging_face_name(const std::string& name);
 
-// Whether the rows of each head stand in another order there: wq and wk.
+// Whether the rows of each head stand in another order there: wq and wk, and
+// what is added to or multiplied with their outputs.
 bool is_rotated(const std::string& name);
 
 // Row of the half-split order that stands at `row` of the interleaved order, within whole heads.

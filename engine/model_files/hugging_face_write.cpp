@@ -44,7 +44,7 @@ void write_hugging_face(const Context& context, const std::filesystem::path& fol
         std::vector<std::byte> ours(static_cast<std::size_t>(named.value.bytes()));
         copy_bytes(context, ours.data(), data, named.value.bytes());
         whole->resize(ours.size());
-        const std::int64_t row_bytes = named.value.dim(1) * 4;
+        const std::int64_t row_bytes = named.value.size() / named.value.dim(0) * 4;
         for (std::int64_t row = 0; row < named.value.dim(0); ++row) {
           std::memcpy(whole->data() + half_split_row(row, head_dim) * row_bytes,
                       ours.data() + row * row_bytes, static_cast<std::size_t>(row_bytes));
@@ -73,6 +73,28 @@ void write_hugging_face(const Context& context, const std::filesystem::path& fol
                  {"attention_bias", false},
                  {"mlp_bias", false},
                  {"torch_dtype", "float32"}};
+  if (model.qkv_bias || model.qk_norm) {
+    if (model.sliding_window || (model.qkv_bias && model.qk_norm)) {
+      fail_input(
+          "no model of Hugging Face's has this one's parts (model.qkv_bias={}, qk_norm={}, "
+          "sliding_window): use --format reference",
+          model.qkv_bias, model.qk_norm);
+    }
+    config["architectures"] = {model.qk_norm ? "Qwen3ForCausalLM" : "Qwen2ForCausalLM"};
+    config["model_type"] = model.qk_norm ? "qwen3" : "qwen2";
+    config["use_sliding_window"] = false;
+    if (!model.qk_norm) config.erase("attention_bias");
+  }
+  if (const RopeScaling& scaling = model.rope_scaling; scaling.type != RopeScalingType::none) {
+    json rope = {{"rope_type", "linear"}, {"factor", scaling.factor}};
+    if (scaling.type == RopeScalingType::llama3) {
+      rope["rope_type"] = "llama3";
+      rope["low_freq_factor"] = scaling.low_freq_factor;
+      rope["high_freq_factor"] = scaling.high_freq_factor;
+      rope["original_max_position_embeddings"] = scaling.original_max_position_embeddings;
+    }
+    config["rope_scaling"] = rope;
+  }
   if (model.sliding_window) {
     config["architectures"] = {"MistralForCausalLM"};
     config["model_type"] = "mistral";

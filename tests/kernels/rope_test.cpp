@@ -75,6 +75,34 @@ TEST_P(Rope, PositionZeroAndValueHeadsStay) {
   for (std::size_t i = 48 + 32; i < 96; ++i) EXPECT_EQ(after[i], x[i]);  // token 1, head 2
 }
 
+// Numbers of transformers 5.24: head_dim 8, theta 100, factor 8, original length 16.
+TEST(RopeFrequency, IsScaledAsTheModelWasTrained) {
+  const RopeScaling llama3{RopeScalingType::llama3, 8, 1, 4, 16};
+  const double expected[] = {0.57605636, 0.03952847, 0.0125, 0.0039528473};
+  for (std::int64_t i = 0; i < 4; ++i) {
+    EXPECT_NEAR(rope_frequency({100, llama3}, i, 8), expected[i], 1e-7);
+  }
+  const RopeScaling linear{RopeScalingType::linear, 4};
+  for (std::int64_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(rope_frequency({100, linear}, i, 8), rope_frequency(100, i, 8) / 4);
+  }
+}
+
+TEST_P(Rope, ScaledAnglesTurnAsSlowerPositions) {
+  // Dividing all frequencies by 4 is dividing positions by 4.
+  auto x = normal(3 * 2 * 16);
+  const Tensor scaled = upload(dtype(), {3, 2, 16}, x);
+  const Tensor plain = upload(dtype(), {3, 2, 16}, x);
+  const Tensor far = upload(DType::i32, {3}, std::vector<std::int32_t>{4, 8, 400});
+  const Tensor near = upload(DType::i32, {3}, std::vector<std::int32_t>{1, 2, 100});
+  rope_forward(context(), scaled, far, 2, {1e4, {RopeScalingType::linear, 4}});
+  rope_forward(context(), plain, near, 2, 1e4);
+  expect_close(download(scaled), download(plain));
+  rope_backward(context(), scaled, far, 2, {1e4, {RopeScalingType::linear, 4}});
+  // cos^2 + sin^2 of two numbers in FP32 is not exactly 1, in double neither.
+  expect_close(download(scaled), x, std::max(4 * tolerance(), 5e-7));
+}
+
 TEST(RopeErrors, OddHeadDim) {
   Runtime runtime(Device::cpu);
   float memory[6] = {};

@@ -59,6 +59,15 @@ std::vector<Variant> variants() {
               [](ModelConfig& c) { c.weight_tying = true, c.n_heads = 4, c.n_kv_heads = 2; }),
       variant("sliding_window", small_dense(), [](ModelConfig& c) { c.sliding_window = 3; }),
       variant("document_mask", small_dense(), [](ModelConfig& c) { c.document_mask = true; }),
+      variant("qkv_bias", small_dense(),
+              [](ModelConfig& c) { c.qkv_bias = true, c.n_heads = 4, c.n_kv_heads = 2; }),
+      variant("qk_norm", small_dense(),
+              [](ModelConfig& c) { c.qk_norm = true, c.n_kv_heads = 1, c.head_dim = 6; }),
+      variant("scaled_rope", small_dense(),
+              [](ModelConfig& c) {
+                c.rope_scaling = {RopeScalingType::llama3, 8, 1, 4, 16};
+                c.qk_norm = c.qkv_bias = true;
+              }),
       {"memory", small_memory()},
       memory("plain_sum", [](Args& a) { a.swilu_projection = false; }),
       memory("value_projection", [](Args& a) { a.swilu_projection = false, a.mem_v_dim = 5; }),

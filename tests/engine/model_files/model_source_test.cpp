@@ -201,7 +201,12 @@ TEST_F(HuggingFaceFolder, WhatCannotBeImportedIsNamed) {
   refuse("attention_bias", "true", "attention_bias");
   refuse("mlp_bias", "true", "mlp_bias");
   refuse("hidden_act", "\"gelu\"", "hidden_act 'gelu'");
-  refuse("rope_scaling", "{\"rope_type\": \"llama3\", \"factor\": 8.0}", "rope_scaling");
+  refuse("rope_scaling", "{\"rope_type\": \"llama3\", \"factor\": 8.0}",
+         "rope_scaling of type \"llama3\" has no number 'low_freq_factor'");
+  refuse("rope_scaling", "{\"type\": \"dynamic\", \"factor\": 8.0}", "of type \"dynamic\"");
+  refuse("rope_scaling", "{\"rope_type\": \"linear\", \"factor\": 0.0}", "rope_scaling.factor");
+  refuse("model_type", "\"qwen2\"", "no tensor 'model.layers.0.self_attn.q_proj.bias'");
+  refuse("model_type", "\"qwen3\"", "_norm.weight'");
   refuse("rope_parameters", "{\"rope_type\": \"yarn\"}", "rope_parameters");
   refuse("quantization_config", "{}", "quantization_config");
   refuse("hidden_size", "\"wide\"", "'hidden_size' is of the wrong type");
