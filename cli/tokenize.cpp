@@ -50,7 +50,7 @@ void show(const TokenizeArguments& arguments, const Tokenizer& tokenizer,
       print("{:>8}  {}\n", id, printable(name));
     }
   }
-  print("{} tokens, {} bytes\n", ids.size(), text.size());
+  print("{} {}, {} bytes\n", ids.size(), ids.size() == 1 ? "token" : "tokens", text.size());
 }
 
 void tokenize(const TokenizeArguments& arguments) {
