@@ -1,18 +1,144 @@
-// Reads who started us.
+// See join_ranks.h: where the ranks meet under whom, and what joins them.
 #include "kernels/runtime/ranks/join_ranks.h"
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <cstdlib>
+#include <cstring>
+#include <vector>
 
 #include "kernels/runtime/error.h"
 #include "kernels/runtime/ranks/mpi_communicator.h"
 
 namespace memengine {
+namespace {
 
-std::unique_ptr<Communicator> join_ranks(Device device) {
-  const char* text = std::getenv("OMPI_COMM_WORLD_SIZE");
-  if (text == nullptr || std::atoi(text) <= 1) return std::make_unique<Communicator>();
-  if (device == Device::cuda) fail_input("mpirun started {} ranks: use device=cpu for them", text);
-  return mpi_communicator();
+// A cluster's hosts may take their time to start a program.
+constexpr double meeting_seconds = 300;
+
+const char* starter_name(RankPlace::Starter starter) {
+  switch (starter) {
+    case RankPlace::Starter::nobody:
+      return "nobody";
+    case RankPlace::Starter::memengine:
+      return "memengine";
+    case RankPlace::Starter::torchrun:
+      return "torchrun";
+    case RankPlace::Starter::mpirun:
+      return "mpirun";
+    case RankPlace::Starter::srun:
+      return "srun";
+  }
+  return "";
+}
+
+// Through MPI the ranks agree where to meet: at whatever port is free, with a token drawn by
+// chance.
+void agree_on_place(Communicator& mpi, RankPlace& place) {
+  struct Place {
+    char address[256];
+    char token[33];
+    int port;
+  } mine{};
+  if (place.rank == 0) {
+    const Listener listener = listen_at(0, 1, place.one_host());
+    place.listening = listener.socket;
+    mine.port = listener.port;
+    const std::string token = random_token();
+    std::memcpy(mine.token, token.c_str(), token.size());
+    const char* named = std::getenv("MASTER_ADDR");
+    if (place.one_host()) {
+      std::strncpy(mine.address, "127.0.0.1", sizeof(mine.address) - 1);
+    } else if (named != nullptr) {
+      std::strncpy(mine.address, named, sizeof(mine.address) - 1);
+    } else {
+      ::gethostname(mine.address, sizeof(mine.address) - 1);
+    }
+  }
+  const Place agreed = mpi.gather(mine).front();
+  place.address = agreed.address;
+  place.token = agreed.token;
+  place.first_port = agreed.port;
+  place.ports = 1;
+}
+
+std::unique_ptr<Communicator> mpi_of(const RankPlace& place) {
+  std::unique_ptr<Communicator> mpi = mpi_communicator();
+  if (mpi->size() != place.size || mpi->rank() != place.rank) {
+    fail_input(
+        "{} started this as rank {} of {}, but MPI knows it as rank {} of {}: start ranks on CPUs "
+        "with mpirun, or with srun --mpi=pmix",
+        starter_name(place.starter), place.rank, place.size, mpi->rank(), mpi->size());
+  }
+  return mpi;
+}
+
+}  // namespace
+
+void see_own_gpu(const RankPlace& place) {
+  if (place.size == 1) return;
+  constexpr const char* variable = "CUDA_VISIBLE_DEVICES";
+  const char* set = std::getenv(variable);
+  if (set == nullptr || *set == '\0') {
+    ::setenv(variable, std::to_string(place.local_rank).c_str(), 1);
+    return;
+  }
+  std::vector<std::string> visible = {""};
+  for (const char* c = set; *c != '\0'; ++c) {
+    if (*c == ',') {
+      visible.emplace_back();
+    } else {
+      visible.back() += *c;
+    }
+  }
+  if (visible.size() == 1) return;  // whoever started us has chosen
+  if (place.local_rank >= static_cast<int>(visible.size())) {
+    fail_input(
+        "rank {} is process {} of this host, where {}={} leaves it no GPU: start as many ranks as "
+        "there are GPUs",
+        place.rank, place.local_rank, variable, set);
+  }
+  ::setenv(variable, visible[static_cast<std::size_t>(place.local_rank)].c_str(), 1);
+}
+
+JoinedRanks join_ranks(const RankPlace& place, Device device,
+                       const std::function<void(const std::string&)>& say,
+                       const std::function<void(const RankEnd&)>& last_resort) {
+  JoinedRanks joined;
+  joined.place = place;
+  if (place.size == 1) {
+    joined.communicator = std::make_unique<Communicator>();
+    return joined;
+  }
+  const bool by_mpi = place.starter == RankPlace::Starter::mpirun;
+  if (device == Device::cuda) {
+    fail_input("{} started {} ranks: use device=cpu for them", starter_name(place.starter),
+               place.size);
+  } else {
+    if (!by_mpi && place.starter != RankPlace::Starter::srun) {
+      fail_input(
+          "{} started {} ranks, and ranks on CPUs are joined by MPI: start them with mpirun "
+          "-n {} memengine train ...",
+          starter_name(place.starter), place.size, place.size);
+    }
+    joined.communicator = mpi_of(place);
+  }
+  if (by_mpi && joined.communicator) agree_on_place(*joined.communicator, joined.place);
+  RankCircle circle = meet(joined.place, "", meeting_seconds, say);
+  Communicator* communicator = joined.communicator.get();
+  RankWatch::Options options;
+  options.on_end = [communicator] { communicator->abort(); };
+  options.last_resort = last_resort;
+  joined.watch = std::make_unique<RankWatch>(place.rank, std::move(circle), std::move(options));
+  communicator->set_watch([watch = joined.watch.get()] { watch->check(); });
+  return joined;
+}
+
+void JoinedRanks::leave() {
+  communicator->leave();
+  if (mpi) mpi->leave();
+  if (watch) watch->leave();
 }
 
 }  // namespace memengine
