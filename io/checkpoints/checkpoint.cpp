@@ -14,6 +14,7 @@
 #include "io/files/is_there.h"
 #include "kernels/runtime/error.h"
 #include "kernels/runtime/memory/bytes_text.h"
+#include "kernels/runtime/ranks/together.h"
 
 namespace memengine {
 namespace {
@@ -70,10 +71,15 @@ void remove_checkpoint(FileSystem& files, const fs::path& root, const std::strin
   files.remove_all(doomed);
 }
 
+std::uint64_t bytes_of(std::span<const CheckpointFile> contents) {
+  std::uint64_t bytes = 0;
+  for (const CheckpointFile& file : contents) bytes += safetensors_bytes(file.tensors, {});
+  return bytes;
+}
+
 void check_room(FileSystem& files, const fs::path& root, const fs::path& target,
-                std::span<const CheckpointFile> contents) {
-  std::uint64_t needed = 1 << 20;  // state.json and the file system's own
-  for (const CheckpointFile& file : contents) needed += safetensors_bytes(file.tensors, {});
+                std::uint64_t needed) {
+  needed += 1 << 20;  // state.json and the file system's own
   const std::uint64_t available = files.free_bytes(root);
   if (needed > available) {
     fail_input(
@@ -84,16 +90,12 @@ void check_room(FileSystem& files, const fs::path& root, const fs::path& target,
   }
 }
 
-// Returns the text of state.json.
-std::string write_contents(FileSystem& files, const fs::path& folder, std::int64_t step,
-                           std::span<const CheckpointFile> contents, const CheckpointState& state,
-                           const SaveOptions& options) {
+// Writes this rank's files, and returns what state.json is to say of them.
+StateFile write_contents(FileSystem& files, const fs::path& folder,
+                         std::span<const CheckpointFile> contents, const SaveOptions& options) {
   StateFile record;
-  record.step = step;
-  record.owner = options.owner;
-  record.sections = state;
-  record.increment = options.increment;
   for (const CheckpointFile& file : contents) {
+    if (file.spread) record.spread.push_back(file.name);
     BlockChecksums& sums = record.files[file.name];
     if (sums.block_bytes != 0) fail_internal("checkpoint file {} is written twice", file.name);
     sums.bytes = safetensors_bytes(file.tensors, {});
@@ -106,6 +108,27 @@ std::string write_contents(FileSystem& files, const fs::path& folder, std::int64
       sums.blocks[number] = block_checksum(block);
     };
     write_safetensors(files, folder / file.name, file.tensors, {}, writing);
+  }
+  return record;
+}
+
+// Returns the text of state.json, which says `of_ranks` one after the other.
+std::string write_record(FileSystem& files, const fs::path& folder, std::int64_t step,
+                         const std::vector<std::string>& of_ranks, const CheckpointState& state,
+                         const SaveOptions& options) {
+  StateFile record;
+  record.step = step;
+  record.owner = options.owner;
+  record.sections = state;
+  record.increment = options.increment;
+  for (const std::string& text : of_ranks) {
+    const StateFile part = read_state("a rank's files", text);
+    for (const auto& [name, sums] : part.files) {
+      if (!record.files.emplace(name, sums).second) {
+        fail_internal("two ranks write checkpoint file {}", name);
+      }
+    }
+    record.spread.insert(record.spread.end(), part.spread.begin(), part.spread.end());
   }
   const std::string written = write_state(record);
   OutputFile text(files, folder / "state.json");
@@ -215,55 +238,85 @@ void recover_checkpoints(FileSystem& files, const fs::path& root, const std::str
   if (changed) files.sync_folder(root);
 }
 
+namespace {
+
+// Gives the folder that was written its name. `moved`: to where what stood there went that is not
+// ours.
+void put_in_place(FileSystem& files, const fs::path& temporary, const fs::path& target,
+                  const fs::path& aside, const std::string& owner, fs::path& moved) {
+  if (is_there(target) && is_own(target, owner)) {
+    files.rename(target, aside);
+  } else if (is_there(target)) {
+    moved = free_name(target);
+    files.rename(target, moved);
+  }
+  files.rename(temporary, target);
+}
+
+}  // namespace
+
 SavedCheckpoint save_checkpoint(FileSystem& files, const fs::path& root, std::int64_t step,
                                 std::span<const CheckpointFile> contents,
                                 const CheckpointState& state, const SaveOptions& options,
                                 std::string* trouble) {
+  Communicator alone;
+  Communicator& ranks = options.ranks != nullptr ? *options.ranks : alone;
+  const bool first = ranks.rank() == 0;
   const std::string name = checkpoint_name(step);
   const fs::path target = root / name;
   const fs::path temporary = root / other_name(saving, name, options.owner);
   const fs::path aside = root / other_name(replaced, name, options.owner);
-  files.make_folder(root);
-  recover_checkpoints(files, root, options.owner);
-  check_room(files, root, target, contents);
+  const std::uint64_t bytes = ranks.sum(bytes_of(contents));
+  do_together(ranks, [&] {
+    if (!first) return;
+    files.make_folder(root);
+    recover_checkpoints(files, root, options.owner);
+    check_room(files, root, target, bytes);
+  });
   SavedCheckpoint saved{target, {}, 0};
   bool named = false;
-  fs::path moved;  // to where what stood there went that is not ours
+  fs::path moved;
+  std::string written;  // state.json
   try {
-    files.make_folder(temporary);
-    const std::string text = write_contents(files, temporary, step, contents, state, options);
-    saved.checksum = state_checksum(text);
-    saved.bytes = text.size();
-    for (const CheckpointFile& file : contents) saved.bytes += safetensors_bytes(file.tensors, {});
-    if (is_there(target) && is_own(target, options.owner)) {
-      files.rename(target, aside);
-    } else if (is_there(target)) {
-      moved = free_name(target);
-      files.rename(target, moved);
-    }
-    files.rename(temporary, target);
-    named = true;
-    files.sync_folder(root);
+    do_together(ranks, [&] {
+      if (first) files.make_folder(temporary);
+    });
+    std::string mine;
+    do_together(ranks,
+                [&] { mine = write_state(write_contents(files, temporary, contents, options)); });
+    const std::vector<std::string> of_ranks = gather_texts(ranks, mine);
+    do_together(ranks, [&] {
+      if (!first) return;
+      written = write_record(files, temporary, step, of_ranks, state, options);
+      put_in_place(files, temporary, target, aside, options.owner, moved);
+      named = true;
+      files.sync_folder(root);
+    });
   } catch (...) {
     // Best effort: what cannot be undone now is undone by the next recover_checkpoints. A complete
     // checkpoint that has its name is left, although the disk may not know of it yet.
     std::error_code ignored;
-    if (!named) fs::remove_all(temporary, ignored);
-    if (!is_there(target) && is_there(aside)) fs::rename(aside, target, ignored);
-    if (!is_there(target) && !moved.empty()) fs::rename(moved, target, ignored);
+    if (first && !named) fs::remove_all(temporary, ignored);
+    if (first && !is_there(target) && is_there(aside)) fs::rename(aside, target, ignored);
+    if (first && !is_there(target) && !moved.empty()) fs::rename(moved, target, ignored);
     throw;
   }
   if (!moved.empty() && trouble != nullptr) {
     *trouble = fmt::format("what stood at {} was not of this run and is now {}", target.string(),
                            moved.string());
   }
-  try {
-    if (is_there(aside)) files.remove_all(aside);
-    if (options.keep > 0) remove_old(files, root, step, options);
-  } catch (const Error& error) {
-    if (trouble == nullptr || error.kind() != Error::Kind::input) throw;
-    *trouble = fmt::format("old checkpoints were not removed: {}", error.what());
+  if (first) {
+    try {
+      if (is_there(aside)) files.remove_all(aside);
+      if (options.keep > 0) remove_old(files, root, step, options);
+    } catch (const Error& error) {
+      if (trouble == nullptr || error.kind() != Error::Kind::input) throw;
+      *trouble = fmt::format("old checkpoints were not removed: {}", error.what());
+    }
   }
+  const std::string said = first ? state_checksum(written) : "";
+  saved.checksum = gather_texts(ranks, said).front();
+  saved.bytes = bytes + ranks.gather<std::uint64_t>(written.size()).front();
   return saved;
 }
 

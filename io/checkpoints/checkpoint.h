@@ -12,6 +12,11 @@
 // reads like a full one; a chain never has more than these two links. A base stays as long as there
 // is a checkpoint that needs it.
 //
+// Several ranks write one checkpoint together, each its own files beside those of the others, and
+// it counts as one once all of them are there. A tensor whose rows are spread over the ranks lies
+// in a spread file of each (rank r has rows r, r + ranks, r + 2 ranks, ...) and reads as the whole,
+// by any number of ranks.
+//
 // Generic on purpose: tensors are named bytes that the caller streams in and out, state is maps
 // from names to scalars. Errors are input errors of one line.
 #pragma once
@@ -30,6 +35,7 @@
 
 #include "io/checkpoints/safetensors.h"
 #include "io/files/file.h"
+#include "kernels/runtime/communicator.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine {
@@ -44,6 +50,7 @@ using CheckpointTensor = TensorSource;
 struct CheckpointFile {
   std::string name;  // "model.safetensors"
   std::vector<CheckpointTensor> tensors;
+  bool spread = false;  // this rank's part of each of its tensors, or of an increment's rows
 };
 
 // A full checkpoint as increments name it.
@@ -71,6 +78,10 @@ struct SaveOptions {
   // Who writes: the run's identity (OutputFolder::id). It stands in state.json and in the names of
   // half-written folders; nothing is removed or replaced that has another one.
   std::string owner;
+  // All ranks of it save together, each with files of its own names, and either all fail or none.
+  // Rank 0 does what is done once; `contents` may differ, at most one of a rank's files is spread,
+  // and where one has such a file all have. Null: one rank.
+  Communicator* ranks = nullptr;
 };
 
 struct SavedCheckpoint {
@@ -129,6 +140,9 @@ struct TensorSink {
   // Whether `write` may be called from several threads, for pieces in any order; each byte of the
   // tensor once, or twice in an increment: the later call counts.
   bool concurrent = true;
+  // Of the tensor's rows, `write` needs only those with row modulo `ranks` = `rank`: others are
+  // left out where that saves reading a file.
+  std::int64_t rank = 0, ranks = 1;
 };
 
 // An open checkpoint. The constructor checks state.json, sizes and headers, of the base too; reads

@@ -1,12 +1,15 @@
 // See checkpoint.h: reading a checkpoint back, every block against its checksum. What patches do to
-// the tensors of a base is in checkpoint_patch.h.
+// the tensors of a base is in checkpoint_patch.h, how rows spread over files make one tensor in
+// checkpoint_spread.h.
 #include <algorithm>
 #include <cstring>
+#include <deque>
 
 #include "io/checkpoints/checkpoint.h"
 #include "io/checkpoints/checkpoint_patch.h"
+#include "io/checkpoints/checkpoint_spread.h"
 #include "io/checkpoints/checkpoint_state.h"
-#include "io/checkpoints/verified_file.h"
+#include "io/checkpoints/load_file.h"
 #include "io/files/parallel.h"
 #include "io/text/one_line.h"
 
@@ -14,41 +17,6 @@ namespace memengine {
 namespace {
 
 namespace fs = std::filesystem;
-
-// A sink's place in a file.
-struct Target {
-  std::uint64_t begin, end;
-  const std::function<void(std::uint64_t, std::span<const std::byte>)>* write;
-};
-
-// Hands every block of a file that some target overlaps to those targets.
-void load_file(const VerifiedFile& file, std::vector<Target> targets, std::size_t threads) {
-  std::erase_if(targets, [](const Target& target) { return target.begin == target.end; });
-  std::sort(targets.begin(), targets.end(),
-            [](const Target& a, const Target& b) { return a.begin < b.begin; });
-  std::vector<std::size_t> blocks;  // those with a target
-  for (const Target& target : targets) {
-    for (std::size_t block = file.block_of(target.begin); block <= file.block_of(target.end - 1);
-         ++block) {
-      if (blocks.empty() || blocks.back() < block) blocks.push_back(block);
-    }
-  }
-  parallel_for(blocks.size(), threads, [&] {
-    return [&, buffer = std::vector<std::byte>()](std::size_t i) mutable {
-      buffer.resize(file.block_size(blocks[i]));
-      file.read_block(blocks[i], buffer);
-      const std::uint64_t begin = file.block_begin(blocks[i]);
-      const std::uint64_t end = begin + buffer.size();
-      auto target = std::upper_bound(targets.begin(), targets.end(), begin,
-                                     [](std::uint64_t at, const Target& t) { return at < t.end; });
-      for (; target != targets.end() && target->begin < end; ++target) {
-        const std::uint64_t from = std::max(begin, target->begin);
-        const std::uint64_t to = std::min(end, target->end);
-        (*target->write)(from - target->begin, std::span(buffer).subspan(from - begin, to - from));
-      }
-    };
-  });
-}
 
 // Turns every error about a checkpoint's files into one that says so; internal ones stay
 // themselves.
@@ -79,14 +47,29 @@ struct Checkpoint::Impl {
   std::string checksum;
   std::vector<Part> parts;
   std::map<std::string, std::pair<std::size_t, std::size_t>, std::less<>> index;  // part, tensor
+  std::vector<std::size_t> spread_parts;  // of spread files, by rank
+  std::map<std::string, SpreadTensor, std::less<>> spread;
   std::unique_ptr<Checkpoint> base;
-  std::map<std::string, RowPatch, std::less<>> patches;
+  // Rows of one file over a tensor of the base; of a spread increment one for each rank.
+  struct Patch {
+    RowPatch rows;
+    std::size_t part;
+    const TensorInfo* tensor;
+  };
+  std::map<std::string, std::vector<Patch>, std::less<>> patches;
 
   void open();
+  void open_spread();
   void open_patches();
-  // One of our own tensors, in a patch too.
+  // One of our own tensors.
   const TensorInfo* own(std::string_view tensor) const;
+  const TensorInfo* in_part(std::size_t part, std::string_view tensor) const;
+  void read_part(std::size_t part, const TensorInfo& tensor, std::uint64_t offset,
+                 std::span<std::byte> bytes);
   void read_own(std::string_view tensor, std::uint64_t offset, std::span<std::byte> bytes);
+  std::uint64_t begin_in_file(std::size_t part, const TensorInfo& tensor) const {
+    return parts[part].header.data_start + tensor.offset;
+  }
 };
 
 Checkpoint::Checkpoint(const fs::path& folder, bool verify) : impl_(std::make_unique<Impl>()) {
@@ -117,12 +100,37 @@ void Checkpoint::Impl::open() {
         (folder / name).string(), file.size(),
         [&file](std::uint64_t offset, std::span<std::byte> bytes) { file.read(offset, bytes); });
     const std::size_t part = parts.size();
-    for (std::size_t i = 0; i < header.tensors.size(); ++i) {
+    const bool is_spread =
+        std::find(state.spread.begin(), state.spread.end(), name) != state.spread.end();
+    for (std::size_t i = 0; i < header.tensors.size() && !is_spread; ++i) {
       index.emplace(header.tensors[i].name, std::pair(part, i));
     }
     parts.push_back({name, std::move(file), std::move(header)});
   }
-  if (state.increment) open_patches();
+  for (const std::string& name : state.spread) {
+    const auto part = std::find_if(parts.begin(), parts.end(),
+                                   [&name](const Part& part) { return part.name == name; });
+    spread_parts.push_back(static_cast<std::size_t>(part - parts.begin()));
+  }
+  if (state.increment) {
+    open_patches();
+  } else if (!spread_parts.empty()) {
+    open_spread();
+  }
+}
+
+void Checkpoint::Impl::open_spread() {
+  for (const TensorInfo& first : parts[spread_parts.front()].header.tensors) {
+    std::vector<const TensorInfo*> tensors;
+    for (const std::size_t part : spread_parts) {
+      tensors.push_back(in_part(part, first.name));
+      if (tensors.back() == nullptr) {
+        fail_input("{}: {} has no part of tensor '{}'", folder.string(), parts[part].name,
+                   one_line(first.name));
+      }
+    }
+    spread.emplace(first.name, SpreadTensor(folder.string(), tensors));
+  }
 }
 
 void Checkpoint::Impl::open_patches() {
@@ -138,38 +146,68 @@ void Checkpoint::Impl::open_patches() {
     fail_input("{}: the checkpoint of step {} is not the one that it adds to", folder.string(),
                wanted.step);
   }
-  std::map<std::string, std::shared_ptr<const std::vector<std::int32_t>>> lists;
-  for (const auto& [tensor, rows_name] : state.increment->patches) {
+  std::map<std::pair<std::size_t, std::string>, std::shared_ptr<const std::vector<std::int32_t>>>
+      lists;
+  const auto open_patch = [&](std::size_t file, const std::string& tensor,
+                              const std::string& rows_name) {
     const TensorInfo* whole = base->find(tensor);
-    const TensorInfo* part = own(tensor);
-    const TensorInfo* rows = own(rows_name);
+    const TensorInfo* part = in_part(file, tensor);
+    const TensorInfo* rows = in_part(file, rows_name);
     if (whole == nullptr || part == nullptr || rows == nullptr) {
       fail_input("{}: has no rows for tensor '{}'", folder.string(), one_line(tensor));
     }
-    auto& list = lists[rows_name];
+    auto& list = lists[{file, rows_name}];
     if (list == nullptr) {
       if (rows->dtype != FileDtype::i32 || rows->shape.size() != 1) {
         fail_input("{}: tensor '{}' is no list of rows", folder.string(), one_line(rows_name));
       }
       auto numbers = std::make_shared<std::vector<std::int32_t>>(rows->bytes / 4);
-      read_own(rows_name, 0, std::as_writable_bytes(std::span(*numbers)));
+      read_part(file, *rows, 0, std::as_writable_bytes(std::span(*numbers)));
       list = std::move(numbers);
     }
-    patches.emplace(tensor, RowPatch(folder.string(), *whole, *part, list));
+    patches[tensor].push_back({RowPatch(folder.string(), *whole, *part, list), file, part});
+  };
+  for (const auto& [tensor, rows_name] : state.increment->patches) {
+    for (const std::size_t file : spread_parts) open_patch(file, tensor, rows_name);
+    if (!spread_parts.empty()) continue;
+    const auto found = index.find(tensor);
+    if (found == index.end()) {
+      fail_input("{}: has no rows for tensor '{}'", folder.string(), one_line(tensor));
+    }
+    open_patch(found->second.first, tensor, rows_name);
   }
 }
 
 const TensorInfo* Checkpoint::Impl::own(std::string_view tensor) const {
+  if (const auto found = spread.find(tensor); found != spread.end()) return &found->second.whole();
   const auto found = index.find(tensor);
   if (found == index.end()) return nullptr;
   return &parts[found->second.first].header.tensors[found->second.second];
 }
 
+const TensorInfo* Checkpoint::Impl::in_part(std::size_t part, std::string_view tensor) const {
+  for (const TensorInfo& info : parts[part].header.tensors) {
+    if (info.name == tensor) return &info;
+  }
+  return nullptr;
+}
+
+void Checkpoint::Impl::read_part(std::size_t part, const TensorInfo& tensor, std::uint64_t offset,
+                                 std::span<std::byte> bytes) {
+  parts[part].file.read(begin_in_file(part, tensor) + offset, bytes);
+}
+
 void Checkpoint::Impl::read_own(std::string_view tensor, std::uint64_t offset,
                                 std::span<std::byte> bytes) {
-  const TensorInfo* info = own(tensor);
-  Part& part = parts[index.find(tensor)->second.first];
-  part.file.read(part.header.data_start + info->offset + offset, bytes);
+  if (const auto found = spread.find(tensor); found != spread.end()) {
+    std::vector<const TensorInfo*> tensors;
+    for (const std::size_t part : spread_parts) tensors.push_back(in_part(part, tensor));
+    return found->second.read(offset, bytes,
+                              [&](std::size_t p, std::uint64_t at, std::span<std::byte> piece) {
+                                read_part(spread_parts[p], *tensors[p], at, piece);
+                              });
+  }
+  read_part(index.find(tensor)->second.first, *own(tensor), offset, bytes);
 }
 
 Checkpoint::~Checkpoint() = default;
@@ -236,36 +274,52 @@ void Checkpoint::read(std::string_view tensor, std::uint64_t offset,
   const auto patch = impl_->patches.find(tensor);
   if (patch == impl_->patches.end()) return impl_->read_own(tensor, offset, bytes);
   impl_->base->read(tensor, offset, bytes);
-  patch->second.apply(offset, bytes, [&](std::uint64_t at, std::span<std::byte> piece) {
-    impl_->read_own(tensor, at, piece);
-  });
+  for (const Impl::Patch& own : patch->second) {
+    own.rows.apply(offset, bytes, [&](std::uint64_t at, std::span<std::byte> piece) {
+      impl_->read_part(own.part, *own.tensor, at, piece);
+    });
+  }
 }
 
 void Checkpoint::load(std::span<const TensorSink> sinks, std::size_t threads) const {
   using Write = std::function<void(std::uint64_t, std::span<const std::byte>)>;
-  std::vector<Write> patching;  // pieces of a patch go to the rows they replace
-  patching.reserve(sinks.size());
+  // Pieces of a patch, or of a spread file, go to the places of their rows.
+  std::deque<Write> moving;
   // Own tensors, the base's tensors, then the patches over them; by part.
-  std::vector<std::vector<Target>> own(impl_->parts.size()), patches(impl_->parts.size());
+  std::vector<std::vector<LoadTarget>> own(impl_->parts.size()), patches(impl_->parts.size());
   std::vector<TensorSink> of_base;
+  const auto target = [this](std::size_t part, const TensorInfo& tensor, const Write& write) {
+    const std::uint64_t begin = impl_->begin_in_file(part, tensor);
+    return LoadTarget{begin, begin + tensor.bytes, &write};
+  };
   for (const TensorSink& sink : sinks) {
     if (!find(sink.name)) read(sink.name, 0, {});  // says that it is missing
     if (!sink.concurrent) continue;
-    const auto [part, tensor] = impl_->index.find(sink.name)->second;
-    const SafetensorsHeader& header = impl_->parts[part].header;
-    const std::uint64_t begin = header.data_start + header.tensors[tensor].offset;
-    const std::uint64_t end = begin + header.tensors[tensor].bytes;
-    const auto patch = impl_->patches.find(sink.name);
-    if (patch == impl_->patches.end()) {
-      own[part].push_back({begin, end, &sink.write});
+    if (const auto patch = impl_->patches.find(sink.name); patch != impl_->patches.end()) {
+      of_base.push_back(sink);
+      for (const Impl::Patch& rows : patch->second) {
+        moving.push_back([&sink, &rows](std::uint64_t offset, std::span<const std::byte> bytes) {
+          rows.rows.scatter(offset, bytes, sink.write);
+        });
+        patches[rows.part].push_back(target(rows.part, *rows.tensor, moving.back()));
+      }
       continue;
     }
-    of_base.push_back(sink);
-    patching.push_back(
-        [&sink, rows = &patch->second](std::uint64_t offset, std::span<const std::byte> bytes) {
-          rows->scatter(offset, bytes, sink.write);
-        });
-    patches[part].push_back({begin, end, &patching.back()});
+    if (const auto found = impl_->spread.find(sink.name); found != impl_->spread.end()) {
+      for (std::size_t p = 0; p < impl_->spread_parts.size(); ++p) {
+        const SpreadTensor& tensor = found->second;
+        if (!tensor.concerns(static_cast<std::int64_t>(p), sink.rank, sink.ranks)) continue;
+        moving.push_back(
+            [&sink, &tensor, p](std::uint64_t offset, std::span<const std::byte> bytes) {
+              tensor.scatter(static_cast<std::int64_t>(p), offset, bytes, sink.write);
+            });
+        const std::size_t part = impl_->spread_parts[p];
+        own[part].push_back(target(part, *impl_->in_part(part, sink.name), moving.back()));
+      }
+      continue;
+    }
+    const auto [part, tensor] = impl_->index.find(sink.name)->second;
+    own[part].push_back(target(part, impl_->parts[part].header.tensors[tensor], sink.write));
   }
   if (!of_base.empty()) impl_->base->load(of_base, threads);
   for (const auto& list : {&own, &patches}) {

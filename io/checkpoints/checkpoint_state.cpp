@@ -22,6 +22,8 @@ constexpr std::string_view format_name = "memengine checkpoint";
 // Increments have a version of their own, so that a program that knows none refuses them.
 constexpr std::int64_t format_version = 1;
 constexpr std::int64_t increment_version = 2;
+// And so have those that several ranks wrote, increments or not.
+constexpr std::int64_t spread_version = 3;
 
 std::string hex(std::uint64_t value) {
   return fmt::format("{:016x}", value);
@@ -76,7 +78,10 @@ std::string state_checksum(std::string_view text) {
 std::string write_state(const StateFile& state) {
   json document;
   document["format"] = format_name;
-  document["version"] = state.increment ? increment_version : format_version;
+  document["version"] = !state.spread.empty() ? spread_version
+                        : state.increment     ? increment_version
+                                              : format_version;
+  if (!state.spread.empty()) document["spread"] = state.spread;
   if (state.increment) {
     document["base"] = {{"step", state.increment->base.step},
                         {"checksum", state.increment->base.checksum}};
@@ -113,9 +118,10 @@ StateFile read_state(const std::string& name, std::string_view text) {
     if (document.at("format") != format_name) {
       fail_input("{}: is not a checkpoint of this program", name);
     }
-    if (document.at("version") != format_version && document.at("version") != increment_version) {
-      fail_input("{}: has format version {}; this program reads versions {} and {}", name,
-                 one_line(document.at("version").dump(), 20), format_version, increment_version);
+    const json& version = document.at("version");
+    if (version != format_version && version != increment_version && version != spread_version) {
+      fail_input("{}: has format version {}; this program reads versions {} to {}", name,
+                 one_line(version.dump(), 20), format_version, spread_version);
     }
     if (sealed(document) != text) {
       fail_input("{}: does not match its own checksum; use an older checkpoint", name);
@@ -123,7 +129,11 @@ StateFile read_state(const std::string& name, std::string_view text) {
     StateFile state;
     state.step = whole_number<std::int64_t>(document.at("step"));
     if (document.contains("owner")) state.owner = document.at("owner").get<std::string>();
-    if (document.at("version") == increment_version) {
+    if (version == spread_version) {
+      state.spread = document.at("spread").get<std::vector<std::string>>();
+      if (state.spread.empty()) fail_input("{}: names no spread files", name);
+    }
+    if (version == increment_version || (version == spread_version && document.contains("base"))) {
       state.increment.emplace();
       state.increment->base = {whole_number<std::int64_t>(document.at("base").at("step")),
                                document.at("base").at("checksum").get<std::string>()};
@@ -151,6 +161,11 @@ StateFile read_state(const std::string& name, std::string_view text) {
       }
       if (file.empty() || file == ".." || std::filesystem::path(file).filename() != file) {
         fail_input("{}: '{}' is not a file of this checkpoint", name, one_line(file));
+      }
+    }
+    for (const std::string& file : state.spread) {
+      if (!state.files.contains(file)) {
+        fail_input("{}: has no checksums of its spread file {}", name, one_line(file));
       }
     }
     return state;

@@ -30,6 +30,7 @@ struct StateFile {
   CheckpointState sections;
   std::map<std::string, BlockChecksums> files;  // by file name
   std::optional<Increment> increment;
+  std::vector<std::string> spread;  // names of the spread files, in the order of the ranks
 };
 
 std::uint64_t block_checksum(std::span<const std::byte> bytes);
