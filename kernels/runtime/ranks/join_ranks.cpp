@@ -17,17 +17,17 @@ namespace {
 // A cluster's hosts may take their time to start a program.
 constexpr double meeting_seconds = 300;
 
-const char* starter_name(RankPlace::Starter starter) {
+const char* starter_name(RankStart::Starter starter) {
   switch (starter) {
-    case RankPlace::Starter::nobody:
+    case RankStart::Starter::nobody:
       return "nobody";
-    case RankPlace::Starter::memengine:
+    case RankStart::Starter::memengine:
       return "memengine";
-    case RankPlace::Starter::torchrun:
+    case RankStart::Starter::torchrun:
       return "torchrun";
-    case RankPlace::Starter::mpirun:
+    case RankStart::Starter::mpirun:
       return "mpirun";
-    case RankPlace::Starter::srun:
+    case RankStart::Starter::srun:
       return "srun";
   }
   return "";
@@ -35,7 +35,7 @@ const char* starter_name(RankPlace::Starter starter) {
 
 // Through MPI the ranks agree where to meet: at whatever port is free, with a token drawn by
 // chance.
-void agree_on_place(Communicator& mpi, RankPlace& place) {
+void agree_on_place(Communicator& mpi, RankStart& place) {
   struct Place {
     char address[256];
     char token[33];
@@ -63,7 +63,7 @@ void agree_on_place(Communicator& mpi, RankPlace& place) {
   place.ports = 1;
 }
 
-std::unique_ptr<Communicator> mpi_of(const RankPlace& place) {
+std::unique_ptr<Communicator> mpi_of(const RankStart& place) {
   std::unique_ptr<Communicator> mpi = mpi_communicator();
   if (mpi->size() != place.size || mpi->rank() != place.rank) {
     fail_input(
@@ -76,7 +76,7 @@ std::unique_ptr<Communicator> mpi_of(const RankPlace& place) {
 
 }  // namespace
 
-void see_own_gpu(const RankPlace& place) {
+void see_own_gpu(const RankStart& place) {
   if (place.size == 1) return;
   constexpr const char* variable = "CUDA_VISIBLE_DEVICES";
   const char* set = std::getenv(variable);
@@ -102,7 +102,7 @@ void see_own_gpu(const RankPlace& place) {
   ::setenv(variable, visible[static_cast<std::size_t>(place.local_rank)].c_str(), 1);
 }
 
-JoinedRanks join_ranks(const RankPlace& place, Device device,
+JoinedRanks join_ranks(const RankStart& place, Device device,
                        const std::function<void(const std::string&)>& say,
                        const std::function<void(const RankEnd&)>& last_resort) {
   JoinedRanks joined;
@@ -111,12 +111,12 @@ JoinedRanks join_ranks(const RankPlace& place, Device device,
     joined.communicator = std::make_unique<Communicator>();
     return joined;
   }
-  const bool by_mpi = place.starter == RankPlace::Starter::mpirun;
+  const bool by_mpi = place.starter == RankStart::Starter::mpirun;
   if (device == Device::cuda) {
     fail_input("{} started {} ranks: use device=cpu for them", starter_name(place.starter),
                place.size);
   } else {
-    if (!by_mpi && place.starter != RankPlace::Starter::srun) {
+    if (!by_mpi && place.starter != RankStart::Starter::srun) {
       fail_input(
           "{} started {} ranks, and ranks on CPUs are joined by MPI: start them with mpirun "
           "-n {} memengine train ...",

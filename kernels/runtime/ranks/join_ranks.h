@@ -6,18 +6,18 @@
 #include <string>
 
 #include "kernels/runtime/communicator.h"
-#include "kernels/runtime/ranks/rank_place.h"
+#include "kernels/runtime/ranks/rank_start.h"
 #include "kernels/runtime/ranks/rank_watch.h"
 
 namespace memengine {
 
 // Before anything asks for a GPU: this process sees only the one that its place on the host gives
 // it. Input error where there is none for it.
-void see_own_gpu(const RankPlace& place);
+void see_own_gpu(const RankStart& place);
 
 // The ranks that this process was started with. Alone: a communicator of one rank and no watch.
 struct JoinedRanks {
-  RankPlace place;
+  RankStart place;
   std::unique_ptr<Communicator> mpi;  // where MPI brought together ranks that compute on GPUs
   std::unique_ptr<Communicator> communicator;
   std::unique_ptr<RankWatch> watch;  // goes first
@@ -30,7 +30,7 @@ struct JoinedRanks {
 // Meets the others (meeting.h) and joins them: NCCL between GPUs, MPI between CPUs. `say` is told
 // for whom it waits, `last_resort` as in RankWatch. Input errors: where this build or the way the
 // ranks were started cannot do that; as meet() does.
-JoinedRanks join_ranks(const RankPlace& place, Device device,
+JoinedRanks join_ranks(const RankStart& place, Device device,
                        const std::function<void(const std::string&)>& say,
                        const std::function<void(const RankEnd&)>& last_resort);
 

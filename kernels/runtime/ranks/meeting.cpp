@@ -51,7 +51,7 @@ class Patience {
   double next_ = 5;
 };
 
-std::string ports_text(const RankPlace& place) {
+std::string ports_text(const RankStart& place) {
   if (place.ports == 1) return fmt::format("port {}", place.first_port);
   return fmt::format("ports {} to {}", place.first_port, place.first_port + place.ports - 1);
 }
@@ -60,7 +60,7 @@ std::string ports_text(const RankPlace& place) {
 
 class Host {
  public:
-  Host(const RankPlace& place, double seconds, const std::function<void(const std::string&)>& say)
+  Host(const RankStart& place, double seconds, const std::function<void(const std::string&)>& say)
       : place_(place), patience_(seconds, say), come_(static_cast<std::size_t>(place.size)) {
     listener_ = {place.listening, place.first_port};
     if (listener_.socket < 0) {
@@ -175,7 +175,7 @@ class Host {
     peer.connection = std::move(connection);
   }
 
-  const RankPlace& place_;
+  const RankStart& place_;
   Patience patience_;
   Listener listener_;
   std::vector<Newcomer> newcomers_;
@@ -185,7 +185,7 @@ class Host {
 // --- The others ----------------------------------------------------------------------------------
 
 // The connection, once rank 0 has greeted us as the run's and we have answered.
-Connection introduce(const RankPlace& place, int port, double seconds) {
+Connection introduce(const RankStart& place, int port, double seconds) {
   Connection connection = Connection::to(place.address, port, std::min(seconds, 3.0));
   if (!connection.is_open()) return {};
   const auto greeted = connection.receive(std::min(seconds, handshake_seconds));
@@ -201,7 +201,7 @@ Connection introduce(const RankPlace& place, int port, double seconds) {
   return connection;
 }
 
-RankCircle look_for_host(const RankPlace& place, double seconds,
+RankCircle look_for_host(const RankStart& place, double seconds,
                          const std::function<void(const std::string&)>& say) {
   Patience patience(seconds, say);
   const std::string whom =
@@ -248,7 +248,7 @@ std::string own_rank_name(int rank) {
   return fmt::format("rank {} (process {} on {})", rank, ::getpid(), printable(host));
 }
 
-RankCircle meet(const RankPlace& place, std::string_view offer, double seconds,
+RankCircle meet(const RankStart& place, std::string_view offer, double seconds,
                 const std::function<void(const std::string&)>& say) {
   if (place.rank == 0) return Host(place, seconds, say).gather(offer);
   return look_for_host(place, seconds, say);

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "kernels/runtime/ranks/connection.h"
-#include "kernels/runtime/ranks/rank_place.h"
+#include "kernels/runtime/ranks/rank_start.h"
 
 namespace memengine {
 
@@ -36,7 +36,7 @@ std::string own_rank_name(int rank);
 // seconds, and then ever more rarely. Errors: input where a process of this run was started as
 // another rank, with another number of ranks or another version of the program; internal where
 // somebody has not come in time, with his name.
-RankCircle meet(const RankPlace& place, std::string_view offer, double seconds,
+RankCircle meet(const RankStart& place, std::string_view offer, double seconds,
                 const std::function<void(const std::string&)>& say);
 
 }  // namespace memengine

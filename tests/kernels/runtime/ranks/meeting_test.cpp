@@ -21,9 +21,9 @@ double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-RankPlace place_of(int rank, int size, const Listener& listener, const std::string& token) {
-  RankPlace place;
-  place.starter = RankPlace::Starter::memengine;
+RankStart place_of(int rank, int size, const Listener& listener, const std::string& token) {
+  RankStart place;
+  place.starter = RankStart::Starter::memengine;
   place.rank = place.local_rank = rank;
   place.size = place.local_size = size;
   place.address = "127.0.0.1";
@@ -114,7 +114,7 @@ TEST(Meeting, StrangersAndOtherRunsArePassedOver) {
 TEST(Meeting, AStrangerAtAPortIsPassedOverForTheNextPort) {
   // Something else listens at the first ports and greets in its own way, or never.
   Listener taken;
-  RankPlace places[2];
+  RankStart places[2];
   for (int port = 23000;; port += 40) {
     try {
       taken = listen_at(port, 1, true);

@@ -1,5 +1,5 @@
 // What each starter leaves in the environment, written down by hand.
-#include "kernels/runtime/ranks/rank_place.h"
+#include "kernels/runtime/ranks/rank_start.h"
 
 #include <gtest/gtest.h>
 
@@ -14,8 +14,8 @@ namespace {
 
 using Variables = std::map<std::string, std::string>;
 
-RankPlace place_in(const Variables& variables) {
-  return rank_place([&](const char* name) {
+RankStart place_in(const Variables& variables) {
+  return rank_start([&](const char* name) {
     const auto found = variables.find(name);
     return found == variables.end() ? nullptr : found->second.c_str();
   });
@@ -32,20 +32,20 @@ std::string error_in(const Variables& variables) {
   return "";
 }
 
-TEST(RankPlace, AloneUnlessSomebodyStartedSeveral) {
+TEST(RankStart, AloneUnlessSomebodyStartedSeveral) {
   for (const Variables& variables :
        {Variables{}, Variables{{"RANK", "0"}, {"WORLD_SIZE", "1"}},
         Variables{{"WORLD_SIZE", "4"}},  // left over from somewhere
         Variables{{"OMPI_COMM_WORLD_RANK", "0"}, {"OMPI_COMM_WORLD_SIZE", "1"}},
         // A batch script of eight tasks, not started by srun.
         Variables{{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "8"}}}) {
-    const RankPlace place = place_in(variables);
+    const RankStart place = place_in(variables);
     EXPECT_EQ(place.size, 1);
-    EXPECT_EQ(place.starter, RankPlace::Starter::nobody);
+    EXPECT_EQ(place.starter, RankStart::Starter::nobody);
   }
 }
 
-TEST(RankPlace, Torchrun) {
+TEST(RankStart, Torchrun) {
   Variables variables = {{"RANK", "5"},
                          {"WORLD_SIZE", "8"},
                          {"LOCAL_RANK", "1"},
@@ -53,7 +53,7 @@ TEST(RankPlace, Torchrun) {
                          {"MASTER_ADDR", "n7"},
                          {"MASTER_PORT", "29500"},
                          {"TORCHELASTIC_RUN_ID", "a"}};
-  const RankPlace place = place_in(variables);
+  const RankStart place = place_in(variables);
   EXPECT_EQ(place.rank, 5);
   EXPECT_EQ(place.size, 8);
   EXPECT_EQ(place.local_rank, 1);
@@ -73,14 +73,14 @@ TEST(RankPlace, Torchrun) {
   EXPECT_NE(error_in(variables).find("RANK=one"), std::string::npos);
 }
 
-TEST(RankPlace, Mpirun) {
+TEST(RankStart, Mpirun) {
   Variables variables = {{"OMPI_COMM_WORLD_RANK", "2"},
                          {"OMPI_COMM_WORLD_SIZE", "3"},
                          {"OMPI_COMM_WORLD_LOCAL_RANK", "2"},
                          {"OMPI_COMM_WORLD_LOCAL_SIZE", "3"},
                          {"PMIX_NAMESPACE", "3957522433"}};
-  const RankPlace place = place_in(variables);
-  EXPECT_EQ(place.starter, RankPlace::Starter::mpirun);
+  const RankStart place = place_in(variables);
+  EXPECT_EQ(place.starter, RankStart::Starter::mpirun);
   EXPECT_TRUE(place.one_host());
   EXPECT_EQ(place.address, "127.0.0.1");
   variables["PMIX_NAMESPACE"] = "3957522434";
@@ -91,13 +91,13 @@ TEST(RankPlace, Mpirun) {
   EXPECT_EQ(place_in(variables).address, "head");
 }
 
-TEST(RankPlace, Srun) {
+TEST(RankStart, Srun) {
   Variables variables = {{"SLURM_PROCID", "9"},   {"SLURM_STEP_NUM_TASKS", "16"},
                          {"SLURM_LOCALID", "1"},  {"SLURM_STEP_NUM_NODES", "2"},
                          {"SLURM_JOB_ID", "811"}, {"SLURM_STEP_ID", "0"},
                          {"SLURM_NTASKS", "16"},  {"SLURM_STEP_NODELIST", "gpu[07-08]"}};
-  const RankPlace place = place_in(variables);
-  EXPECT_EQ(place.starter, RankPlace::Starter::srun);
+  const RankStart place = place_in(variables);
+  EXPECT_EQ(place.starter, RankStart::Starter::srun);
   EXPECT_EQ(place.rank, 9);
   EXPECT_EQ(place.local_rank, 1);
   EXPECT_EQ(place.address, "gpu07");
@@ -107,14 +107,14 @@ TEST(RankPlace, Srun) {
   EXPECT_NE(place_in(variables).first_port, place.first_port);
 }
 
-TEST(RankPlace, OurOwnLauncherComesFirst) {
-  const RankPlace place = place_in({{"MEMENGINE_RANK", "1"},
+TEST(RankStart, OurOwnLauncherComesFirst) {
+  const RankStart place = place_in({{"MEMENGINE_RANK", "1"},
                                     {"MEMENGINE_RANKS", "2"},
                                     {"MEMENGINE_MEETING", "4711"},
                                     {"MEMENGINE_TOKEN", "00112233445566778899aabbccddeeff"},
                                     {"RANK", "0"},
                                     {"WORLD_SIZE", "9"}});
-  EXPECT_EQ(place.starter, RankPlace::Starter::memengine);
+  EXPECT_EQ(place.starter, RankStart::Starter::memengine);
   EXPECT_EQ(place.rank, 1);
   EXPECT_EQ(place.local_rank, 1);
   EXPECT_EQ(place.first_port, 4711);
@@ -122,7 +122,7 @@ TEST(RankPlace, OurOwnLauncherComesFirst) {
   EXPECT_EQ(place.token, "00112233445566778899aabbccddeeff");
 }
 
-TEST(RankPlace, FirstHostOfAList) {
+TEST(RankStart, FirstHostOfAList) {
   EXPECT_EQ(first_host("a"), "a");
   EXPECT_EQ(first_host("a,b"), "a");
   EXPECT_EQ(first_host("n[007-012,40],login"), "n007");
@@ -134,7 +134,7 @@ TEST(RankPlace, FirstHostOfAList) {
 
 TEST(SeeOwnGpu, NarrowsWhatIsVisible) {
   const char* variable = "CUDA_VISIBLE_DEVICES";
-  RankPlace place;
+  RankStart place;
   place.size = 4;
   place.rank = 3;
   place.local_rank = 1;

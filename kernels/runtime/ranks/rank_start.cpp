@@ -1,5 +1,5 @@
-// See rank_place.h.
-#include "kernels/runtime/ranks/rank_place.h"
+// See rank_start.h.
+#include "kernels/runtime/ranks/rank_start.h"
 
 #include <charconv>
 #include <cstdlib>
@@ -10,7 +10,7 @@
 namespace memengine {
 namespace {
 
-using Starter = RankPlace::Starter;
+using Starter = RankStart::Starter;
 
 constexpr int ports_tried = 32;
 
@@ -96,7 +96,7 @@ std::uint64_t fnv(const std::string& text, std::uint64_t hash) {
   return hash ^ hash >> 29;
 }
 
-void find_meeting(const Variables& variables, RankPlace& place) {
+void find_meeting(const Variables& variables, RankStart& place) {
   const std::string whose = identity(variables, place.starter);
   place.token = token_of(variables.text("MEMENGINE_TOKEN") + '\n' + whose);
   if (place.starter == Starter::memengine) {
@@ -152,9 +152,9 @@ std::string first_host(const std::string& list) {
   return host + first_host(list.substr(close + 1));
 }
 
-RankPlace rank_place(const Environment& environment) {
+RankStart rank_start(const Environment& environment) {
   const Variables variables(environment);
-  RankPlace place;
+  RankStart place;
   for (const Names& names : starters) {
     if (!variables.has(names.rank) || !variables.has(names.size)) continue;
     place.starter = names.starter;
@@ -176,8 +176,8 @@ RankPlace rank_place(const Environment& environment) {
   return place;
 }
 
-RankPlace rank_place() {
-  return rank_place([](const char* name) { return std::getenv(name); });
+RankStart rank_start() {
+  return rank_start([](const char* name) { return std::getenv(name); });
 }
 
 }  // namespace memengine

@@ -16,7 +16,7 @@
 
 namespace memengine {
 
-struct RankPlace {
+struct RankStart {
   enum class Starter : std::uint8_t { nobody, memengine, torchrun, mpirun, srun };
 
   Starter starter = Starter::nobody;
@@ -43,8 +43,8 @@ struct RankPlace {
 using Environment = std::function<const char*(const char*)>;
 
 // Input errors: numbers that are none or do not fit one another, several hosts and no MASTER_ADDR.
-RankPlace rank_place(const Environment& environment);
-RankPlace rank_place();  // of this process
+RankStart rank_start(const Environment& environment);
+RankStart rank_start();  // of this process
 
 // 32 hexadecimal digits by chance; and the same ones for the same text.
 std::string random_token();
