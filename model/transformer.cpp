@@ -219,9 +219,10 @@ void Transformer::build_banks(ModelMemory& memory) {
   const auto tables = static_cast<std::int64_t>((args.mem_share_values ? 1 : layers.size()) *
                                                 (args.peer_variant ? 2 : 1));
   const ReadCapacity capacity{size_.training ? readers * size_.micro_batches : 1, size_.tokens,
-                              args.mem_heads * args.mem_knn, size_.staging_bytes / tables};
-  // De-duplication numbers a step's picks in 32 bits.
-  if (capacity.slots > INT32_MAX / (capacity.tokens * capacity.picks)) {
+                              args.mem_heads * args.mem_knn, size_.staging_bytes / tables,
+                              size_.place};
+  // De-duplication numbers a step's picks in 32 bits, those of all ranks at the owner.
+  if (capacity.place.size * capacity.slots > INT32_MAX / (capacity.tokens * capacity.picks)) {
     fail_input(
         "a step of {} lookups of {} tokens with {} picks each exceeds 2^31 picks: lower "
         "grad_acc_steps, data.batch_size or data.seq_len",

@@ -37,6 +37,7 @@ struct ModelSize {
   std::int64_t length = 0;         // T: longest sequence of forward()
   std::int64_t micro_batches = 1;  // forward and backward passes per update
   bool training = true;
+  RankPlace place;                 // value tables are spread over so many ranks, each of this size
   DType dtype = DType::f32;        // of activations
   std::int64_t staging_bytes = 0;  // device memory for rows of host tables, see staged_rows.h
   // Decoding; 0 sequences: no caches.

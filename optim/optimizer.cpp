@@ -14,13 +14,14 @@ void Optimizer::measure_dense(const Context& context, const DenseParameters& den
   clip_scale(context, state_.dense_scale, dense_norm_, dense_square_sum_, settings_.config.clip);
 }
 
-// The norm is that of all tables together.
+// The norm is that of all tables together, of all ranks' parts.
 void Optimizer::measure_rows(const Context& context, std::span<const RowGradients> tables) const {
   for (std::size_t i = 0; i < tables.size(); ++i) {
     copy_bytes(context, table_square_sums_.rows(static_cast<std::int64_t>(i), 1).data(),
                tables[i].square_sum.data(), sizeof(double));
   }
   sum(context, value_square_sum_, table_square_sums_, 1.0);
+  context.communicator->all_reduce_sum(context, value_square_sum_);
   clip_scale(context, state_.value_scale, value_norm_, value_square_sum_,
              settings_.config.value_clip_norm());
 }

@@ -43,9 +43,10 @@ class Optimizer {
   // Uploads the schedule. Moments and past decay are zero already (arenas are).
   void initialize(const Context& context) const;
 
-  // One update. The norms and clipping factors of both kinds of gradients; then whether the update
-  // is applied at all; then the updates; then step += 1. Gradients are left as they are; the caller
-  // zeroes them before the next step.
+  // One update. The norms and clipping factors of both kinds of gradients (the dense ones are the
+  // same on every rank, the rows those that a rank owns: their norm is summed over ranks); then
+  // whether the update is applied at all; then the updates; then step += 1. Gradients are left as
+  // they are; the caller zeroes them before the next step.
   void measure_dense(const Context& context, const DenseParameters& dense) const;
   void measure_rows(const Context& context, std::span<const RowGradients> tables) const;
   void guard_step(const Context& context) const;

@@ -185,7 +185,8 @@ void sparse(const ValueRows& table, const StagedRows& staged, const UniqueRows& 
     const std::uint32_t last_step = row.touch(step);
     first_uses += last_step == 0 ? 1 : 0;
     const float keep = static_cast<float>(std::exp(log_decay_now - log_decay[last_step]));
-    update.apply(row, gradients + u * table.v_dim(), keep, {true, seed, rows[u], step});
+    update.apply(row, gradients + u * table.v_dim(), keep,
+                 {true, seed, table.row_of(rows[u]), step});
   }
   *rows_ever_used += first_uses;
 }

@@ -129,8 +129,8 @@ __device__ __forceinline__ float move_row_moment(const Table& table, std::byte* 
 }
 
 // One row by one team: weights *= keep, then one Adam step; no gradient (nullptr) is a gradient of
-// zero. `keep` is a function, called once the row's parts are under way. The row stands at `place`
-// of the table, which is its own number unless it is staged.
+// zero. `keep` is a function, called once the row's parts are under way. `row` is
+// its number in the whole table; it stands at `place` of this one.
 template <typename Moment, int width, bool stochastic, bool of_row, typename Keep>
 __device__ __forceinline__ void update_row(const Table& table, std::int64_t place, std::int64_t row,
                                            const float* gradient, const Update& update, int member,
@@ -217,7 +217,7 @@ __global__ void __launch_bounds__(table_threads)
     std::uint32_t* last_step = last_step_of(table, place);
     const std::uint32_t before = *last_step;
     update_row<Moment, width, true, of_row>(
-        table, place, row, gradients + u * table.v_dim, update, member, team, [&] {
+        table, place, table.row_of(row), gradients + u * table.v_dim, update, member, team, [&] {
           const double log_keep = log_decay_now - adam.log_decay[before];
           return log_keep == 0 ? 1.0F : static_cast<float>(exp(log_keep));
         });

@@ -20,9 +20,9 @@ namespace memengine {
 // A table whose layout has one second moment for the row takes the mean of g^2 over the row for g^2
 // (as Adafactor's row statistics, Shazeer and Stern 2018; 8 of 28 bytes of traffic less).
 // row_gradients [capacity, v_dim] f32 (or f64, CPU only; state is kept in f32 all the same). BF16
-// moments are rounded stochastically from (seed, row, t). rows_ever_used [1] i32 += rows whose
-// last_step was 0. A NaN scale leaves all as it is. hyperparameters.weight_decay is not used: the
-// decay is in state.log_decay and in the schedule.
+// moments are rounded stochastically from (seed, row, t), with the row's number in the whole table.
+// rows_ever_used [1] i32 += rows whose last_step was 0. A NaN scale leaves all as it is.
+// hyperparameters.weight_decay is not used: the decay is in state.log_decay and in the schedule.
 //
 // Rows that exchange_rows() has brought into `staged` for this list
 // (kernels/table/staged_rows/staged_rows.h) are updated there and not in the table, with the same

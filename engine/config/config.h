@@ -58,13 +58,18 @@
 #include <vector>
 
 #include "kernels/runtime/context.h"
+#include "kernels/runtime/ranks/rank_place.h"
 #include "model/model_config.h"
 #include "optim/optim_config.h"
 
 namespace memengine {
 
 enum class DeviceChoice { automatic, cpu, cuda };
-enum class ModelDtype { fp32, bf16 };
+enum class ModelDtype {
+  fp32,
+  bf16,
+  fp64  // no value of the key: checks on the CPU ask for it
+};
 enum class EvalDtype { fp32, bf16 };
 enum class TokenizerKind { bytes, sp, tiktoken, hf };
 
@@ -201,16 +206,20 @@ struct RunConfig {
   CheckpointConfig checkpoint;
   LoggingConfig logging;
   ValidationConfig validation;
-  bool profile = false;              // profiling.run
-  std::optional<EvalConfig> eval;    // evaluation during training
+  bool profile = false;            // profiling.run
+  std::optional<EvalConfig> eval;  // evaluation during training
+  RankPlace ranks;  // no key: which of how many processes this is, each with a batch of batch_size
   std::vector<std::string> notices;  // sentences to say once
 
-  bool operator==(const RunConfig& other) const;  // notices do not count
+  bool operator==(const RunConfig& other) const;  // ranks and notices do not count
 
   std::string checkpoint_path() const {
     return checkpoint.path.value_or(dump_dir + "/checkpoints");
   }
-  std::int64_t tokens_per_step() const { return grad_acc_steps * data.batch_size * data.seq_len; }
+  // Of all ranks.
+  std::int64_t tokens_per_step() const {
+    return ranks.size * grad_acc_steps * data.batch_size * data.seq_len;
+  }
 };
 
 // The device that a config's choice means on this machine; errors as in runtime.h.

@@ -185,6 +185,8 @@ std::unique_ptr<TokenLoader> RunData::training_loader(const RunConfig& config,
   options.batch_size = config.data.batch_size;
   options.seq_len = config.data.seq_len;
   options.seed = static_cast<std::uint64_t>(config.data.seed);
+  options.rank = config.ranks.rank;
+  options.world = config.ranks.size;
   options.async = config.data.load_async;
   options.prefetch = static_cast<int>(std::clamp<std::int64_t>(config.data.prefetch_size, 1, 64));
   options.keep = static_cast<int>(3 * config.grad_acc_steps);
@@ -204,6 +206,8 @@ std::unique_ptr<ValidationReader> RunData::validation_reader(const RunConfig& co
   if (options.paths.empty()) return nullptr;
   options.batch_size = config.data.batch_size;
   options.seq_len = config.data.seq_len;
+  options.rank = config.ranks.rank;
+  options.world = config.ranks.size;
   options.vocab_size = config.model.vocab_size;
   options.document_start = document_start(config);
   options.tokenizer_hash = tokenizer->hash();

@@ -22,16 +22,21 @@ T read_scalar(Runtime& runtime, const Tensor& scalar) {
   return value;
 }
 
+RunConfig of_ranks(RunConfig config, const Communicator* ranks) {
+  if (ranks != nullptr) config.ranks = {ranks->rank(), ranks->size()};
+  return config;
+}
+
 }  // namespace
 
 Trainer::Trainer(const RunConfig& config, std::vector<TrainingListener*> listeners,
-                 FileSystem& files)
+                 FileSystem& files, Communicator* ranks)
     : files_(files),
-      config_(config),
+      config_(of_ranks(config, ranks)),
       listeners_(std::move(listeners)),
       data_(RunData::open(config_)),
       evaluation_(open_evaluation()),
-      runtime_(choose_device(config_.device)),
+      runtime_(choose_device(config_.device), ranks),
       attainable_flops_(
           measure_attainable_flops(runtime_, config_.distributed.model_dtype == ModelDtype::bf16,
                                    config_.distributed.matmul_allow_tf32)),
@@ -67,7 +72,7 @@ Trainer::Trainer(const RunConfig& config, std::vector<TrainingListener*> listene
   start.parameters = model_.transformer().parameters().parameter_count();
   for (const MemoryBank& bank : model_.transformer().banks()) {
     for (const ValueTable& table : bank.tables()) {
-      start.value_parameters += table.rows().rows * table.rows().v_dim();
+      start.value_parameters += table.table_rows() * table.rows().v_dim();
       start.tables.push_back(table.name());
     }
   }
@@ -101,8 +106,7 @@ Trainer::~Trainer() = default;
 void Trainer::train_step() {
   const Context& context = runtime_.context();
   const std::int64_t micro_batches = config_.grad_acc_steps;
-  const std::int64_t tokens = config_.data.batch_size * config_.data.seq_len;
-  const double gradient_scale = 1.0 / static_cast<double>(tokens * micro_batches);
+  const double gradient_scale = 1.0 / static_cast<double>(config_.tokens_per_step());
 
   // The host runs ahead of the device, but by two steps at most: the loader gives buffers that the
   // device may still be copying from to nobody for so long.
@@ -123,16 +127,18 @@ void Trainer::train_step() {
     // The graph is the record of a step without a probe; this one is launched op by op.
     compute_step(context, model_, batches_, micro_batches, gradient_scale, probe_.get());
   } else {
-    step_graph_.run(context, config_.cuda_graph, [&] {
+    // With several ranks the host has to know how many rows go where.
+    const bool recorded = config_.cuda_graph && config_.ranks.size == 1;
+    step_graph_.run(context, recorded, [&] {
       compute_step(context, model_, batches_, micro_batches, gradient_scale);
     });
   }
   ++step_;
   if (probed) probe_->fetch(context, step_);
   bad_numbers_.follow(context, model_.optimizer().guard(), step_, first_sequence_);
-  first_sequence_ += config_.data.batch_size * micro_batches;
+  first_sequence_ += config_.ranks.size * config_.data.batch_size * micro_batches;
   ++steps_since_;
-  total_tokens_ += tokens * micro_batches;
+  total_tokens_ += config_.tokens_per_step();
 }
 
 void Trainer::watch_numbers(std::int64_t step) {
@@ -233,7 +239,7 @@ void Trainer::report() {
       static_cast<double>(config_.tokens_per_step()) / report.seconds_per_step;
   report.flops_per_second = report.tokens_per_second *
                             static_cast<double>(model_.transformer().training_flops_per_token());
-  report.attainable_share = report.flops_per_second / attainable_flops_;
+  report.attainable_share = report.flops_per_second / (config_.ranks.size * attainable_flops_);
   // The first report is of steps that also set things up.
   seconds_per_step_ = reports_++ < 2 ? report.seconds_per_step
                                      : 0.8 * seconds_per_step_ + 0.2 * report.seconds_per_step;
@@ -249,8 +255,8 @@ void Trainer::show_progress() {
   const double now = now_seconds();
   if (now - progress_shown_ < seconds_between) return;
   progress_shown_ = now;
-  // A GPU's last two updates may be under way.
-  if (!runtime_.context().on_cuda()) watch_numbers(step_);
+  // A GPU's last two updates may be under way; and ranks stop at one place, whatever the time.
+  if (!runtime_.context().on_cuda() && config_.ranks.size == 1) watch_numbers(step_);
   const GuardState& state = bad_numbers_.state();
   if (state.step < 1) return;
   StepProgress progress;
@@ -280,21 +286,28 @@ ValidationReport Trainer::validate() {
   double total = 0;
   validation_->rewind();
   Batch batch;
-  for (std::int64_t count = 0;
-       (config_.validation.batches == 0 || count < config_.validation.batches) &&
-       validation_->next(batch);
-       ++count) {
-    batches_.upload(context, batch, 0);
+  // Ranks take batches in turn. All of them look up together, so one that has no batch left reads
+  // along with what it has, which does not count.
+  const std::int64_t all = validation_->batches();
+  const std::int64_t wanted =
+      config_.validation.batches > 0 ? std::min(all, config_.validation.batches) : all;
+  for (std::int64_t first = 0; first < wanted; first += config_.ranks.size) {
+    const bool counts = first + config_.ranks.rank < wanted && validation_->next(batch);
+    if (counts) batches_.upload(context, batch, 0);
     batches_.derive(context, 0);
     const TokenBatch uploaded = batches_.batch(0);
     const std::int64_t tokens = uploaded.tokens.size();
     const Tensor log_probabilities = batches_.log_probabilities().rows(0, tokens);
     transformer.score(context, uploaded, log_probabilities, batches_.best().rows(0, tokens));
+    if (!counts) continue;
     sum(context, batches_.loss(), log_probabilities, -1.0);
     total += read_scalar<double>(runtime_, batches_.loss());
     report.tokens += tokens;
     usage.count(tokens);
   }
+  Communicator& ranks = *context.communicator;
+  total = ranks.sum(total);
+  report.tokens = ranks.sum(report.tokens);
   report.loss = total / static_cast<double>(std::max<std::int64_t>(report.tokens, 1));
   report.banks = usage.result();
   report.seconds = now_seconds() - begin;

@@ -31,9 +31,11 @@ namespace memengine {
 class Trainer {
  public:
   // Opens data and model, and resumes from the newest whole checkpoint when there is
-  // one. Listeners outlive the trainer. Checkpoints are written through `files`.
+  // one. Listeners outlive the trainer. Checkpoints are written through `files`. `ranks` joins the
+  // processes of the run, which all call the same, and outlives the trainer; null: this is all.
+  // What listeners are told of a step is of all ranks.
   Trainer(const RunConfig& config, std::vector<TrainingListener*> listeners,
-          FileSystem& files = FileSystem::real());
+          FileSystem& files = FileSystem::real(), Communicator* ranks = nullptr);
   ~Trainer();
 
   // Trains until config.steps or until `stop` says so, which is asked before the first step and

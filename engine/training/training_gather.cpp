@@ -35,16 +35,17 @@ void TrainingModel::choose_gather_path(GatherPath path) {
   const Context& context = runtime_.context();
   for (MemoryBank& bank : transformer_->banks()) {
     const ValueRows& table = bank.values().rows();
-    const std::int64_t capacity = bank.lookup_capacity();
+    const std::int64_t capacity = bank.gather_capacity();
     auto gather = std::make_unique<HostGather>(context.device, capacity, table.v_dim());
     const auto use = [&](double gpu_share) {
       gather->set_gpu_share(gpu_share);
       bank.set_gather(gpu_share == 1 ? nullptr : gather.get());
     };
     if (gathers_.empty()) {  // measured once
-      const auto count = static_cast<std::int32_t>(std::min(capacity, measured_rows));
-      const std::vector<std::int32_t> rows = spread_rows(count, table.rows);
       const UniqueRows& unique = bank.step_rows();
+      const auto count = static_cast<std::int32_t>(
+          std::min({capacity, measured_rows, unique.capacity(), table.rows}));
+      const std::vector<std::int32_t> rows = spread_rows(count, table.rows);
       copy_bytes(context, unique.rows.data(), rows.data(), count * 4);
       copy_bytes(context, unique.count.data(), &count, 4);
       const auto seconds = [&](double gpu_share) {

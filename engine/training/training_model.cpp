@@ -26,6 +26,8 @@ ModelSize training_size(const RunConfig& config, Device device) {
   size.training = true;
   const bool bf16 = config.distributed.model_dtype == ModelDtype::bf16 && device == Device::cuda;
   size.dtype = bf16 ? DType::bf16 : DType::f32;
+  if (config.distributed.model_dtype == ModelDtype::fp64) size.dtype = DType::f64;
+  size.place = config.ranks;
   const ProductKeyConfig& memory = config.model.productkey_args;
   if (memory.zero_copy && row_optimizer(memory).may_be_staged) {
     size.staging_bytes = cache_bytes(memory).value_or(0);
@@ -134,7 +136,8 @@ ModelSize TrainingModel::staged_size(const RunConfig& config, Device device) {
   const ModelConfig& model = config.model;
   const auto tables = static_cast<std::int64_t>(
       (memory.mem_share_values ? 1 : model.memory_layers().size()) * (memory.peer_variant ? 2 : 1));
-  const StagedSize table = {.places = 0, .guests = 0, .listed = 0, .table_rows = memory.rows()};
+  const RowOwners owners{memory.rows(), config.ranks.size};
+  const StagedSize table = {.places = 0, .guests = 0, .listed = 0, .table_rows = owners.part()};
   const std::int64_t maps = tables * staged_fixed_bytes(table);
   const std::int64_t least = maps + std::max(least_cache_bytes, without / 4);
   size.staging_bytes = least;
@@ -184,7 +187,7 @@ MemoryPlan TrainingModel::plan(const RunConfig& config, const ModelSize& size, D
     }
     if (device == Device::cuda && may_gather_by_host(config.model.productkey_args)) {
       plan.host["gather buffers"] +=
-          HostGather::planned_bytes(bank.lookup_capacity(), bank.values().rows().v_dim());
+          HostGather::planned_bytes(bank.gather_capacity(), bank.values().rows().v_dim());
     }
   }
   plan.checkpoint_bytes = checkpoint_bytes(*parts.transformer, config.steps);
@@ -253,6 +256,7 @@ void TrainingModel::reduce_rows() {
   optimizer_->measure_rows(runtime_.side(), row_gradients_);
 }
 
+// What is summed over ranks is summed on the stream that needs it, in one order on all ranks.
 void TrainingModel::finish_step() {
   const Context& context = runtime_.context();
   const Context& side = runtime_.side();

@@ -2,6 +2,7 @@
 #include "engine/training/training_step.h"
 
 #include "kernels/reduce.h"
+#include "kernels/runtime/communicator.h"
 #include "kernels/runtime/runtime.h"
 
 namespace memengine {
@@ -24,6 +25,7 @@ void compute_step(const Context& context, TrainingModel& model, const BatchBuffe
     transformer.backward(context, batch, micro, hooks);
   }
   sum(context, batches.loss(), batches.loss_parts(), 1.0);
+  context.communicator->all_reduce_sum(context, batches.loss());
   model.finish_step();
 }
 

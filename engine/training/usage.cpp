@@ -5,6 +5,8 @@
 #include <bit>
 #include <cmath>
 
+#include "kernels/runtime/communicator.h"
+
 namespace memengine {
 namespace {
 
@@ -18,7 +20,7 @@ T read_back(const Context& context, const Tensor& scalar) {
 BankUsage describe(const MemoryBank& bank) {
   BankUsage usage;
   usage.name = bank.values().name();
-  usage.rows = bank.values().rows().rows;
+  usage.rows = bank.values().table_rows();
   return usage;
 }
 
@@ -42,10 +44,35 @@ CacheUse cache_use(Runtime& runtime, const MemoryBank& bank, std::int64_t unique
   const std::int64_t record = staged.values.layout.bytes();
   const std::int64_t row = weights + record;
   // Weights of rows that lookups read as guests cross once.
-  const std::int64_t guests = bank.reads_by_place() ? use.updated_in_table * weights : 0;
+  const bool by_place = bank.values().reads_by_place();
+  const std::int64_t guests = by_place ? use.updated_in_table * weights : 0;
   use.link_bytes = std::ssize(bank.tables()) *
                    ((use.came + use.went) * row + guests + 2 * use.updated_in_table * row);
   return use;
+}
+
+// Over all ranks: a row's picks are counted by its owner.
+void sum_over_ranks(Runtime& runtime, const MemoryBank& bank, BankUsage& usage) {
+  const Context& context = runtime.context();
+  Communicator& ranks = *context.communicator;
+  double log_sum = 0;  // sum of c log c
+  std::int64_t picks = 0;
+  for (const std::int64_t count : bank.count_step_picks(context)) {
+    picks += count;
+    log_sum += static_cast<double>(count) * std::log(static_cast<double>(count));
+  }
+  usage.picks = ranks.sum(picks);
+  usage.unique_rows = ranks.sum(usage.unique_rows);
+  usage.rows_ever_used = ranks.sum(usage.rows_ever_used);
+  const auto all = static_cast<double>(usage.picks);
+  usage.divergence =
+      ranks.sum(log_sum) / all - std::log(all) + std::log(static_cast<double>(usage.rows));
+  if (!usage.cache) return;
+  for (std::int64_t* part :
+       {&usage.cache->places, &usage.cache->filled, &usage.cache->found, &usage.cache->came,
+        &usage.cache->updated_in_table, &usage.cache->went, &usage.cache->link_bytes}) {
+    *part = ranks.sum(*part);
+  }
 }
 
 std::int64_t readers(const MemoryBank& bank, const Transformer& transformer) {
@@ -58,8 +85,8 @@ std::vector<BankUsage> step_usage(Runtime& runtime, Transformer& transformer) {
   std::vector<BankUsage> result;
   for (const MemoryBank& bank : transformer.banks()) {
     const Context& context = runtime.context();
-    bank.measure_usage(context);
     BankUsage usage = describe(bank);
+    if (!bank.is_spread()) bank.measure_usage(context);
     usage.picks = bank.step_picks();
     const auto count = read_back<std::int32_t>(context, bank.step_rows().count);
     const auto ever = read_back<std::int32_t>(context, bank.values().rows_ever_used());
@@ -70,6 +97,7 @@ std::vector<BankUsage> step_usage(Runtime& runtime, Transformer& transformer) {
     if (bank.values().staged().capacity() > 0) {
       usage.cache = cache_use(runtime, bank, usage.unique_rows);
     }
+    if (bank.is_spread()) sum_over_ranks(runtime, bank, usage);
     result.push_back(usage);
   }
   return result;
@@ -78,7 +106,7 @@ std::vector<BankUsage> step_usage(Runtime& runtime, Transformer& transformer) {
 UsageCounter::UsageCounter(Runtime& runtime, Transformer& transformer)
     : runtime_(runtime), transformer_(transformer) {
   for (const MemoryBank& bank : transformer.banks()) {
-    const std::int64_t rows = bank.values().rows().rows;
+    const std::int64_t rows = bank.values().table_rows();
     arenas_.emplace_back(runtime.context().device, rows * 4);
     histograms_.push_back(arenas_.back().allocate("usage", DType::i32, {rows}));
   }
@@ -86,7 +114,7 @@ UsageCounter::UsageCounter(Runtime& runtime, Transformer& transformer)
 
 std::int64_t UsageCounter::planned_bytes(const Transformer& transformer) {
   std::int64_t bytes = 0;
-  for (const MemoryBank& bank : transformer.banks()) bytes += bank.values().rows().rows * 4;
+  for (const MemoryBank& bank : transformer.banks()) bytes += bank.values().table_rows() * 4;
   return bytes;
 }
 
@@ -102,7 +130,9 @@ std::vector<BankUsage> UsageCounter::result() {
   for (std::size_t i = 0; i < histograms_.size(); ++i) {
     BankUsage usage = describe(transformer_.banks()[i]);
     std::vector<std::int32_t> histogram(static_cast<std::size_t>(usage.rows));
-    copy_bytes(runtime_.context(), histogram.data(), histograms_[i].data(), histograms_[i].bytes());
+    const Context& context = runtime_.context();
+    context.communicator->all_reduce_sum(context, histograms_[i]);
+    copy_bytes(context, histogram.data(), histograms_[i].data(), histograms_[i].bytes());
     runtime_.synchronize();
     double log_sum = 0;  // sum of c log c
     for (const std::int32_t count : histogram) {

@@ -131,6 +131,7 @@ class ValidationReader {
 
   void rewind();
   std::int64_t sequences() const;  // of all ranks
+  std::int64_t batches() const;    // of all ranks
 
  private:
   struct Impl;

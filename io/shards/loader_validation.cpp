@@ -67,6 +67,10 @@ void ValidationReader::rewind() {
   impl_->batch = impl_->options.rank;
 }
 
+std::int64_t ValidationReader::batches() const {
+  return (sequences() + impl_->options.batch_size - 1) / impl_->options.batch_size;
+}
+
 std::int64_t ValidationReader::sequences() const {
   return impl_->first.back();
 }

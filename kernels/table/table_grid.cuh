@@ -39,6 +39,10 @@ struct Table {
   std::int64_t v_offset;
   std::int64_t step_offset;
   int v_dim;
+  int rank;
+  int ranks;
+
+  __device__ std::int64_t row_of(std::int64_t place) const { return place * ranks + rank; }
 };
 
 inline Table table_of(const ValueRows& rows) {
@@ -50,7 +54,9 @@ inline Table table_of(const ValueRows& rows) {
           .m_offset = layout.m_offset(),
           .v_offset = layout.v_offset(),
           .step_offset = layout.step_offset(),
-          .v_dim = static_cast<int>(layout.v_dim)};
+          .v_dim = static_cast<int>(layout.v_dim),
+          .rank = rows.owner.rank,
+          .ranks = rows.owner.size};
 }
 
 // Threads that work on one row of `pieces` pieces: a power of two, at most a warp.

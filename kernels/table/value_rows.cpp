@@ -81,7 +81,7 @@ void initialize_rows(const Context& context, const ValueRows& table, std::int64_
     // Normal numbers come in blocks of four; a row may begin and end within a block.
     float normal[4] = {};
     for (std::int64_t i = 0; i < v_dim; ++i) {
-      const std::uint64_t element = static_cast<std::uint64_t>(row * v_dim + i);
+      const std::uint64_t element = static_cast<std::uint64_t>(table.row_of(row) * v_dim + i);
       if (i == 0 || element % 4 == 0) philox_normal4(seed, stream, element / 4, normal);
       const SplitFloat weight = split_float(scale * normal[element % 4]);
       hi[i] = weight.hi;

@@ -114,7 +114,8 @@ __global__ void __launch_bounds__(table_threads)
     auto* lo = reinterpret_cast<std::uint16_t*>(record);
     std::uint16_t* hi = table.hi + row * table.v_dim;
     for (int column = lane * width; column < table.v_dim; column += warp_size * width) {
-      const std::uint64_t element = static_cast<std::uint64_t>(row * table.v_dim + column);
+      const std::uint64_t element =
+          static_cast<std::uint64_t>(table.row_of(row) * table.v_dim + column);
       float normal[4];
       philox_normal4(seed, stream, element / 4, normal);
       Pack<std::uint16_t, width> upper;

@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "kernels/runtime/context.h"
+#include "kernels/runtime/ranks/rank_place.h"
 #include "kernels/table/deduplicate.h"
 
 namespace memengine {
@@ -48,14 +49,20 @@ struct RecordLayout {
   }
 };
 
-// A table of `rows` rows; addresses are valid on the context's device (host memory is mapped).
+// A table of `rows` rows; addresses are valid on the context's device (host memory is mapped). Of a
+// table that is spread over ranks it is the owner's part (spread/row_owners.h): lists of rows are
+// then lists of places in this part.
 struct ValueRows {
   std::uint16_t* hi = nullptr;   // [rows, v_dim] BF16
   std::byte* records = nullptr;  // [rows, layout.bytes()]
   std::int64_t rows = 0;
   RecordLayout layout;
+  RankPlace owner;
 
   std::int64_t v_dim() const { return layout.v_dim; }
+  // The number in the whole table of the row at a place of this part; random numbers are drawn by
+  // it.
+  std::int64_t row_of(std::int64_t place) const { return place * owner.size + owner.rank; }
 };
 
 enum class ValuePrecision : std::uint8_t {
@@ -64,8 +71,8 @@ enum class ValuePrecision : std::uint8_t {
 };
 
 // Initial state of rows [first, first + count): weight = deviation * normal(seed, stream, element),
-// element = row * v_dim + column (philox.h); moments 0; last_step 0. In parallel on the host or on
-// the device: the same bits either way.
+// element = row * v_dim + column (philox.h) of the whole table's row; moments 0; last_step 0. In
+// parallel on the host or on the device: the same bits either way.
 void initialize_rows(const Context& context, const ValueRows& table, std::int64_t first,
                      std::int64_t count, std::uint64_t seed, std::uint64_t stream,
                      double deviation);

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kernels/bag/embedding_bag.h"
+#include "kernels/runtime/runtime.h"
 #include "kernels/table/row_usage.h"
 
 namespace memengine {
@@ -40,7 +41,7 @@ MemoryBank::MemoryBank(std::int64_t owner, const ModelConfig& config, Placement 
     tables_.emplace_back(prefix + name, config, placement, capacity, compute_dtype, training,
                          device, host);
   }
-  const std::int64_t rows = tables_.front().rows().rows;
+  const std::int64_t rows = tables_.front().owners().numbers();
   const std::int64_t tokens = capacity.slots * capacity.tokens;
   picks_ = device.allocate("memory layers", DType::i32, {tokens, capacity.picks});
   const bool gathers = !reads_in_place() && !reads_by_place();
@@ -50,10 +51,37 @@ MemoryBank::MemoryBank(std::int64_t owner, const ModelConfig& config, Placement 
                                    {step_is_lookup_, step_is_lookup_});
   }
   usage_divergence_ = device.allocate("memory layers", DType::f64, {1});
+  if (training) {
+    step_rows_ = step_is_lookup_ ? lookup_rows_
+                                 : allocate_unique(device, tokens * capacity.picks, rows,
+                                                   {.inverse = false, .places = true});
+  }
+  if (is_spread()) {
+    plan_trade(compute_dtype == DType::f64 ? DType::f64 : DType::f32, training, device);
+  }
+}
+
+void MemoryBank::plan_trade(DType accumulator, bool training, Arena& device) {
+  const ValueTable& table = tables_.front();
+  const RowOwners& owners = table.owners();
+  const std::int64_t v_dim = table.rows().v_dim();
+  const std::int64_t lookup_picks = capacity_.tokens * capacity_.picks;
+  spread_picks_ = device.allocate("memory layers", DType::i32, {picks_.dim(0), picks_.dim(1)});
+  lookup_trade_ = std::make_shared<RowTrade>(owners, capacity_.place, lookup_picks, device);
+  const std::int64_t answers = RowTrade::capacity(owners, lookup_picks);
+  answers_ = device.allocate("memory layers", table.answer_dtype(), {answers, v_dim});
+  if (table.reads_by_place()) {
+    answer_places_ = device.allocate("memory layers", DType::i32, {answers});
+  }
   if (!training) return;
-  step_rows_ = step_is_lookup_ ? lookup_rows_
-                               : allocate_unique(device, tokens * capacity.picks, rows,
-                                                 {.inverse = false, .places = true});
+  step_trade_ = step_is_lookup()
+                    ? lookup_trade_
+                    : std::make_shared<RowTrade>(owners, capacity_.place, step_picks(), device);
+  const std::int64_t delivered = RowTrade::capacity(owners, step_picks());
+  owned_rows_ =
+      allocate_unique(device, delivered, owners.part(), {.inverse = false, .places = true});
+  delivered_ = device.allocate("memory layers", accumulator, {delivered, v_dim});
+  ones_ = device.allocate("memory layers", accumulator, {delivered, 1});
 }
 
 void MemoryBank::initialize(const Context& context, std::uint64_t seed, double deviation) const {
@@ -81,18 +109,81 @@ UniqueRows MemoryBank::lookup(Tensor inverse) const {
   return unique;
 }
 
+void MemoryBank::fetch(const Context& context, std::span<const Tensor> out, Tensor inverse,
+                       std::int64_t slot, std::int64_t tokens) const {
+  const RowOwners& owners = tables_.front().owners();
+  const UniqueRows unique = lookup(inverse);
+  const Tensor picks = this->picks(slot, tokens);
+  const Tensor numbers =
+      spread_picks_.rows(slot * capacity_.tokens, tokens).reshape({picks.size()});
+  spread_numbers(context, numbers, picks.reshape({picks.size()}), owners);
+  deduplicate(context, unique, numbers, owners.numbers());
+  lookup_trade_->open(context, unique);
+  const Tensor requests = lookup_trade_->requests();
+  const Tensor answers = answers_.rows(0, requests.size());
+  const Tensor places = answer_places_.empty() ? Tensor() : answer_places_.rows(0, requests.size());
+  for (std::size_t t = 0; t < tables_.size(); ++t) {
+    tables_[t].answer(context, answers, requests, lookup_trade_->request_count(), places, decay_,
+                      slot == 0);
+    lookup_trade_->fetch(context, out[t], answers);
+  }
+}
+
 void MemoryBank::merge_picks(const Context& context) const {
-  if (step_is_lookup()) return;
-  deduplicate(context, step_rows_, picks_.reshape({picks_.size()}), tables_.front().rows().rows);
+  const RowOwners& owners = tables_.front().owners();
+  if (!step_is_lookup()) {
+    const Tensor& picks = is_spread() ? spread_picks_ : picks_;
+    deduplicate(context, step_rows_, picks.reshape({picks.size()}), owners.numbers());
+  }
+  if (!is_spread()) return;
+  if (!step_is_lookup()) step_trade_->open(context, step_rows_);
+  deduplicate(context, owned_rows_, step_trade_->requests(), owners.part());
+}
+
+std::vector<std::int64_t> MemoryBank::count_step_picks(const Context& context) const {
+  const auto to_host = [&](const Tensor& integers) {
+    std::vector<std::int32_t> values(static_cast<std::size_t>(integers.size()));
+    copy_bytes(context, values.data(), integers.data(), integers.bytes());
+    return values;
+  };
+  // Each rank's counts travel as its gradients do.
+  const std::int64_t listed = step_trade_->listed();
+  const std::vector<std::int32_t> begins = to_host(step_rows_.offsets.rows(0, listed + 1));
+  std::vector<std::int32_t> counts(static_cast<std::size_t>(listed));
+  for (std::size_t u = 0; u < counts.size(); ++u) counts[u] = begins[u + 1] - begins[u];
+  const std::int64_t requested = step_trade_->requests().size();
+  const auto counts_in = [](const Tensor& memory, std::int64_t rows) {
+    return Tensor(memory.data(), DType::i32, {rows, 1});
+  };
+  const Tensor sent = counts_in(tables_.front().row_gradients(), listed);
+  const Tensor received = counts_in(delivered_, requested);
+  copy_bytes(context, sent.data(), counts.data(), sent.bytes());
+  step_trade_->deliver(context, received, sent);
+  const std::vector<std::int32_t> delivered = to_host(received);
+  const std::vector<std::int32_t> order = to_host(owned_rows_.order.rows(0, requested));
+  const auto owned = static_cast<std::int64_t>(to_host(owned_rows_.count).front());
+  const std::vector<std::int32_t> offsets = to_host(owned_rows_.offsets.rows(0, owned + 1));
+  std::vector<std::int64_t> result(static_cast<std::size_t>(owned));
+  for (std::size_t u = 0; u < result.size(); ++u) {
+    for (std::int32_t i = offsets[u]; i < offsets[u + 1]; ++i) {
+      result[u] += delivered[static_cast<std::size_t>(order[static_cast<std::size_t>(i)])];
+    }
+  }
+  return result;
 }
 
 void MemoryBank::empty_staging(const Context& context) const {
+  if (!ones_.empty() && ones_.dtype() == DType::f64) {
+    copy_bytes(context, ones_.data(), std::vector<double>(ones_.size(), 1).data(), ones_.bytes());
+  } else if (!ones_.empty()) {
+    copy_bytes(context, ones_.data(), std::vector<float>(ones_.size(), 1).data(), ones_.bytes());
+  }
   for (const ValueTable& table : tables_) memengine::empty_staging(context, table.staged());
 }
 
 void MemoryBank::plan_exchange(const Context& context) const {
   for (const ValueTable& table : tables_) {
-    memengine::plan_exchange(context, table.staged(), step_rows_);
+    memengine::plan_exchange(context, table.staged(), step_rows());
   }
 }
 
@@ -103,7 +194,14 @@ void MemoryBank::exchange_rows(const Context& context, ExchangePace pace) const 
 }
 
 void MemoryBank::reduce_gradients(const Context& context) const {
-  for (const ValueTable& table : tables_) table.reduce_gradients(context, step_rows_);
+  for (const ValueTable& table : tables_) {
+    table.reduce_gradients(context, step_rows_);
+    if (!is_spread()) continue;
+    const std::int64_t requested = step_trade_->requests().size();
+    const Tensor delivered = delivered_.rows(0, requested);
+    step_trade_->deliver(context, delivered, table.row_gradients());
+    table.sum_delivered(context, ones_.rows(0, requested), delivered, owned_rows_);
+  }
 }
 
 void MemoryBank::store_rows(const Context& context) const {
@@ -113,14 +211,14 @@ void MemoryBank::store_rows(const Context& context) const {
 }
 
 void MemoryBank::measure_usage(const Context& context) const {
-  memengine::usage_divergence(context, usage_divergence_, step_rows_, tables_.front().rows().rows);
+  memengine::usage_divergence(context, usage_divergence_, step_rows_, tables_.front().table_rows());
 }
 
 void MemoryBank::count_usage(const Context& context, Tensor histogram, std::int64_t slots,
                              std::int64_t tokens) const {
   // Slots that are full stand one after the other, and are counted as one.
   const bool full = tokens == capacity_.tokens;
-  const std::int64_t rows = tables_.front().rows().rows;
+  const std::int64_t rows = tables_.front().table_rows();
   for (std::int64_t slot = 0; slot < (full ? 1 : slots); ++slot) {
     const Tensor picks =
         picks_.rows(slot * capacity_.tokens, full ? slots * capacity_.tokens : tokens);
@@ -134,10 +232,12 @@ void MemoryBank::count_usage(const Context& context, Tensor histogram, std::int6
 }
 
 std::int64_t MemoryBank::scratch_bytes(Device device) const {
-  const std::int64_t picks = step_picks();
   const ValueTable& table = tables_.front();
+  // With several ranks the requests, at the owner, are more picks.
+  const std::int64_t picks =
+      std::max(step_picks(), is_spread() ? RowTrade::capacity(table.owners(), step_picks()) : 0);
   return std::max(
-      {deduplicate_scratch_bytes(device, picks, table.rows().rows),
+      {deduplicate_scratch_bytes(device, picks, table.owners().numbers()),
        plan_exchange_scratch_bytes(device, {.places = table.staged().capacity(),
                                             .guests = 0,
                                             .listed = std::min(picks, table.rows().rows),
@@ -147,7 +247,9 @@ std::int64_t MemoryBank::scratch_bytes(Device device) const {
 }
 
 std::int64_t MemoryBank::locate_scratch_bytes(Device device) const {
-  return reads_by_place() ? invite_guests_scratch_bytes(device, tables_.front().rows().rows) : 0;
+  return tables_.front().reads_by_place()
+             ? invite_guests_scratch_bytes(device, tables_.front().rows().rows)
+             : 0;
 }
 
 }  // namespace memengine

@@ -4,14 +4,21 @@
 // picks' coefficients and vectors stay in that slot. Because the slots stand one after the other,
 // the gradients of all readers of a shared table, over all micro-batches, merge by one
 // de-duplication and one segmented reduction, as if they were one lookup of more tokens.
+//
+// With several ranks the tables are spread over them by owner. A lookup then fetches its distinct
+// rows from the owners, and the gradients that each rank has merged go to the owners, which merge
+// them in the order of ranks; what follows, exchange and update, is of the rows that a rank owns.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "model/memory/row_trade.h"
 #include "model/memory/value_table.h"
 
 namespace memengine {
@@ -32,20 +39,32 @@ class MemoryBank {
   // use for what follows.
   bool reads_in_place() const { return tables_.front().reads_in_place(); }
   // Or by the place that locate() tells (value_table.h).
-  bool reads_by_place() const { return tables_.front().reads_by_place(); }
+  bool reads_by_place() const { return !is_spread() && tables_.front().reads_by_place(); }
+  // Or from the owners, by fetch().
+  bool is_spread() const { return tables_.front().is_spread(); }
   // places [N * K] i32 for the picks of a lookup; slot 0 is a pass's first.
   void locate(const Context& context, Tensor places, std::int64_t slot, std::int64_t tokens) const;
   // Working memory for one lookup's de-duplication; only its `inverse` outlives the lookup, and the
   // caller brings that [N * K] i32. With one slot everything outlives it: see merge_picks().
   UniqueRows lookup(Tensor inverse) const;
+  // Several ranks: out[t] [lookup_capacity, v_dim] of answer_dtype() = the distinct rows of a
+  // lookup's picks in table t, from their owners, and inverse [N * K] i32 = which of them each pick
+  // is. All ranks look up together; slot 0 is a pass's first.
+  void fetch(const Context& context, std::span<const Tensor> out, Tensor inverse, std::int64_t slot,
+             std::int64_t tokens) const;
+  // The dtype of gathered rows, for activations of `activations`.
+  DType gathered_dtype(DType activations) const {
+    return is_spread() ? tables_.front().answer_dtype() : activations;
+  }
   // The `inverse` to bring when there is one slot, else empty.
   Tensor only_inverse() const { return step_is_lookup() ? lookup_rows_.inverse : Tensor(); }
 
-  // Before the first step: no row of a host table is staged.
+  // Before the first step, also of a pass that only reads: no row of a host table is staged.
   void empty_staging(const Context& context) const;
 
   // A step's updates, in this order. After its last lookup: the distinct rows of all slots, which
-  // with one slot are those of the lookup.
+  // with one slot are those of the lookup; with several ranks the distinct rows of all ranks that
+  // this one owns.
   void merge_picks(const Context& context) const;
   // Brings them into the staging areas, as far as there is room, and others back into the table
   // for it (kernels/table/staged_rows/staged_rows.h): who moves, and the copies, which a call on
@@ -57,19 +76,28 @@ class MemoryBank {
   // Between two steps: the tables have the newest copy of every row.
   void store_rows(const Context& context) const;
 
-  // Of the last merge_picks(): the distinct rows of the step; no inverse unless a lookup made it.
-  const UniqueRows& step_rows() const { return step_rows_; }
+  // Of the last merge_picks(): the distinct rows of the step that are updated here; no inverse
+  // unless a lookup made it.
+  const UniqueRows& step_rows() const { return is_spread() ? owned_rows_ : step_rows_; }
+  // Several ranks, after merge_picks(), all together: how often each of step_rows() was picked in
+  // the step by all ranks, on the host. Overwrites what reduce_gradients() works with.
+  std::vector<std::int64_t> count_step_picks(const Context& context) const;
   // Divergence of the step's use of the rows from uniform, nats, f64 [1].
   void measure_usage(const Context& context) const;
   Tensor usage_divergence() const { return usage_divergence_; }
   // histogram [rows] i32 += the picks of the first `tokens` tokens in the first `slots` slots: what
-  // all readers picked in a forward pass of so many. Overwrites step_rows().
+  // all readers of this rank picked in a forward pass of so many. Overwrites step_rows(), or with
+  // several ranks what they are made of.
   void count_usage(const Context& context, Tensor histogram, std::int64_t slots,
                    std::int64_t tokens) const;
 
   const ValueTable& values() const { return tables_.back(); }    // v
   const ValueTable& experts() const { return tables_.front(); }  // u, PEER only
   const std::vector<ValueTable>& tables() const { return tables_; }
+  // Most rows of a table that are gathered for one lookup.
+  std::int64_t gather_capacity() const {
+    return is_spread() ? tables_.front().answer_capacity() : lookup_capacity();
+  }
   void set_gather(HostGather* gather) {
     for (ValueTable& table : tables_) table.set_gather(gather);
   }
@@ -84,11 +112,12 @@ class MemoryBank {
   std::int64_t slots() const { return capacity_.slots; }
   // Most distinct rows of one lookup.
   std::int64_t lookup_capacity() const {
-    return std::min(capacity_.tokens * capacity_.picks, tables_.front().rows().rows);
+    return std::min(capacity_.tokens * capacity_.picks, tables_.front().owners().numbers());
   }
 
  private:
   bool step_is_lookup() const { return step_is_lookup_; }
+  void plan_trade(DType accumulator, bool training, Arena& device);
 
   std::vector<ValueTable> tables_;
   ReadCapacity capacity_;
@@ -96,6 +125,14 @@ class MemoryBank {
   Tensor picks_;            // i32 [slots * N, K]
   UniqueRows lookup_rows_;  // of one lookup; an inverse only where that is the step
   UniqueRows step_rows_;    // of all slots
+  // Several ranks only. The two trades are one where a step is a lookup.
+  Tensor spread_picks_;  // i32 [slots * N, K]: picks_ as spread numbers
+  std::shared_ptr<RowTrade> lookup_trade_, step_trade_;
+  Tensor answers_;         // [most requests, v_dim]
+  Tensor answer_places_;   // i32 [most requests], where tables are read by place
+  UniqueRows owned_rows_;  // of all ranks' steps, in this part
+  Tensor delivered_;       // [most requests of a step, v_dim]
+  Tensor ones_;            // [most requests of a step, 1]
   Tensor usage_divergence_;
   LazyDecay decay_;
 };

@@ -79,7 +79,8 @@ void MemoryLayer::plan(Arena& kept, Arena& temporary, std::int64_t tokens, DType
                                 : inverse_.reshape({tokens, picks_});
   }
   const bool gathers = !bank_->reads_in_place() && !bank_->reads_by_place();
-  if (gathers) rows_ = kept.allocate("memory layers", dtype, {capacity, v_dim_});
+  const DType gathered = bank_->gathered_dtype(dtype);
+  if (gathers) rows_ = kept.allocate("memory layers", gathered, {capacity, v_dim_});
   bag_ = keep({tokens, v_dim_});
   gated_bag_ = borrow({tokens, v_dim_});
   if (has_swilu()) swilu_gate_ = keep({tokens, v_dim_});
@@ -89,7 +90,7 @@ void MemoryLayer::plan(Arena& kept, Arena& temporary, std::int64_t tokens, DType
   }
   if (config_.peer_variant) {
     if (gathers) {
-      expert_rows_ = kept.allocate("memory layers", dtype, {capacity, v_dim_});
+      expert_rows_ = kept.allocate("memory layers", gathered, {capacity, v_dim_});
     }
     expert_activations_ = keep({tokens, picks_});
   }
@@ -182,7 +183,10 @@ void MemoryLayer::look_up(const Context& context, Tensor x, Tensor coefficients,
   const Tensor weights = config_.peer_variant ? cut(weights_, tokens) : coefficients;
   product_key_forward(context, by_head(picks), by_head(weights), cut(query_, tokens),
                       sub_keys(sub_keys_.compute));
-  if (bank_->reads_by_place()) {
+  if (bank_->is_spread()) {
+    const Tensor out[2] = {config_.peer_variant ? expert_rows_ : rows_, rows_};
+    bank_->fetch(context, out, cut(inverse_, tokens).reshape({tokens * picks_}), slot, tokens);
+  } else if (bank_->reads_by_place()) {
     bank_->locate(context, cut(inverse_, tokens).reshape({tokens * picks_}), slot, tokens);
   } else if (!bank_->reads_in_place()) {
     const UniqueRows unique = bank_->lookup(cut(inverse_, tokens).reshape({tokens * picks_}));
@@ -315,7 +319,8 @@ std::int64_t MemoryLayer::scratch_bytes(Device device) const {
       tokens_, config_.mem_heads, config_.mem_knn, config_.mem_n_keys, config_.mem_k_dim, dtype_};
   std::int64_t bytes = product_key_scratch_bytes(device, shape);
   if (query_norm_) bytes = std::max(bytes, query_norm_->scratch_bytes(device));
-  bytes = std::max(bytes, deduplicate_scratch_bytes(device, tokens_ * picks_, config_.rows()));
+  bytes = std::max(bytes, deduplicate_scratch_bytes(device, tokens_ * picks_,
+                                                    bank_->values().owners().numbers()));
   bytes = std::max(bytes, bank_->locate_scratch_bytes(device));
   bytes =
       std::max(bytes, linear_scratch_bytes(device, tokens_, config_.mem_heads * config_.mem_k_dim));

@@ -10,10 +10,11 @@
 //     out              = value_proj(bag * silu(swilu_projection(x)))       [N, C]
 //
 // A table in the device's own memory needs neither the third nor the fourth line: the bag reads its
-// rows where they lie (bag_rows.h). By config the last line is value_proj(bag) or the bag itself;
-// the PEER variant replaces the weights by weight * gelu(<x, u_row>) and has no projection;
-// `mem_gated` multiplies by sigmoid(gating(x)). The table's gradients do not leave through
-// backward(): they wait in the bank (memory_bank.h) for the other readers.
+// rows where they lie (bag_rows.h). With several ranks the fourth line asks the rows' owners. By
+// config the last line is value_proj(bag) or the bag itself; the PEER variant replaces the weights
+// by weight * gelu(<x, u_row>) and has no projection; `mem_gated` multiplies by sigmoid(gating(x)).
+// The table's gradients do not leave through backward(): they wait in the bank (memory_bank.h) for
+// the other readers.
 #pragma once
 
 #include <cstdint>

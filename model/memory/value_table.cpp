@@ -11,7 +11,9 @@ namespace {
 
 // As many rows as `bytes` hold. Guests have room where lookups read BF16 weights as they are.
 StagedSize staged_size(const ValueRows& table, const ReadCapacity& capacity, bool guests) {
-  const std::int64_t picks = capacity.slots * capacity.tokens * capacity.picks;
+  // Of all ranks: what they pick of this part.
+  const std::int64_t picks =
+      capacity.place.size * capacity.slots * capacity.tokens * capacity.picks;
   StagedSize size;
   size.table_rows = table.rows;
   size.listed = std::min(picks, table.rows);
@@ -26,14 +28,17 @@ StagedSize staged_size(const ValueRows& table, const ReadCapacity& capacity, boo
 ValueTable::ValueTable(const std::string& name, const ModelConfig& config, Placement placement,
                        const ReadCapacity& capacity, DType compute_dtype, bool training,
                        Arena& device, Arena& host)
-    : name_(name), placement_(placement), capacity_(capacity) {
+    : name_(name), placement_(placement), compute_dtype_(compute_dtype), capacity_(capacity) {
   const ProductKeyConfig& memory = config.productkey_args;
   precision_ =
       memory.mem_value_dtype == ValueDtype::fp32 ? ValuePrecision::fp32 : ValuePrecision::bf16;
   const bool decays = training && memory.value_optimizer == ValueOptimizer::sparse_adam &&
                       memory.value_weight_decay > 0;
-  reads_in_place_ = placement == Placement::device && !decays;
-  rows_.rows = memory.rows();
+  owners_ = {memory.rows(), capacity.place.size};
+  reads_in_place_ = placement == Placement::device && !decays && !is_spread();
+  answer_dtype_ = precision_ == ValuePrecision::bf16 && !decays ? DType::bf16 : compute_dtype;
+  rows_.rows = owners_.rows_of(capacity.place.rank);
+  rows_.owner = capacity.place;
   rows_.layout.v_dim = config.value_dim();
   rows_.layout.updated = training;
   rows_.layout.row_second_moment = memory.value_second_moment == SecondMoment::row;
@@ -49,7 +54,10 @@ ValueTable::ValueTable(const std::string& name, const ModelConfig& config, Place
 
   if (!training) return;
   const std::int64_t tokens = capacity.slots * capacity.tokens;
-  const std::int64_t distinct = std::min(tokens * capacity.picks, rows_.rows);
+  // Of this rank's picks, then, if ranks share the table, of everybody's in its part.
+  const std::int64_t distinct =
+      std::max(std::min(tokens * capacity.picks, owners_.numbers()),
+               std::min(owners_.ranks * tokens * capacity.picks, rows_.rows));
   const DType accumulator = compute_dtype == DType::f64 ? DType::f64 : DType::f32;
   coefficients_ = device.allocate("memory layers", compute_dtype, {tokens, capacity.picks});
   vectors_ = device.allocate("memory layers", compute_dtype, {tokens, rows_.v_dim()});
@@ -62,7 +70,9 @@ ValueTable::ValueTable(const std::string& name, const ModelConfig& config, Place
                           [&](DType dtype, std::initializer_list<std::int64_t> shape) {
                             return device.allocate("row cache", dtype, shape);
                           });
-    const std::int64_t lookup = std::min(capacity.tokens * capacity.picks, rows_.rows);
+    staged_.values.owner = rows_.owner;
+    const std::int64_t lookup =
+        is_spread() ? answer_capacity() : std::min(capacity.tokens * capacity.picks, rows_.rows);
     if (staged_.capacity() > 0 && !reads_by_place())
       newer_places_ = device.allocate("memory layers", DType::i32, {lookup});
   }
@@ -104,6 +114,36 @@ void ValueTable::gather(const Context& context, Tensor out, const UniqueRows& un
 void ValueTable::reduce_gradients(const Context& context, const UniqueRows& unique) const {
   embedding_bag_backward_rows(context, row_gradients_, gradient_square_sum_, coefficients_,
                               vectors_, unique);
+}
+
+void ValueTable::answer(const Context& context, Tensor out, Tensor requests, Tensor count,
+                        Tensor places, const LazyDecay& decay, bool first_of_pass) const {
+  UniqueRows asked;
+  asked.rows = requests;
+  asked.count = count;
+  if (!reads_by_place()) return gather(context, out, asked, decay);
+  locate(context, places, requests, first_of_pass);
+  asked.rows = places;
+  gather_rows(context, out, staged_.readable(), asked, precision_, {});
+}
+
+BagRows ValueTable::answered_rows(const Tensor& answered) const {
+  if (answered.dtype() == compute_dtype_) return answered;
+  ValueRows rows;
+  rows.hi = static_cast<std::uint16_t*>(answered.data());
+  rows.rows = answered.dim(0);
+  rows.layout = rows_.layout;
+  return {rows, ValuePrecision::bf16};
+}
+
+std::int64_t ValueTable::answer_capacity() const {
+  return owners_.ranks * std::min(capacity_.tokens * capacity_.picks, owners_.part());
+}
+
+void ValueTable::sum_delivered(const Context& context, Tensor ones, Tensor delivered,
+                               const UniqueRows& owned) const {
+  embedding_bag_backward_rows(context, row_gradients_, gradient_square_sum_, ones, delivered,
+                              owned);
 }
 
 Tensor ValueTable::coefficients(std::int64_t slot, std::int64_t tokens) const {

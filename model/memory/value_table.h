@@ -5,6 +5,9 @@
 // reduce_gradients(), ready for the sparse optimizer. kernels/table/value_rows.h describes the
 // storage. The rows of a host table that steps use most are in a cache on the device
 // (kernels/table/staged_rows/staged_rows.h).
+//
+// With several ranks an object holds this rank's part of the table (kernels/table/spread/
+// row_owners.h): who reads it asks the owners (memory_bank.h), and answer() is what they say.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +16,7 @@
 #include "kernels/bag/bag_rows.h"
 #include "kernels/runtime/memory/arena.h"
 #include "kernels/table/host_gather/host_gather.h"
+#include "kernels/table/spread/row_owners.h"
 #include "kernels/table/staged_rows/staged_rows.h"
 #include "kernels/table/value_rows.h"
 #include "model/model_config.h"
@@ -27,6 +31,7 @@ struct ReadCapacity {
   std::int64_t tokens = 0;  // N of one lookup
   std::int64_t picks = 0;   // K = heads * knn of one token
   std::int64_t staging_bytes = 0;  // for the cache of a host table's rows
+  RankPlace place;                 // each rank has a step of this size
 };
 
 class ValueTable {
@@ -49,6 +54,15 @@ class ValueTable {
   // the rows itself. Only for a host table of which no records are read; the rows are the same.
   void set_gather(HostGather* gather) { host_gather_ = gather; }
 
+  // out [Q, v_dim] = the rows at places `requests` [Q] of this part, Q in `count` [1], as the
+  // forward pass reads them; rows may be asked for more than once. Several ranks only. The first
+  // lookup of a pass says so. places [Q] i32 is working memory where reads_by_place().
+  void answer(const Context& context, Tensor out, Tensor requests, Tensor count, Tensor places,
+              const LazyDecay& decay, bool first_of_pass) const;
+  // The dtype of `out` and of what it becomes for a bag: BF16 where the forward pass reads the
+  // upper halves as they are, so that no more is sent.
+  DType answer_dtype() const { return answer_dtype_; }
+
   // Whether lookups read the rows where they lie: in the device's own memory, and not in need of
   // lazy decay. Then nothing is gathered, and a pick is a row's number.
   bool reads_in_place() const { return reads_in_place_; }
@@ -59,6 +73,7 @@ class ValueTable {
   void locate(const Context& context, Tensor places, Tensor picks, bool first_of_pass) const;
   // The rows for a bag, in place or as gathered.
   BagRows bag_rows(const Tensor& gathered) const {
+    if (is_spread()) return answered_rows(gathered);
     if (reads_by_place()) return {staged_.readable(), precision_};
     return reads_in_place_ ? BagRows(rows_, precision_) : BagRows(gathered);
   }
@@ -72,8 +87,19 @@ class ValueTable {
   Tensor coefficients(std::int64_t slot, std::int64_t tokens) const;  // [N, K]
   Tensor vectors(std::int64_t slot, std::int64_t tokens) const;       // [N, v_dim]
 
+  // Several ranks: this part's gradients, of the rows of `owned`, from what the ranks have each
+  // reduced and delivered [Q, v_dim]: row u = the sum of delivered[q] over q = owned.order[owned.
+  // offsets[u] .. ), in the order of ranks. ones [Q, 1] are ones of the same dtype.
+  void sum_delivered(const Context& context, Tensor ones, Tensor delivered,
+                     const UniqueRows& owned) const;
+
   const std::string& name() const { return name_; }
-  const ValueRows& rows() const { return rows_; }
+  const ValueRows& rows() const { return rows_; }           // here: all, or this rank's part
+  std::int64_t table_rows() const { return owners_.rows; }  // of all ranks
+  const RowOwners& owners() const { return owners_; }
+  bool is_spread() const { return owners_.ranks > 1; }
+  // Most rows that this rank reads of its part for one lookup, of all ranks.
+  std::int64_t answer_capacity() const;
   Placement placement() const { return placement_; }
   Tensor row_gradients() const { return row_gradients_; }              // [capacity, v_dim]
   Tensor gradient_square_sum() const { return gradient_square_sum_; }  // f64 [1]
@@ -85,10 +111,15 @@ class ValueTable {
   }
 
  private:
+  BagRows answered_rows(const Tensor& answered) const;
+
   std::string name_;  // as in checkpoints: "layers.2.feed_forward.values.weight"
   Placement placement_;
   ValuePrecision precision_;
   bool reads_in_place_;
+  DType answer_dtype_;
+  DType compute_dtype_;
+  RowOwners owners_;
   ValueRows rows_;
   ReadCapacity capacity_;
   Tensor coefficients_;  // [slots * N, K]

@@ -48,7 +48,7 @@ std::vector<std::string> CollapseWatch::look(Runtime& runtime, const Transformer
     const bool shared = banks.size() == 1;
     const MemoryBank& bank = shared ? banks.front() : banks[i];
     const Tensor picks = bank.picks(shared ? static_cast<std::int64_t>(i) : 0, tokens.size());
-    const std::int64_t rows = bank.values().rows().rows;
+    const std::int64_t rows = bank.values().table_rows();
     const std::int64_t reached = distinct(runtime, picks);
     const double expected = expected_rows(distinct_tokens, picks.size() / tokens.size(), rows);
     if (static_cast<double>(reached) >= collapsed_share * expected) {

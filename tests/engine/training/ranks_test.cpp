@@ -1,0 +1,162 @@
+// Several ranks train the model that one trains on the same global batch: 12 sequences, whoever has
+// them. The ranks are threads here; under mpirun they are processes.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tests/engine/training/training_testing.h"
+#include "tests/support/ranks.h"
+
+namespace memengine {
+namespace {
+
+constexpr std::int64_t global_batch = 12;
+
+struct Variant {
+  std::string name;
+  std::vector<std::string> overrides;
+};
+
+const std::vector<Variant> variants = {
+    {"dense", {"model.productkey_args.is_enabled=false"}},
+    {"one_layer", {}},
+    {"unshared_layers",
+     {"model.productkey_args.layers=\"0,2\"", "model.n_layers=3",
+      "model.productkey_args.mem_share_values=false"}},
+    {"shared_layers",
+     {"model.productkey_args.layers=\"0,2\"", "model.n_layers=3",
+      "model.productkey_args.mem_share_values=true"}},
+    {"peer", {"model.productkey_args.peer_variant=true"}},
+    {"gated",
+     {"model.productkey_args.mem_gated=true", "model.productkey_args.swilu_projection=false",
+      "model.productkey_args.mem_query_norm=none"}},
+    {"rows_read_in_fp32", {"model.productkey_args.mem_value_dtype=fp32"}},
+    {"lazy_decay", {"model.productkey_args.value_weight_decay=0.3"}},
+    {"dense_adamw",
+     {"model.productkey_args.value_optimizer=dense_adamw",
+      "model.productkey_args.value_weight_decay=0.1"}},
+    {"bf16_moments", {"model.productkey_args.value_moments=bf16"}},
+    {"row_moment", {"model.productkey_args.value_second_moment=row"}},
+    {"masked_documents", {"model.document_mask=true"}},
+    {"accumulated", {"grad_acc_steps=2"}},
+    {"accumulated_shared_peer",
+     {"grad_acc_steps=2", "model.productkey_args.layers=\"0,2\"", "model.n_layers=3",
+      "model.productkey_args.mem_share_values=true", "model.productkey_args.peer_variant=true"}},
+    {"clipped", {"optim.clip=0.05", "optim.value_clip=0.01"}},
+    {"host_table", {"model.productkey_args.zero_copy=true"}},
+    // Fewer places than rows are used, so that rows come and go.
+    {"staged", {"model.productkey_args.zero_copy=true", "model.productkey_args.cache_gib=0.00001"}},
+    {"staged_shared",
+     {"model.productkey_args.zero_copy=true", "model.productkey_args.cache_gib=0.00003",
+      "grad_acc_steps=2", "model.productkey_args.layers=\"0,2\"", "model.n_layers=3",
+      "model.productkey_args.mem_share_values=true"}},
+    {"staged_peer_in_fp32",
+     {"model.productkey_args.zero_copy=true", "model.productkey_args.cache_gib=0.00002",
+      "model.productkey_args.mem_value_dtype=fp32", "model.productkey_args.peer_variant=true"}},
+    {"staged_with_decay",
+     {"model.productkey_args.zero_copy=true", "model.productkey_args.cache_gib=0.00001",
+      "model.productkey_args.value_weight_decay=0.3"}},
+};
+
+// All that is told of the steps of a run.
+struct Told {
+  std::vector<double> losses, dense_norms, value_norms, divergences;
+  std::vector<std::int64_t> unique_rows, rows_ever_used, picks, cached, tokens;
+  std::vector<double> validation;
+};
+
+struct Recorder : TrainingListener {
+  Told told;
+  void stepped(const StepReport& report) override {
+    told.losses.push_back(report.loss);
+    told.dense_norms.push_back(report.dense_gradient_norm);
+    told.value_norms.push_back(report.value_gradient_norm);
+    told.tokens.push_back(report.total_tokens);
+    for (const BankUsage& bank : report.banks) {
+      told.unique_rows.push_back(bank.unique_rows);
+      told.rows_ever_used.push_back(bank.rows_ever_used);
+      told.picks.push_back(bank.picks);
+      told.divergences.push_back(bank.divergence);
+      if (bank.cache) told.cached.push_back(bank.cache->filled);
+    }
+  }
+  void validated(const ValidationReport& report) override {
+    told.validation.push_back(report.loss);
+    for (const BankUsage& bank : report.banks) {
+      told.validation.push_back(static_cast<double>(bank.unique_rows));
+      told.validation.push_back(static_cast<double>(bank.picks));
+      told.validation.push_back(bank.divergence);
+    }
+  }
+};
+
+class RanksTrain : public SmallRuns {
+ protected:
+  RanksTrain() {
+    write_byte_shard(folder_ / "data/train_000000.bin", random_walk(9000, 250));
+    write_byte_shard(folder_ / "data/val_000000.bin", random_walk(16 * 29 + 1));
+  }
+
+  // What rank 0 was told.
+  Told train(Communicator& ranks, const Variant& variant, ModelDtype dtype,
+             const std::vector<std::string>& more = {}) {
+    std::vector<std::string> overrides = {
+        "steps=50", "checkpoint.dump.every=0", "data.load_async=false",
+        "data.batch_size=" + std::to_string(global_batch / ranks.size()),
+        "model.productkey_args.value_weight_decay=0"};
+    overrides.insert(overrides.end(), variant.overrides.begin(), variant.overrides.end());
+    overrides.insert(overrides.end(), more.begin(), more.end());
+    RunConfig run = config(
+        variant.name + "_" + std::to_string(ranks.size()) + "_" + std::to_string(ranks.rank()),
+        overrides);
+    run.distributed.model_dtype = dtype;
+    Recorder recorder;
+    Trainer trainer(run, {&recorder}, FileSystem::real(), &ranks);
+    trainer.run([] { return false; });
+    return recorder.told;
+  }
+};
+
+double largest_difference(const std::vector<double>& a, const std::vector<double>& b) {
+  EXPECT_EQ(a.size(), b.size());
+  double most = 0;
+  for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    const double scale = std::max({std::abs(a[i]), std::abs(b[i]), 1e-30});
+    const double difference = std::abs(a[i] - b[i]) / scale;
+    most = std::isnan(difference) ? INFINITY : std::max(most, difference);
+  }
+  return most;
+}
+
+class RanksTrainAlike : public RanksTrain, public testing::WithParamInterface<int> {};
+
+TEST_P(RanksTrainAlike, InDoubleToNineDigits) {
+  for (const Variant& variant : variants) {
+    Communicator alone;
+    const Told one = train(alone, variant, ModelDtype::fp64);
+    on_ranks(GetParam(), [&](Communicator& ranks) {
+      const Told told = train(ranks, variant, ModelDtype::fp64);
+      if (ranks.rank() != 0) return;
+      EXPECT_EQ(one.losses.size(), 50U);
+      EXPECT_LT(one.losses.back(), one.losses.front());
+      EXPECT_LT(largest_difference(told.losses, one.losses), 1e-9) << variant.name;
+      EXPECT_LT(largest_difference(told.dense_norms, one.dense_norms), 1e-7) << variant.name;
+      EXPECT_LT(largest_difference(told.value_norms, one.value_norms), 1e-7) << variant.name;
+      // What is counted is the same; a divergence near 0 is a difference of large numbers.
+      EXPECT_EQ(told.unique_rows, one.unique_rows) << variant.name;
+      EXPECT_EQ(told.rows_ever_used, one.rows_ever_used) << variant.name;
+      EXPECT_EQ(told.picks, one.picks) << variant.name;
+      EXPECT_EQ(told.tokens, one.tokens) << variant.name;
+      EXPECT_LT(largest_difference(told.divergences, one.divergences), 1e-9) << variant.name;
+      printf("%s %d: loss %.2g norm %.2g value norm %.2g\n", variant.name.c_str(), ranks.size(),
+             largest_difference(told.losses, one.losses),
+             largest_difference(told.dense_norms, one.dense_norms),
+             largest_difference(told.value_norms, one.value_norms));
+    });
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Sizes, RanksTrainAlike, testing::Values(1, 2, 3, 4));
+
+}  // namespace
+}  // namespace memengine
