@@ -96,6 +96,8 @@ int run_program(int argument_count, char** arguments) {
     return 2;
   } catch (const memengine::Stopped& stopped) {
     return 128 + stopped.signal;
+  } catch (const memengine::EndedQuietly& ended) {
+    return ended.code;
   } catch (const memengine::DivergedError& error) {
     fmt::print(stderr, "memengine: {}\n", error.what());
     return 3;

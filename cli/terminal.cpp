@@ -115,7 +115,8 @@ void LiveLine::say_above(const std::string& line) {
 
 void catch_stop_signals(const char* answer) {
   // On a terminal in place of the live line.
-  answer_line = std::string(isatty(STDERR_FILENO) != 0 ? "\r\x1b[K" : "") + answer + "\n";
+  answer_line = std::string(isatty(STDERR_FILENO) != 0 ? "\r\x1b[K" : "");
+  answer_line = answer == nullptr ? "" : answer_line + answer + "\n";
   for (const int signal : stop_signals) {
     struct sigaction action {};
     if (::sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN) continue;

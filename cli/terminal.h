@@ -85,9 +85,9 @@ class LiveLine {
 // From here on the signals that ask a program to end, or a batch job to come to one, only count:
 // SIGINT, SIGTERM, SIGUSR1, SIGUSR2 (the reference's SLURM launcher sends it before the time
 // limit), SIGHUP (a terminal that goes away) and SIGXCPU. The first is acknowledged at once with
-// `answer`, a line on stderr. A SIGINT after it ends the process at once, and so does a second
-// SIGTERM; the others come several times, or one after the other, by themselves. What was ignored
-// when the program started (nohup) stays ignored.
+// `answer`, a line on stderr (null: none). A SIGINT after it ends the process at once, and so does
+// a second SIGTERM; the others come several times, or one after the other, by themselves. What was
+// ignored when the program started (nohup) stays ignored.
 void catch_stop_signals(const char* answer);
 bool stop_requested();
 // The first of them that came; 0: none.
@@ -102,6 +102,12 @@ int output_trouble();
 // scheduler that reruns what did not end with 0 goes on with it.
 struct Stopped {
   int signal = 0;
+};
+
+// Thrown by a command that ends with an exit code of which all has been said: by another rank, or
+// here already.
+struct EndedQuietly {
+  int code = 0;
 };
 
 // "126,601,234".

@@ -1,11 +1,13 @@
 // memengine train CONFIG [a.b.c=value ...]
 #include <csignal>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "cli/arguments/arguments.h"
 #include "cli/command.h"
+#include "cli/ranks/run_as_rank.h"
 #include "cli/terminal.h"
 #include "cli/train_display.h"
 #include "engine/run/run_files.h"
@@ -30,18 +32,29 @@ std::unique_ptr<TrainDisplay> display_of(Form form) {
   return people_display();
 }
 
-void train(const std::string& path, const std::vector<std::string>& overrides, Form form) {
+void train_as_rank(const RunConfig& config, JoinedRanks& ranks, Form form) {
   const std::unique_ptr<TrainDisplay> shown = display_of(form);
   TrainDisplay& display = *shown;
   RunSummary summary;
   RunFiles files([&](const std::string& trouble) { display.noticed(trouble); });
-  const RunConfig config = load_run_config(path, overrides);
-  std::signal(SIGPIPE, SIG_IGN);  // a reader of our output that went away is no reason to stop
-  // Before the model is built: a stop then waits for the first step.
-  catch_stop_signals("stopping after this step, to save; Ctrl-C once more ends at once");
-  Trainer trainer(config, {&files, &display, &summary});
+  std::vector<TrainingListener*> listeners = {&files, &display, &summary};
+  if (ranks.start.rank > 0) listeners.clear();
+  Trainer trainer(config, listeners, FileSystem::real(), ranks.communicator.get());
+  int signal = 0;
+  if (ranks.several()) {
+    trainer.set_stop_agreement([&](std::int64_t step, bool wanted) {
+      const bool stops = ranks.watch->stop_now(step, wanted ? stop_signal() : 0);
+      signal = ranks.watch->signal();
+      return stops;
+    });
+  }
   const std::int64_t begin = trainer.step();
   const std::int64_t step = trainer.run([] { return stop_requested(); });
+  if (!ranks.several()) signal = stop_signal();
+  if (ranks.start.rank > 0) {
+    if (step < config.steps) throw Stopped{signal};
+    return;
+  }
   if (begin >= config.steps && display.has_evaluated()) {
     display.noticed(format_text("the run was at step {} of steps={}: only its evaluation was left",
                                 begin, config.steps));
@@ -54,7 +67,26 @@ void train(const std::string& path, const std::vector<std::string>& overrides, F
     display.noticed(format_text("stopped at step {}; the same command goes on from there", step));
   }
   if (step >= config.steps && !summary.text().empty()) display.summarised(summary.text());
-  if (step < config.steps) throw Stopped{stop_signal()};
+  if (step < config.steps) throw Stopped{signal};
+}
+
+void train(const std::string& path, const std::vector<std::string>& overrides, Form form) {
+  const RankStart start = rank_start();
+  std::signal(SIGPIPE, SIG_IGN);  // a reader of our output that went away is no reason to stop
+  // Before the model is built: a stop then waits for the first step. One rank answers for all.
+  catch_stop_signals(start.rank > 0 ? nullptr
+                                    : "stopping after this step, to save; Ctrl-C once more ends at "
+                                      "once");
+  std::optional<RunConfig> config;
+  // A config that is wrong is so on every rank, and nobody else is needed to say it.
+  try {
+    config = load_run_config(path, overrides, {start.rank, start.size});
+  } catch (const Error&) {
+    if (start.rank > 0) throw EndedQuietly{2};
+    throw;
+  }
+  run_as_rank(start, config->device,
+              [&](JoinedRanks& ranks) { train_as_rank(*config, ranks, form); });
 }
 
 }  // namespace
@@ -68,7 +100,8 @@ void add_train_command(CLI::App& program) {
       "with "
       "code 130 (128 +\nthe signal); a second Ctrl-C ends at once. The same command goes on. Code "
       "3: "
-      "training was stopped because of\nnumbers that are not finite (guard.max_bad_steps).");
+      "training was stopped because of\nnumbers that are not finite (guard.max_bad_steps).\n\n"
+      "Several CPU ranks: mpirun -n N memengine train CONFIG device=cpu.");
   const auto arguments = add_config(*command);
   auto quiet = std::make_shared<bool>(false), json = std::make_shared<bool>(false);
   CLI::Option* without = command->add_flag("--quiet", *quiet, "Only notes, on stderr");

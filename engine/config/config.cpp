@@ -6,6 +6,7 @@
 #include <array>
 
 #include "engine/config/config_notices.h"
+#include "engine/config/rank_keys.h"
 #include "io/config/config_reader.h"
 #include "io/text/one_line.h"
 #include "kernels/runtime/error.h"
@@ -316,15 +317,19 @@ void validate_named(const Config& config, const ConfigReader& reader, const std:
   }
 }
 
-RunConfig run_from(ConfigReader reader, const std::string& name) {
+RunConfig run_from(ConfigReader reader, const std::string& name, RankPlace ranks) {
   RunConfig run;
+  run.ranks = ranks;
   bind_run(reader, run);
   EvalConfig unused;  // a key that belongs there is known as such
   if (!reader.has("eval")) bind_eval(reader, "eval.", unused);
   reader.finish();
   run.notices = run_notices(reader, run);
   run.model.max_seqlen = run.data.seq_len;
-  validate_named(run, reader, name, [](const RunConfig& config) { validate(config); });
+  validate_named(run, reader, name, [](const RunConfig& config) {
+    validate(config);
+    check_rank_keys(config);
+  });
   return run;
 }
 
@@ -339,8 +344,9 @@ EvalConfig eval_from(ConfigReader reader, const std::string& name) {
 
 }  // namespace
 
-RunConfig load_run_config(const std::string& path, std::span<const std::string> overrides) {
-  return run_from(ConfigReader::from_file(path, overrides, dump_config(RunConfig())), path);
+RunConfig load_run_config(const std::string& path, std::span<const std::string> overrides,
+                          RankPlace ranks) {
+  return run_from(ConfigReader::from_file(path, overrides, dump_config(RunConfig())), path, ranks);
 }
 
 Device choose_device(DeviceChoice choice) {
@@ -351,8 +357,9 @@ Device choose_device(DeviceChoice choice) {
 }
 
 RunConfig parse_run_config(std::string_view yaml, const std::string& name,
-                           std::span<const std::string> overrides) {
-  return run_from(ConfigReader::from_text(yaml, name, overrides, dump_config(RunConfig())), name);
+                           std::span<const std::string> overrides, RankPlace ranks) {
+  return run_from(ConfigReader::from_text(yaml, name, overrides, dump_config(RunConfig())), name,
+                  ranks);
 }
 
 bool is_eval_config(const std::string& path, std::span<const std::string> overrides) {

@@ -97,7 +97,8 @@ struct DataConfig {
 struct DistributedConfig {
   ModelDtype model_dtype = ModelDtype::bf16;
   bool matmul_allow_tf32 = false;
-  // How the reference shares its work; here they only make a notice.
+  // How the reference shares its work. One rank: they only make a notice. Of several each has a
+  // batch, all dense weights and its share of the value table: their number must fit these.
   std::optional<std::int64_t> dp_replicate, dp_shard, tp_size, memory_parallel_size;
   std::optional<std::int64_t> num_nodes, gpus_per_node;
 
@@ -226,10 +227,12 @@ struct RunConfig {
 Device choose_device(DeviceChoice choice);
 
 // Read, bind, check for unknown keys and validate. model.max_seqlen becomes data.seq_len. Overrides
-// are `a.b.c=value`. Throws input errors of one line.
-RunConfig load_run_config(const std::string& path, std::span<const std::string> overrides = {});
+// are `a.b.c=value`. Of several ranks the keys of `distributed` that say how many there are must
+// fit their number. Throws input errors of one line.
+RunConfig load_run_config(const std::string& path, std::span<const std::string> overrides = {},
+                          RankPlace ranks = {});
 RunConfig parse_run_config(std::string_view yaml, const std::string& name,
-                           std::span<const std::string> overrides = {});
+                           std::span<const std::string> overrides = {}, RankPlace ranks = {});
 // Whether a file is an evaluation's config (it has `harness` or `ckpt_dir`), not a run's.
 bool is_eval_config(const std::string& path, std::span<const std::string> overrides = {});
 EvalConfig load_eval_config(const std::string& path, std::span<const std::string> overrides = {});

@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "engine/config/rank_keys.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine {
@@ -56,6 +57,10 @@ void note_spread(const ConfigReader& reader, const RunConfig& run,
     asked += fmt::format("{}{}={}", asked.empty() ? "" : ", ", key, *value);
   }
   if (asked.empty()) return;
+  if (run.ranks.size > 1) {
+    notices.push_back(where + ": " + meaning_for_ranks(run, asked));
+    return;
+  }
   const std::int64_t ranks = run.distributed.data_parallel();
   const std::int64_t sequences = run.grad_acc_steps * run.data.batch_size;
   std::string text = fmt::format("{}: {}: one process trains here, with ", where, asked);

@@ -6,12 +6,14 @@
 #include <deque>
 #include <nlohmann/json.hpp>
 
+#include "engine/evaluation/dealt_model.h"
 #include "engine/evaluation/eval_model.h"
 #include "engine/inference/inference_model.h"
 #include "io/checkpoints/checkpoint.h"
 #include "io/files/file.h"
 #include "io/files/metrics.h"
 #include "kernels/runtime/error.h"
+#include "kernels/runtime/ranks/together.h"
 
 namespace memengine {
 namespace {
@@ -171,15 +173,21 @@ MemoryPlan evaluation_plan(const EvalConfig& config, const ModelConfig& model, D
 }
 
 Evaluation run_evaluation(const EvalConfig& config, const ModelSource& source, Device device,
-                          const EvalTaskProgress& progress) {
+                          const EvalTaskProgress& progress, Communicator* all_ranks) {
+  Communicator alone;
+  Communicator& ranks = all_ranks != nullptr ? *all_ranks : alone;
   const double start = seconds_since_1970();
   check_evaluation(config);
   const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(source);
   const std::int64_t max_length = longest_text(config, source.model);
   const InferenceSize size = inference_size(config, source.model, max_length, device);
   Runtime runtime(device);
-  InferenceModel model(source.model, size, runtime);
-  model.load(source);
+  std::optional<InferenceModel> held;
+  do_together(ranks, [&] {
+    held.emplace(source.model, size, runtime);
+    held->load(source);
+  });
+  InferenceModel& model = *held;
   // The harness stops at the model's end tokens, and at the text of its tokenizer's EOS.
   std::vector<std::int32_t> ends = end_tokens(source, *tokenizer);
   ends.push_back(tokenizer->eos_id());
@@ -192,9 +200,11 @@ Evaluation run_evaluation(const EvalConfig& config, const ModelSource& source, D
   const SpecialTokenEncoder encoder(*tokenizer, source.space_in_front, source.add_bos);
   const EncodeText encode = [&](std::string_view text) { return encoder.encode(text); };
 
+  DealtModel dealt(language_model, ranks);
+  LanguageModel& asked = ranks.size() > 1 ? static_cast<LanguageModel&>(dealt) : language_model;
   Evaluation evaluation;
   for (const EvalOptions& options : task_groups(config)) {
-    std::vector<EvalTaskResult> results = evaluate(language_model, encode, options, progress);
+    std::vector<EvalTaskResult> results = evaluate(asked, encode, options, progress);
     std::move(results.begin(), results.end(), std::back_inserter(evaluation.results));
   }
   EvalRunDescription& run = evaluation.run;
@@ -285,8 +295,9 @@ void write_evaluation(const EvalConfig& config, const Evaluation& evaluation, st
 }
 
 Evaluation evaluate_during_training(const EvalConfig& config, const fs::path& checkpoint,
-                                    Device device, const EvalTaskProgress& progress) {
-  return run_evaluation(config, find_model(checkpoint), device, progress);
+                                    Device device, const EvalTaskProgress& progress,
+                                    Communicator* ranks) {
+  return run_evaluation(config, find_model(checkpoint), device, progress, ranks);
 }
 
 fs::path training_results(const RunConfig& config, std::int64_t step) {

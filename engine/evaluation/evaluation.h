@@ -12,6 +12,7 @@
 #include "engine/evaluation/report.h"
 #include "engine/model_files/model_source.h"
 #include "io/files/output_folder.h"
+#include "kernels/runtime/communicator.h"
 #include "kernels/runtime/context.h"
 
 namespace memengine {
@@ -44,9 +45,11 @@ MemoryPlan evaluation_plan(const EvalConfig& config, const ModelConfig& model, D
 
 // Evaluates `source` on the tasks of `config`, all other keys as in EvalConfig. Passes have
 // generator.max_tokens rows, or as many as one text of the model's longest needs. Input errors: no
-// tasks, no data_dir, whatever model, tokenizer and tasks refuse, a plan that does not fit.
+// tasks, no data_dir, whatever model, tokenizer and tasks refuse, a plan that does not fit. With
+// `ranks` all of them call it together, each with the whole model: requests are dealt out among
+// them, all get the same results, and where one cannot take the model none does.
 Evaluation run_evaluation(const EvalConfig& config, const ModelSource& source, Device device,
-                          const EvalTaskProgress& progress = {});
+                          const EvalTaskProgress& progress = {}, Communicator* ranks = nullptr);
 
 // Takes config.dump_dir for an evaluation, before the work starts (io/files/output_folder.h).
 OutputFolder open_evaluation_folder(const EvalConfig& config);
@@ -65,7 +68,8 @@ void append_eval_metrics(const std::filesystem::path& folder, const Evaluation& 
 // the model in training. `config` is config.eval as settled.
 Evaluation evaluate_during_training(const EvalConfig& config,
                                     const std::filesystem::path& checkpoint, Device device,
-                                    const EvalTaskProgress& progress = {});
+                                    const EvalTaskProgress& progress = {},
+                                    Communicator* ranks = nullptr);
 // Its results, in place of what a killed run left there: <dump_dir>/evals/<step>, and a line of
 // <dump_dir>/metrics.eval.jsonl.
 void write_training_evaluation(const RunConfig& config, const Evaluation& evaluation,

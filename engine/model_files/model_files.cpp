@@ -13,6 +13,7 @@
 #include "engine/model_files/row_decay.h"
 #include "engine/model_files/table_columns.h"
 #include "io/files/parallel.h"
+#include "kernels/runtime/communicator.h"
 #include "kernels/runtime/runtime.h"
 
 namespace memengine {
@@ -60,8 +61,31 @@ struct ModelTensors {
   std::vector<const ValueTable*> tables;
 };
 
+// Rows of the whole table that were ever used, of which each rank counts its own. Read back they
+// are counted again, by count_used_rows().
+FileTensor used_rows(const Context& context, const ValueTable& table, bool saving) {
+  const std::string name = table.name() + ".rows_ever_used";
+  if (!table.is_spread()) return plain(context, name, table.rows_ever_used());
+  std::int32_t mine = 0;
+  copy_bytes(context, &mine, table.rows_ever_used().data(), sizeof(mine));
+  const std::int32_t all = saving ? context.communicator->sum(mine) : 0;
+  FileTensor file;
+  file.source = {name, FileDtype::i32, {1}, [all](std::uint64_t offset, std::span<std::byte> to) {
+                   std::memcpy(to.data(), reinterpret_cast<const std::byte*>(&all) + offset,
+                               to.size());
+                 }};
+  file.write = [](std::uint64_t, std::span<const std::byte>) {};
+  return file;
+}
+
+void count_used_rows(const Context& context, const ValueTable& table) {
+  if (!table.is_spread()) return;
+  const auto count = static_cast<std::int32_t>(rows_updated_after(context, table, 0).size());
+  copy_bytes(context, table.rows_ever_used().data(), &count, sizeof(count));
+}
+
 ModelTensors list_tensors(const Context& context, const Transformer& transformer,
-                          const Optimizer* optimizer) {
+                          const Optimizer* optimizer, bool saving) {
   ModelTensors list;
   const ParameterStore& parameters = transformer.parameters();
   for (const NamedTensor& named : parameters.named()) {
@@ -79,8 +103,7 @@ ModelTensors list_tensors(const Context& context, const Transformer& transformer
     for (const ValueTable& table : bank.tables()) {
       list.tables.push_back(&table);
       if (optimizer == nullptr) continue;
-      list.optimizer.push_back(
-          plain(context, table.name() + ".rows_ever_used", table.rows_ever_used()));
+      list.optimizer.push_back(used_rows(context, table, saving));
     }
   }
   if (optimizer == nullptr) return list;
@@ -114,7 +137,8 @@ std::vector<TensorSink> sinks_of(const Reader& reader, const std::string& where,
                  tensor.source.name, file_dtype_name(found->dtype), fmt::join(found->shape, ", "),
                  file_dtype_name(tensor.source.dtype), fmt::join(tensor.source.shape, ", "));
     }
-    sinks.push_back({tensor.source.name, std::move(tensor.write), tensor.concurrent});
+    sinks.push_back({tensor.source.name, std::move(tensor.write), tensor.concurrent,
+                     tensor.owner.rank, tensor.owner.size});
   }
   return sinks;
 }
@@ -132,19 +156,48 @@ CheckpointFile file_of(const std::string& name, const std::vector<FileTensor>& t
   return file;
 }
 
+// "rows.safetensors", or of several ranks "rows-0-of-2.safetensors".
+std::string file_name(const char* what, const Communicator& ranks) {
+  if (ranks.size() == 1) return fmt::format("{}.safetensors", what);
+  return fmt::format("{}-{}-of-{}.safetensors", what, ranks.rank(), ranks.size());
+}
+
+// What all ranks have, dealt out among them.
+void add_dealt(std::vector<CheckpointFile>& files, const Communicator& ranks, ModelTensors list) {
+  if (ranks.rank() == 0) files.push_back(file_of("model.safetensors", list.model));
+  std::vector<FileTensor> mine;
+  for (std::size_t i = 0; i < list.optimizer.size(); ++i) {
+    if (static_cast<int>(i) % ranks.size() == ranks.rank()) mine.push_back(list.optimizer[i]);
+  }
+  if (!mine.empty()) files.push_back(file_of(file_name("optimizer", ranks), mine));
+}
+
 }  // namespace
 
 std::vector<CheckpointFile> model_files(const Context& context, const Transformer& transformer,
                                         const Optimizer* optimizer) {
-  ModelTensors list = list_tensors(context, transformer, optimizer);
+  ModelTensors list = list_tensors(context, transformer, optimizer, true);
+  const Communicator& ranks = *context.communicator;
+  CheckpointFile rows{file_name("table", ranks), {}, true};
   for (const ValueTable* table : list.tables) {
     for (const TablePart part : table_parts) {
       const bool weights = part == TablePart::weights;
       if (!weights && optimizer == nullptr) continue;
-      (weights ? list.model : list.optimizer).push_back(table_tensor(context, *table, part));
+      if (table->is_spread()) {
+        rows.tensors.push_back(own_rows_tensor(context, *table, part));
+      } else {
+        (weights ? list.model : list.optimizer).push_back(table_tensor(context, *table, part));
+      }
     }
   }
-  std::vector<CheckpointFile> files = {file_of("model.safetensors", list.model)};
+  std::vector<CheckpointFile> files;
+  if (ranks.size() > 1 && optimizer != nullptr) {
+    add_past_decay(list.optimizer, context, *optimizer);
+    add_dealt(files, ranks, std::move(list));
+    if (!rows.tensors.empty()) files.push_back(std::move(rows));
+    return files;
+  }
+  files.push_back(file_of("model.safetensors", list.model));
   if (optimizer == nullptr) return files;
   add_past_decay(list.optimizer, context, *optimizer);
   files.push_back(file_of("optimizer.safetensors", list.optimizer));
@@ -155,16 +208,19 @@ std::optional<IncrementFiles> increment_files(const Context& context,
                                               const Transformer& transformer,
                                               const Optimizer& optimizer,
                                               const CheckpointBase& base, double most_share) {
-  ModelTensors list = list_tensors(context, transformer, &optimizer);
+  ModelTensors list = list_tensors(context, transformer, &optimizer, true);
   add_past_decay(list.optimizer, context, optimizer);
   IncrementFiles result;
   result.increment.base = base;
-  CheckpointFile rows{"rows.safetensors", {}};
+  Communicator& ranks = *context.communicator;
+  CheckpointFile rows{file_name("rows", ranks), {}, ranks.size() > 1};
   double whole_bytes = 0;
   double increment_bytes = 0;
   for (const ValueTable* table : list.tables) {
     const auto touched = std::make_shared<const std::vector<std::int32_t>>(
         rows_updated_after(context, *table, base.step));
+    std::vector<std::int32_t> numbers = *touched;  // in the whole table
+    for (std::int32_t& row : numbers) row = static_cast<std::int32_t>(table->rows().row_of(row));
     const auto row_bytes = static_cast<double>(table_row_bytes(*table));
     whole_bytes += row_bytes * static_cast<double>(table->rows().rows);
     increment_bytes += (row_bytes + 4) * static_cast<double>(touched->size());
@@ -173,8 +229,8 @@ std::optional<IncrementFiles> increment_files(const Context& context,
         {list_name,
          FileDtype::i32,
          {static_cast<std::int64_t>(touched->size())},
-         [touched](std::uint64_t offset, std::span<std::byte> bytes) {
-           std::memcpy(bytes.data(), reinterpret_cast<const std::byte*>(touched->data()) + offset,
+         [numbers = std::move(numbers)](std::uint64_t offset, std::span<std::byte> bytes) {
+           std::memcpy(bytes.data(), reinterpret_cast<const std::byte*>(numbers.data()) + offset,
                        bytes.size());
          }});
     for (const TablePart part : table_parts) {
@@ -182,15 +238,17 @@ std::optional<IncrementFiles> increment_files(const Context& context,
       result.increment.patches[rows.tensors.back().name] = list_name;
     }
   }
+  whole_bytes = ranks.sum(whole_bytes);  // all write one, or none does
+  increment_bytes = ranks.sum(increment_bytes);
   if (list.tables.empty() || increment_bytes > most_share * whole_bytes) return std::nullopt;
-  result.files = {file_of("model.safetensors", list.model),
-                  file_of("optimizer.safetensors", list.optimizer), std::move(rows)};
+  add_dealt(result.files, ranks, std::move(list));
+  result.files.push_back(std::move(rows));
   return result;
 }
 
 void load_model_files(const Context& context, const Checkpoint& checkpoint,
                       Transformer& transformer, const Optimizer* optimizer) {
-  ModelTensors list = list_tensors(context, transformer, optimizer);
+  ModelTensors list = list_tensors(context, transformer, optimizer, false);
   std::vector<FileTensor> all = std::move(list.model);
   std::move(list.optimizer.begin(), list.optimizer.end(), std::back_inserter(all));
   for (const ValueTable* table : list.tables) {
@@ -201,12 +259,15 @@ void load_model_files(const Context& context, const Checkpoint& checkpoint,
   }
   const std::string where = checkpoint.folder().string();
   checkpoint.load(sinks_of(checkpoint, where, std::move(all)), file_threads());
+  for (const ValueTable* table : list.tables) {
+    if (optimizer != nullptr) count_used_rows(context, *table);
+  }
   if (optimizer != nullptr) optimizer->restore_decay(context, past_row_decay(checkpoint), where);
   transformer.parameters().refresh_compute(context);
 }
 
 void load_weights(const Context& context, const WeightReader& reader, Transformer& transformer) {
-  ModelTensors list = list_tensors(context, transformer, nullptr);
+  ModelTensors list = list_tensors(context, transformer, nullptr, false);
   for (const ValueTable* table : list.tables) {
     list.model.push_back(table_tensor(context, *table, TablePart::weights));
   }

@@ -6,6 +6,11 @@
 // Value tables are put together and taken apart on the way (table_columns.h). An increment has
 // rows.safetensors beside these, with the rows of each table that were updated since its base, and
 // leaves the tables out of the other two.
+//
+// Several ranks (the context's) write together: rank 0 model.safetensors without the tables, each
+// its rows of them in table-<rank>-of-<ranks>.safetensors or, of an increment,
+// rows-<rank>-of-<ranks>.safetensors, and its share of the rest of the optimizer's tensors, which
+// all have, in optimizer-<rank>-of-<ranks>.safetensors. All ranks call each function together.
 #pragma once
 
 #include <optional>

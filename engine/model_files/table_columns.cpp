@@ -188,14 +188,13 @@ std::string table_part_suffix(TablePart part) {
   return "";
 }
 
-FileTensor table_tensor(const Context& context, const ValueTable& table, TablePart part) {
+CheckpointTensor own_rows_tensor(const Context& context, const ValueTable& table, TablePart part) {
   const Column column = column_of(context, table, part);
-  FileTensor file;
-  file.source.name = table.name() + table_part_suffix(part);
-  file.source.dtype = file_dtype(column.dtype());
-  file.source.shape = shape_of(column, column.table.rows);
-  file.concurrent = column.reachable;
-  file.source.read = [&context, column](std::uint64_t offset, std::span<std::byte> bytes) {
+  CheckpointTensor source;
+  source.name = table.name() + table_part_suffix(part);
+  source.dtype = file_dtype(column.dtype());
+  source.shape = shape_of(column, column.table.rows);
+  source.read = [&context, column](std::uint64_t offset, std::span<std::byte> bytes) {
     RowWindow window(context, column);
     const auto [first, end] = rows_of(column.row_bytes(), offset, bytes.size());
     window.open(first, end - first);
@@ -204,13 +203,33 @@ FileTensor table_tensor(const Context& context, const ValueTable& table, TablePa
                    read_row(column, window.record(row), window.hi(row), at, piece);
                  });
   };
-  file.write = [&context, column](std::uint64_t offset, std::span<const std::byte> bytes) {
+  return source;
+}
+
+FileTensor table_tensor(const Context& context, const ValueTable& table, TablePart part) {
+  const Column column = column_of(context, table, part);
+  const RankPlace owner = column.table.owner;
+  FileTensor file;
+  file.source = own_rows_tensor(context, table, part);
+  file.source.shape = shape_of(column, table.table_rows());
+  if (owner.size > 1) file.source.read = {};
+  file.concurrent = column.reachable;
+  file.owner = owner;
+  file.write = [&context, column, owner](std::uint64_t offset, std::span<const std::byte> bytes) {
     RowWindow window(context, column);
     const auto [first, end] = rows_of(column.row_bytes(), offset, bytes.size());
-    window.open(first, end - first);
+    // Row g is at place g / size of the rank g modulo size.
+    const auto places_before = [&](std::int64_t row) {
+      return (row - owner.rank + owner.size - 1) / owner.size;
+    };
+    const std::int64_t begin = places_before(first), count = places_before(end) - begin;
+    if (count == 0) return;
+    window.open(begin, count);
     for_each_row(column.row_bytes(), offset, bytes,
                  [&](std::int64_t row, std::int64_t at, std::span<const std::byte> piece) {
-                   write_row(column, window.record(row), window.hi(row), at, piece);
+                   if (row % owner.size != owner.rank) return;
+                   const std::int64_t place = row / owner.size;
+                   write_row(column, window.record(place), window.hi(place), at, piece);
                  });
     window.close();
   };

@@ -3,7 +3,8 @@
 // In memory a row lies in two places, its upper halves in `hi` and all else in its record
 // (kernels/table/value_rows.h). Files have four tensors of it: weights f32 [rows, v_dim], both
 // moments [rows, v_dim], and the step of the last update i32 [rows]. A table in host memory is read
-// and written in place, by several threads; of one in GPU memory windows of rows are copied.
+// and written in place, by several threads; of one in GPU memory windows of rows are copied. Of a
+// table that is spread over ranks each rank writes its own rows, and takes its own from the whole.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +26,7 @@ struct FileTensor {
   std::function<void(std::uint64_t, std::span<const std::byte>)> write;
   bool concurrent = true;  // as in TensorSink
   bool optional = false;   // a checkpoint may lack it or hold it in another shape
+  RankPlace owner;         // of the rows that `write` takes; others are passed over
 };
 
 enum class TablePart { weights, first_moment, second_moment, last_step };
@@ -32,14 +34,16 @@ enum class TablePart { weights, first_moment, second_moment, last_step };
 // The suffix of the part's name in files; the weights have the table's own name.
 std::string table_part_suffix(TablePart part);
 
-// A part of the whole table.
+// A part of the whole table, to be read from a file; and to be written where one rank has it all.
 FileTensor table_tensor(const Context& context, const ValueTable& table, TablePart part);
+// A part of this rank's rows, to be written.
+CheckpointTensor own_rows_tensor(const Context& context, const ValueTable& table, TablePart part);
 
-// Rows, ascending, whose last update came after `step`.
+// Places in this rank's part of the table, ascending, of rows whose last update came after `step`.
 std::vector<std::int32_t> rows_updated_after(const Context& context, const ValueTable& table,
                                              std::int64_t step);
 
-// The same part of some rows [K, ...] only, for writing. Shares the list.
+// The same part of the rows at some places [K, ...] only, for writing. Shares the list.
 CheckpointTensor table_rows_tensor(const Context& context, const ValueTable& table, TablePart part,
                                    std::shared_ptr<const std::vector<std::int32_t>> rows);
 

@@ -26,6 +26,9 @@ CheckpointState run_state(const RunConfig& config, const RunState& run) {
                   {"version", std::string(MEMENGINE_VERSION)},
                   {"tokenizer_hash", run.tokenizer_hash},
                   {"config", dump_config(config)}};
+  if (config.ranks.size > 1) {
+    state["run"]["ranks"] = static_cast<std::int64_t>(config.ranks.size);
+  }
   state["loader"] = {{"seed", static_cast<std::int64_t>(position.seed)},
                      {"seq_len", position.seq_len},
                      {"sequences", position.sequences},
@@ -48,6 +51,9 @@ RunState read_run_state(const Checkpoint& checkpoint) {
   state.config = checkpoint.get<std::string>("run", "config");
   if (checkpoint.section("run").contains("tokenizer_hash")) {
     state.tokenizer_hash = checkpoint.get<std::string>("run", "tokenizer_hash");
+  }
+  if (checkpoint.section("run").contains("ranks")) {
+    state.ranks = checkpoint.get<std::int64_t>("run", "ranks");
   }
   state.position.seed = static_cast<std::uint64_t>(checkpoint.get<std::int64_t>("loader", "seed"));
   state.position.seq_len = checkpoint.get<std::int64_t>("loader", "seq_len");
@@ -125,6 +131,15 @@ std::vector<std::string> check_resumable(const RunConfig& config, const std::str
     } else {
       refused.push_back(fmt::format("{} is {}, was {}", key, value, was));
     }
+  }
+  if (config.ranks.size != state.ranks) {
+    const std::int64_t tokens = stored.tokens_per_step() * state.ranks;
+    notices.push_back(fmt::format(
+        "the ranks are {} from here on; they were {}: {}", config.ranks.size, state.ranks,
+        tokens == config.tokens_per_step()
+            ? fmt::format("a step has {} tokens as before", tokens)
+            : fmt::format("a step has {} tokens where it had {}; data.batch_size is of each rank",
+                          config.tokens_per_step(), tokens)));
   }
   if (!state.tokenizer_hash.empty() && tokenizer_hash != state.tokenizer_hash &&
       config.data.tokenizer == stored.data.tokenizer) {

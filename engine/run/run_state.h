@@ -17,6 +17,7 @@ struct RunState {
   LoaderPosition position;
   std::string config;          // as resolved when the checkpoint was written, YAML
   std::string tokenizer_hash;  // empty in checkpoints of older versions
+  std::int64_t ranks = 1;      // that trained
 };
 
 CheckpointState run_state(const RunConfig& config, const RunState& state);

@@ -161,16 +161,23 @@ void Trainer::watch_numbers(std::int64_t step) {
   throw DivergedError(message);
 }
 
+bool Trainer::stops(const std::function<bool()>& stop) {
+  const bool wanted = stop();
+  if (ranks().size() == 1) return wanted;
+  if (stop_agreement_) return stop_agreement_(step_, wanted);
+  return ranks().largest(wanted ? 1 : 0) != 0;
+}
+
 std::int64_t Trainer::run(const std::function<bool()>& stop) {
   clock_ = now_seconds();
-  bool stopped = stop();
+  bool stopped = stops(stop);
   if (step_ >= config_.steps && !stopped && evaluation_.config && saved_step_ == step_ &&
-      !was_evaluated(step_)) {
+      ranks().gather<int>(was_evaluated(step_) ? 1 : 0).front() == 0) {
     evaluate();
   }
   while (step_ < config_.steps && !stopped) {
     train_step();
-    stopped = stop();
+    stopped = stops(stop);
     const bool last = step_ == config_.steps || stopped;
     const auto due = [&](std::int64_t every) { return every > 0 && step_ % every == 0; };
     // The first step is always reported, so that a run which goes wrong shows it at once.

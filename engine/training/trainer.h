@@ -46,6 +46,12 @@ class Trainer {
   // being saved after checkpoint.retry_minutes, or once `stop` says so meanwhile.
   std::int64_t run(const std::function<bool()>& stop);
 
+  // With several ranks: called before each step with the number of updates done and whether this
+  // rank wants to stop; says, after the same step on all ranks, that they do. Without it they ask
+  // one another after each step.
+  using StopAgreement = std::function<bool(std::int64_t step, bool wanted)>;
+  void set_stop_agreement(StopAgreement agreement) { stop_agreement_ = std::move(agreement); }
+
   // Mean loss over held-out data with running statistics; nothing is trained. Only when
   // validation.every is above 0, which opens the held-out data.
   ValidationReport validate();
@@ -56,10 +62,14 @@ class Trainer {
  private:
   // One run at a time in dump_dir and in the folder of its checkpoints.
   void lock_checkpoints();
+  void lock_folders();
   void resume();
   void resume_from(const Checkpoint& checkpoint);
   void initialise_weights();
   void say_initial_weights(const ModelSource& source);
+  Communicator& ranks() { return *runtime_.context().communicator; }
+  bool is_first() { return ranks().rank() == 0; }
+  bool stops(const std::function<bool()>& stop);
   // Whether the checkpoints to come have room: input error when not even one has, else a notice.
   void check_disk();
   HostAllocator host_allocator();
@@ -100,6 +110,7 @@ class Trainer {
   std::string owner_;  // this run's identity, in its checkpoints
   std::unique_ptr<TokenLoader> loader_;
   std::unique_ptr<ValidationReader> validation_;
+  StopAgreement stop_agreement_;
   StepGraph step_graph_;
   StreamMarker uploaded_[2];
   BadNumbers bad_numbers_;

@@ -4,6 +4,10 @@
 // tables to the disk while training waits, so that a checkpoint is one consistent moment. What that
 // costs is what the disk takes for the bytes; between full checkpoints only the table rows updated
 // since are written, which each row's own last step tells.
+//
+// Several ranks save and resume together: each writes its own part of one checkpoint
+// (model_files.h), rank 0 does what is done once, and what fails on one fails on all, so that they
+// all go on in the same way.
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
@@ -20,6 +24,7 @@
 #include "engine/training/trainer.h"
 #include "io/files/parallel.h"
 #include "kernels/runtime/printable.h"
+#include "kernels/runtime/ranks/together.h"
 
 namespace memengine {
 namespace {
@@ -51,6 +56,13 @@ bool has_older_lock(const fs::path& folder) {
 }  // namespace
 
 void Trainer::lock_checkpoints() {
+  do_together(ranks(), [&] {
+    if (is_first()) lock_folders();
+  });
+  owner_ = gather_texts(ranks(), owner_).front();
+}
+
+void Trainer::lock_folders() {
   const fs::path folder = config_.dump_dir, root = config_.checkpoint_path();
   const auto older = [](const fs::path& path) {
     return [path] { return has_older_lock(path) || holds_checkpoints(path); };
@@ -73,9 +85,14 @@ void Trainer::lock_checkpoints() {
 
 void Trainer::check_disk() {
   const SaveEvery& dump = config_.checkpoint.dump;
-  if (dump.every <= 0 || step_ >= config_.steps) return;
+  if (dump.every <= 0 || step_ >= config_.steps || !is_first()) return;
   const std::string root = config_.checkpoint_path();
-  const std::int64_t one = model_.memory_plan().checkpoint_bytes + (1 << 20);
+  std::int64_t one = model_.memory_plan().checkpoint_bytes + (1 << 20);
+  for (const MemoryBank& bank : model_.transformer().banks()) {
+    for (const ValueTable& table : bank.tables()) {  // and the rows of other ranks
+      one += (table.table_rows() - table.rows().rows) * table.rows().layout.state_bytes();
+    }
+  }
   const std::int64_t saves = (config_.steps - step_ + dump.every - 1) / dump.every;
   // Old ones go only after the new one is there, and a base stays as long as it is needed.
   const bool increments =
@@ -107,24 +124,48 @@ void Trainer::check_disk() {
 
 void Trainer::resume() {
   const fs::path root = config_.checkpoint_path();
-  restore_checkpoints(files_, root);
+  do_together(ranks(), [&] {
+    if (is_first()) restore_checkpoints(files_, root);
+  });
+  const auto recover = [&] {
+    do_together(ranks(), [&] {
+      if (is_first()) recover_checkpoints(files_, root, owner_);
+    });
+  };
   std::vector<std::int64_t> steps = checkpoint_steps(root);
+  do_together(ranks(), [&] {
+    const auto newest = ranks().gather<std::int64_t>(steps.empty() ? -1 : steps.back());
+    for (const std::int64_t step : newest) {
+      if (step == newest.front()) continue;
+      fail_input(
+          "checkpoint.path: ranks see different checkpoints in {} (steps {}): it must be on a disk "
+          "that all hosts share",
+          root.string(), fmt::join(newest, ", "));
+    }
+  });
   std::string newest_damage;
   for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
-    try {
-      // Read once: blocks are verified on their way into the model, and a damaged one only means
-      // that the next older checkpoint is read over what is there already.
-      resume_from(Checkpoint(root / checkpoint_name(*step)));
-      recover_checkpoints(files_, root, owner_);
-      return;
-    } catch (const DamagedCheckpoint& damage) {
-      if (!config_.checkpoint.skip_damaged) {
-        fail_input("{}; checkpoint.skip_damaged=true goes on from the one before", damage.what());
+    // Read once: blocks are verified on their way into the model, and a damaged one only means that
+    // the next older checkpoint is read over what is there already.
+    std::string damage;
+    do_together(ranks(), [&] {
+      try {
+        resume_from(Checkpoint(root / checkpoint_name(*step)));
+      } catch (const DamagedCheckpoint& damaged) {
+        damage = damaged.what();
       }
-      damaged_.insert(*step);
-      if (newest_damage.empty()) newest_damage = damage.what();
-      notice(fmt::format("passing over the checkpoint of step {}: {}", *step, damage.what()));
+    });
+    // What one rank finds damaged, all pass over.
+    for (const std::string& found : gather_texts(ranks(), damage)) {
+      if (damage.empty()) damage = found;
     }
+    if (damage.empty()) return recover();
+    if (!config_.checkpoint.skip_damaged) {
+      fail_input("{}; checkpoint.skip_damaged=true goes on from the one before", damage);
+    }
+    damaged_.insert(*step);
+    if (newest_damage.empty()) newest_damage = damage;
+    notice(fmt::format("passing over the checkpoint of step {}: {}", *step, damage));
   }
   if (!newest_damage.empty()) {
     fail_input(
@@ -132,7 +173,7 @@ void Trainer::resume() {
         "choose another dump_dir",
         root.string(), newest_damage);
   }
-  recover_checkpoints(files_, root, owner_);
+  recover();
   initialise_weights();
   loader_ = data_.training_loader(config_, host_allocator(), nullptr);
 }
@@ -187,7 +228,7 @@ void Trainer::say_initial_weights(const ModelSource& source) {
   std::int64_t values = 0;
   for (const MemoryBank& bank : model_.transformer().banks()) {
     for (const ValueTable& table : bank.tables()) {
-      values += table.rows().rows * table.rows().v_dim();
+      values += table.table_rows() * table.rows().v_dim();
     }
   }
   const ParameterStore& parameters = model_.transformer().parameters();
@@ -244,7 +285,7 @@ void Trainer::save(bool last, const std::function<bool()>& give_up) {
     while (now_seconds() < std::min(pause, until) && !give_up()) {
       std::this_thread::sleep_for(std::chrono::milliseconds(50));
     }
-    if (now_seconds() >= until || give_up()) {
+    if (ranks().largest(now_seconds() >= until || give_up() ? 1 : 0) != 0) {
       fail_input("the state of step {} could not be saved: {}", step_, trouble);
     }
   }
@@ -268,6 +309,7 @@ void Trainer::write_checkpoint(bool last) {
   options.threads = file_threads();
   options.damaged = damaged_;
   options.owner = owner_;
+  options.ranks = &ranks();
   std::vector<CheckpointFile> contents;
   const bool rows_stay = row_optimizer(config_.model.productkey_args).touches_only_picked_rows;
   if (base_ && rows_stay && config_.checkpoint.increment_share > 0 && step_ < config_.steps) {
@@ -321,13 +363,15 @@ void Trainer::evaluate() {
   const double begin = now_seconds();
   const fs::path checkpoint = fs::path(config_.checkpoint_path()) / checkpoint_name(step_);
   try {
-    const Evaluation evaluation =
-        evaluate_during_training(*evaluation_.config, checkpoint, runtime_.context().device);
+    const Evaluation evaluation = evaluate_during_training(*evaluation_.config, checkpoint,
+                                                           runtime_.context().device, {}, &ranks());
     // Whatever becomes of the files, the results are seen.
     tell([&](TrainingListener& listener) {
       listener.evaluated(step_, eval_table(evaluation.results));
     });
-    write_training_evaluation(config_, evaluation, step_);
+    do_together(ranks(), [&] {
+      if (is_first()) write_training_evaluation(config_, evaluation, step_);
+    });
   } catch (const Error& error) {
     if (step_ >= config_.steps || error.kind() != Error::Kind::input) throw;
     notice(fmt::format("not evaluated, training goes on: {}", error.what()));

@@ -76,12 +76,12 @@ std::unique_ptr<Communicator> mpi_of(const RankStart& place) {
 
 }  // namespace
 
-void see_own_gpu(const RankStart& place) {
-  if (place.size == 1) return;
+void see_own_gpu(const RankStart& start) {
+  if (start.size == 1) return;
   constexpr const char* variable = "CUDA_VISIBLE_DEVICES";
   const char* set = std::getenv(variable);
   if (set == nullptr || *set == '\0') {
-    ::setenv(variable, std::to_string(place.local_rank).c_str(), 1);
+    ::setenv(variable, std::to_string(start.local_rank).c_str(), 1);
     return;
   }
   std::vector<std::string> visible = {""};
@@ -93,51 +93,53 @@ void see_own_gpu(const RankStart& place) {
     }
   }
   if (visible.size() == 1) return;  // whoever started us has chosen
-  if (place.local_rank >= static_cast<int>(visible.size())) {
+  if (start.local_rank >= static_cast<int>(visible.size())) {
     fail_input(
         "rank {} is process {} of this host, where {}={} leaves it no GPU: start as many ranks as "
         "there are GPUs",
-        place.rank, place.local_rank, variable, set);
+        start.rank, start.local_rank, variable, set);
   }
-  ::setenv(variable, visible[static_cast<std::size_t>(place.local_rank)].c_str(), 1);
+  ::setenv(variable, visible[static_cast<std::size_t>(start.local_rank)].c_str(), 1);
 }
 
-JoinedRanks join_ranks(const RankStart& place, Device device,
+JoinedRanks join_ranks(const RankStart& start, Device device,
                        const std::function<void(const std::string&)>& say,
                        const std::function<void(const RankEnd&)>& last_resort) {
   JoinedRanks joined;
-  joined.place = place;
-  if (place.size == 1) {
+  joined.start = start;
+  if (start.size == 1) {
     joined.communicator = std::make_unique<Communicator>();
     return joined;
   }
-  const bool by_mpi = place.starter == RankStart::Starter::mpirun;
+  const bool by_mpi = start.starter == RankStart::Starter::mpirun;
   if (device == Device::cuda) {
-    fail_input("{} started {} ranks: use device=cpu for them", starter_name(place.starter),
-               place.size);
+    fail_input(
+        "{} started {} ranks, and this build joins ranks on CPUs alone: set device=cpu, or start "
+        "one "
+        "process for one GPU",
+        starter_name(start.starter), start.size);
   } else {
-    if (!by_mpi && place.starter != RankStart::Starter::srun) {
+    if (!by_mpi && start.starter != RankStart::Starter::srun) {
       fail_input(
           "{} started {} ranks, and ranks on CPUs are joined by MPI: start them with mpirun "
           "-n {} memengine train ...",
-          starter_name(place.starter), place.size, place.size);
+          starter_name(start.starter), start.size, start.size);
     }
-    joined.communicator = mpi_of(place);
+    joined.communicator = mpi_of(start);
   }
-  if (by_mpi && joined.communicator) agree_on_place(*joined.communicator, joined.place);
-  RankCircle circle = meet(joined.place, "", meeting_seconds, say);
+  if (by_mpi && joined.communicator) agree_on_place(*joined.communicator, joined.start);
+  RankCircle circle = meet(joined.start, "", meeting_seconds, say);
   Communicator* communicator = joined.communicator.get();
   RankWatch::Options options;
   options.on_end = [communicator] { communicator->abort(); };
   options.last_resort = last_resort;
-  joined.watch = std::make_unique<RankWatch>(place.rank, std::move(circle), std::move(options));
+  joined.watch = std::make_unique<RankWatch>(start.rank, std::move(circle), std::move(options));
   communicator->set_watch([watch = joined.watch.get()] { watch->check(); });
   return joined;
 }
 
 void JoinedRanks::leave() {
   communicator->leave();
-  if (mpi) mpi->leave();
   if (watch) watch->leave();
 }
 

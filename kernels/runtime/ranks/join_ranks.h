@@ -13,24 +13,23 @@ namespace memengine {
 
 // Before anything asks for a GPU: this process sees only the one that its place on the host gives
 // it. Input error where there is none for it.
-void see_own_gpu(const RankStart& place);
+void see_own_gpu(const RankStart& start);
 
 // The ranks that this process was started with. Alone: a communicator of one rank and no watch.
 struct JoinedRanks {
-  RankStart place;
-  std::unique_ptr<Communicator> mpi;  // where MPI brought together ranks that compute on GPUs
+  RankStart start;
   std::unique_ptr<Communicator> communicator;
   std::unique_ptr<RankWatch> watch;  // goes first
 
-  bool several() const { return place.size > 1; }
+  bool several() const { return start.size > 1; }
   // The orderly end of a run's work, by all ranks.
   void leave();
 };
 
-// Meets the others (meeting.h) and joins them: NCCL between GPUs, MPI between CPUs. `say` is told
+// Meets the others (meeting.h) and joins those on CPUs by MPI. `say` is told
 // for whom it waits, `last_resort` as in RankWatch. Input errors: where this build or the way the
 // ranks were started cannot do that; as meet() does.
-JoinedRanks join_ranks(const RankStart& place, Device device,
+JoinedRanks join_ranks(const RankStart& start, Device device,
                        const std::function<void(const std::string&)>& say,
                        const std::function<void(const RankEnd&)>& last_resort);
 

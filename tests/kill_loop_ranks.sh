@@ -1,0 +1,104 @@
+#!/bin/bash
+# Kills a random rank of a training run of several CPU ranks with SIGKILL at random moments, starts
+# the run again each time with the same command, and compares what is left in the end with a run of
+# as many ranks that nobody disturbed: every loss of metrics.jsonl and every byte of the last
+# checkpoint. After each kill all ranks must be gone within 15 seconds, by themselves, and those that
+# were at work must have named the one that died.
+#
+#   tests/kill_loop_ranks.sh PROGRAM [KILLS] [RANKS] [SEED]
+#
+# A checkpoint is written every second step by all ranks together, so that many kills fall into a
+# save.
+set -eu
+program=$(realpath "$1")
+kills=${2:-100}
+ranks=${3:-2}
+RANDOM=${4:-1}
+export OMP_NUM_THREADS=1
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+
+for i in $(seq 0 19); do
+  words=""
+  for word in $(seq 0 $((10 + 7 * i))); do
+    words+="the $([ $((word % 3)) = 0 ] && echo quick || echo lazy)"
+    words+="$([ $((word % 5)) = $((i % 5)) ] && echo ' fox ' || echo ' dog ')"
+  done
+  echo "{\"text\": \"$words\"}"
+done > texts.jsonl
+cat > config.yaml << 'YAML'
+name: killed
+dump_dir: run
+seed: 7
+steps: 100000
+device: cpu
+optim: {lr: 3e-3, warmup: 10, scheduler: constant}
+model:
+  dim: 32
+  n_layers: 2
+  n_heads: 2
+  multiple_of: 32
+  productkey_args: {is_enabled: true, layers: "1", mem_n_keys: 64, mem_heads: 2, mem_knn: 4,
+                    mem_k_dim: 16, mem_query_norm: batchnorm, value_weight_decay: 0.1}
+data: {root_dir: data, batch_size: 2, seq_len: 33, tokenizer: {name: bytes}}
+checkpoint: {dump: {every: 2, keep: 2}}
+logging: {freq: 1}
+YAML
+"$program" prepare texts.jsonl --tokenizer bytes --out data > /dev/null
+
+# Each rank leaves its process id, so that one can be chosen.
+cat > rank.sh << 'RANK'
+#!/bin/bash
+echo $$ > "pid.$OMPI_COMM_WORLD_RANK"
+exec "$@"
+RANK
+chmod +x rank.sh
+as_ranks() { mpirun --oversubscribe --allow-run-as-root -n "$ranks" ./rank.sh "$program" train "$@"; }
+newest() { ls run/checkpoints 2> /dev/null | grep -E '^[0-9]{10}$' | tail -1; }
+
+during_save=0
+named=0
+for kill in $(seq "$kills"); do
+  rm -f pid.*
+  as_ranks config.yaml > out.txt 2> error.txt &
+  launcher=$!
+  while [ "$(ls pid.* 2> /dev/null | wc -l)" -lt "$ranks" ]; do sleep 0.01; done
+  # From the first meeting on, up to a second of steps and saves.
+  sleep "0.$(printf '%03d' $((RANDOM % 1000)))"
+  victim=$((RANDOM % ranks))
+  kill -9 "$(cat pid.$victim)" || { echo "kill $kill: the run ended by itself:" >&2; cat out.txt error.txt >&2; exit 1; }
+  for wait in $(seq 150); do
+    left=0
+    for file in pid.*; do kill -0 "$(cat "$file")" 2> /dev/null && left=$((left + 1)); done
+    [ "$left" = 0 ] && break
+    sleep 0.1
+  done
+  [ "$left" = 0 ] || { echo "kill $kill: $left ranks still run after 15 s" >&2; exit 1; }
+  wait $launcher 2> /dev/null || true
+  if grep -q "rank $victim (process .*has died" error.txt; then named=$((named + 1)); fi
+  if grep -q "passing over" out.txt; then
+    echo "kill $kill: a checkpoint was damaged:" >&2
+    cat out.txt >&2
+    exit 1
+  fi
+  if ls -d run/checkpoints/.saving-* > /dev/null 2>&1; then during_save=$((during_save + 1)); fi
+done
+reached=$(newest)
+step=$((10#${reached:-0} + 10))
+as_ranks config.yaml steps=$step > out.txt
+as_ranks config.yaml steps=$step dump_dir=whole checkpoint.dump.every=0 > /dev/null
+as_ranks config.yaml steps=$step dump_dir=again > /dev/null
+
+losses() { grep -o '"loss/out": [^,]*' "$1/metrics.jsonl"; }
+[ "$(losses run | wc -l)" = "$step" ] || { echo "$(losses run | wc -l) losses of $step" >&2; exit 1; }
+cmp <(losses run) <(losses whole)
+last=$(printf '%010d' "$step")
+for file in run/checkpoints/"$last"/*.safetensors; do
+  cmp "$file" "again/checkpoints/$last/$(basename "$file")"
+done
+"$program" inspect run > inspect.txt
+grep -q "agrees with its checksum" inspect.txt
+echo "$ranks ranks, $kills kills, $during_save of them during a save, $named named by the others," \
+  "$step steps: the same to the last bit"
