@@ -11,7 +11,7 @@
 namespace memengine::cuda {
 namespace {
 
-constexpr int threads = 256;
+constexpr int embedding_threads = 256;
 
 // What the sort may use besides its outputs: two more copies of keys and values, and digit counts.
 std::int64_t sort_bytes(std::int64_t tokens) {
@@ -26,12 +26,13 @@ struct RowShape {
 RowShape row_shape(std::int64_t columns, int width) {
   const auto pieces = static_cast<std::uint64_t>(ceil_divide(columns, width));
   const auto across =
-      static_cast<unsigned>(std::min<std::uint64_t>(std::bit_ceil(pieces), threads));
-  return {dim3(across, threads / across), static_cast<unsigned>(ceil_divide(pieces, across))};
+      static_cast<unsigned>(std::min<std::uint64_t>(std::bit_ceil(pieces), embedding_threads));
+  return {dim3(across, embedding_threads / across),
+          static_cast<unsigned>(ceil_divide(pieces, across))};
 }
 
 template <typename T, int width>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(embedding_threads)
     forward_kernel(T* out, const std::int32_t* tokens, const T* weight, std::int64_t count,
                    std::int64_t columns) {
   const std::int64_t row = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
@@ -41,26 +42,27 @@ __global__ void __launch_bounds__(threads)
   *reinterpret_cast<Pack<T, width>*>(out + row * columns + column) = piece;
 }
 
-__global__ void __launch_bounds__(threads) iota_kernel(std::int32_t* out, std::int64_t count) {
-  const std::int64_t i = std::int64_t{blockIdx.x} * threads + threadIdx.x;
+__global__ void __launch_bounds__(embedding_threads)
+    iota_kernel(std::int32_t* out, std::int64_t count) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * embedding_threads + threadIdx.x;
   if (i < count) out[i] = static_cast<std::int32_t>(i);
 }
 
 // Block p works when sorted[p] is the first of its run: the run's rows of dout, `blockDim.y` at a
 // time, then the sums of those groups in ascending order.
 template <typename T, int width>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(embedding_threads)
     backward_kernel(float* dweight, const T* dout, const std::uint32_t* sorted,
                     const std::int32_t* order, std::int64_t count, std::int64_t columns) {
-  __shared__ std::int32_t source[threads];
-  __shared__ float of_group[width][threads];
+  __shared__ std::int32_t source[embedding_threads];
+  __shared__ float of_group[width][embedding_threads];
   const std::uint32_t token = sorted[blockIdx.x];
   if (blockIdx.x > 0 && sorted[blockIdx.x - 1] == token) return;
   const int member = static_cast<int>(threadIdx.y * blockDim.x + threadIdx.x);
   const std::int64_t column = (std::int64_t{blockIdx.y} * blockDim.x + threadIdx.x) * width;
 
   float sum[width] = {};
-  for (std::int64_t window = blockIdx.x;; window += threads) {
+  for (std::int64_t window = blockIdx.x;; window += embedding_threads) {
     const bool same = window + member < count && sorted[window + member] == token;
     if (same) source[member] = order[window + member];
     const int here = __syncthreads_count(same);
@@ -73,7 +75,7 @@ __global__ void __launch_bounds__(threads)
         for (int j = 0; j < width; ++j) sum[j] += values[j];
       }
     }
-    if (here < threads) break;
+    if (here < embedding_threads) break;
     __syncthreads();
   }
 
@@ -123,8 +125,8 @@ void embedding_backward(const Context& context, Tensor dweight, Tensor dout, Ten
   auto available = static_cast<std::size_t>(sort_bytes(count));
   void* const sort_scratch = scratch.take_bytes(sort_bytes(count));
 
-  iota_kernel<<<grid_size(ceil_divide(count, threads)), threads, 0, context.stream>>>(positions,
-                                                                                      count);
+  iota_kernel<<<grid_size(ceil_divide(count, embedding_threads)), embedding_threads, 0,
+                context.stream>>>(positions, count);
   MEMENGINE_LAUNCH_CHECK("embedding_backward (positions)");
   const int bits = std::bit_width(static_cast<std::uint64_t>(dweight.dim(0)));
   MEMENGINE_CUDA_CHECK(cub::DeviceRadixSort::SortPairs(

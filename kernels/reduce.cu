@@ -10,11 +10,11 @@
 namespace memengine::cuda {
 namespace {
 
-constexpr int threads = 512;
+constexpr int sum_threads = 512;
 constexpr std::int64_t max_blocks = 528;  // four for each of 132 multiprocessors
 
 std::int64_t block_count(std::int64_t elements) {
-  return std::clamp<std::int64_t>(ceil_divide(elements, threads * 8), 1, max_blocks);
+  return std::clamp<std::int64_t>(ceil_divide(elements, sum_threads * 8), 1, max_blocks);
 }
 
 template <bool squared, typename T>
@@ -31,12 +31,12 @@ __device__ double term(float4 x) {
 // partials[block] = sum over the block's share of the first `count[0] * row_length` elements (all
 // `size` of them when there is no count). V: what a thread reads at once.
 template <bool squared, typename V>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(sum_threads)
     partial_sums_kernel(double* partials, const V* x, std::int64_t size, const std::int32_t* count,
                         std::int64_t row_length) {
   if (count != nullptr) size = min(size, *count * row_length);
-  const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * threads;
-  std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
+  const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * sum_threads;
+  std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * sum_threads + threadIdx.x;
   double total = 0;
   for (; i + 3 * stride < size; i += 4 * stride) {
     const V a = x[i];
@@ -46,15 +46,15 @@ __global__ void __launch_bounds__(threads)
     total += (term<squared>(a) + term<squared>(b)) + (term<squared>(c) + term<squared>(d));
   }
   for (; i < size; i += stride) total += term<squared>(x[i]);
-  total = team_sum<threads>(total);
+  total = team_sum<sum_threads>(total);
   if (threadIdx.x == 0) partials[blockIdx.x] = total;
 }
 
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(sum_threads)
     total_kernel(double* out, const double* partials, int count, double scale) {
   double total = 0;
-  for (int i = static_cast<int>(threadIdx.x); i < count; i += threads) total += partials[i];
-  total = team_sum<threads>(total);
+  for (int i = static_cast<int>(threadIdx.x); i < count; i += sum_threads) total += partials[i];
+  total = team_sum<sum_threads>(total);
   if (threadIdx.x == 0) *out = total * scale;
 }
 
@@ -68,7 +68,7 @@ void reduce(const Context& context, const char* op, Tensor out, Tensor x, double
   const std::int32_t* rows = count.empty() ? nullptr : count.as<std::int32_t>();
   const std::int64_t row_length = count.empty() || x.dim(0) == 0 ? 0 : size / x.dim(0);
   const auto launch = [&](const auto* elements, std::int64_t width) {
-    partial_sums_kernel<squared><<<grid_size(blocks), threads, 0, context.stream>>>(
+    partial_sums_kernel<squared><<<grid_size(blocks), sum_threads, 0, context.stream>>>(
         partials, elements, size / width, rows, row_length / width);
     MEMENGINE_LAUNCH_CHECK(op);
   };
@@ -78,8 +78,8 @@ void reduce(const Context& context, const char* op, Tensor out, Tensor x, double
     launch(reinterpret_cast<const float4*>(x.as<float>()), 4);
   else
     launch(x.as<float>(), 1);
-  total_kernel<<<1, threads, 0, context.stream>>>(out.as<double>(), partials,
-                                                  static_cast<int>(blocks), scale);
+  total_kernel<<<1, sum_threads, 0, context.stream>>>(out.as<double>(), partials,
+                                                      static_cast<int>(blocks), scale);
   MEMENGINE_LAUNCH_CHECK(op);
 }
 

@@ -13,7 +13,7 @@
 namespace memengine::cuda {
 namespace {
 
-constexpr int threads = 256;
+constexpr int rope_threads = 256;
 constexpr int tokens_per_block = 4;
 constexpr int max_pairs = 128;
 
@@ -23,7 +23,7 @@ struct Frequencies {
 };
 
 template <typename T, int width>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(rope_threads)
     rope_kernel(T* qkv, const std::int32_t* positions, std::int64_t tokens, int all_heads,
                 int rotated_heads, int head_dim, float direction,
                 const __grid_constant__ Frequencies frequencies) {
@@ -31,7 +31,7 @@ __global__ void __launch_bounds__(threads)
   const std::int64_t first_token = std::int64_t{blockIdx.x} * tokens_per_block;
   const int here = static_cast<int>(min(std::int64_t{tokens_per_block}, tokens - first_token));
   const int pairs = head_dim / 2;
-  for (int i = static_cast<int>(threadIdx.x); i < here * pairs; i += threads) {
+  for (int i = static_cast<int>(threadIdx.x); i < here * pairs; i += rope_threads) {
     const float angle =
         static_cast<float>(positions[first_token + i / pairs]) * frequencies.angle[i % pairs];
     const double turns = angle * (0.5 / M_PI);
@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(threads)
   __syncthreads();
 
   const int token_pieces = rotated_heads * head_dim / width;
-  for (int i = static_cast<int>(threadIdx.x); i < here * token_pieces; i += threads) {
+  for (int i = static_cast<int>(threadIdx.x); i < here * token_pieces; i += rope_threads) {
     const int token = i / token_pieces;
     const int element = (i - token * token_pieces) * width;  // within the token's rotated heads
     T* const address = qkv + (first_token + token) * all_heads * head_dim + element;
@@ -77,7 +77,7 @@ void rotate(const Context& context, const char* op, Tensor qkv, Tensor positions
   dispatch_storage(op, qkv.dtype(), [&]<typename T>() {
     const auto launch = [&]<int width>() {
       rope_kernel<T, width>
-          <<<grid_size(ceil_divide(tokens, tokens_per_block)), threads, 0, context.stream>>>(
+          <<<grid_size(ceil_divide(tokens, tokens_per_block)), rope_threads, 0, context.stream>>>(
               qkv.as<T>(), positions.as<std::int32_t>(), tokens, static_cast<int>(all_heads),
               static_cast<int>(rotated_heads), static_cast<int>(head_dim), direction, frequencies);
     };

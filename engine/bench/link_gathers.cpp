@@ -11,7 +11,7 @@
 namespace memengine::bench {
 namespace {
 
-constexpr std::uint64_t seed = 99;
+constexpr std::uint64_t gather_seed = 99;
 
 void plain_gathers(Workbench& bench, const HostBlock& table, std::int64_t count,
                    const OnCeiling& on_result) {
@@ -19,7 +19,8 @@ void plain_gathers(Workbench& bench, const HostBlock& table, std::int64_t count,
     const std::int64_t rows = table.bytes() / row_bytes;
     const Tensor out = bench.zeros(DType::u8, {count, row_bytes});
     for (const bool sorted : {false, true}) {
-      std::vector<std::int32_t> picks = random_picks(PickPattern::uniform, count, rows, seed);
+      std::vector<std::int32_t> picks =
+          random_picks(PickPattern::uniform, count, rows, gather_seed);
       if (sorted) std::sort(picks.begin(), picks.end());
       const Tensor list = bench.integers(picks);
       double seconds = 0;
@@ -44,7 +45,8 @@ void engine_gather(Workbench& bench, const HostBlock& block, std::int64_t count,
   table.layout.v_dim = 128;
   table.rows = block.bytes() / 256;
   table.hi = reinterpret_cast<std::uint16_t*>(block.data());
-  const Tensor picks = bench.integers(random_picks(PickPattern::uniform, count, table.rows, seed));
+  const Tensor picks =
+      bench.integers(random_picks(PickPattern::uniform, count, table.rows, gather_seed));
   const UniqueRows unique = allocate_unique(bench, count, table.rows);
   const Tensor out = bench.zeros(DType::bf16, {count, table.v_dim()});
   bench.reserve_scratch(deduplicate_scratch_bytes(Device::cuda, count, table.rows));

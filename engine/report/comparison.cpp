@@ -10,8 +10,6 @@
 namespace memengine {
 namespace {
 
-constexpr double nothing = std::numeric_limits<double>::quiet_NaN();
-
 std::string without_seed(const std::string& name) {
   if (name.size() > 200) return name;
   static const std::regex seed("(^|[-_. /])(seed|s)[-_=]?[0-9]+(?=$|[-_. /])");

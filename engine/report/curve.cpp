@@ -5,8 +5,6 @@
 namespace memengine {
 namespace {
 
-constexpr double nothing = std::numeric_limits<double>::quiet_NaN();
-
 void join(CurvePart& part, const CurvePart& next) {
   const auto a = static_cast<double>(part.count), b = static_cast<double>(next.count);
   if (b > 0) part.mean = a > 0 ? (part.mean * a + next.mean * b) / (a + b) : next.mean;

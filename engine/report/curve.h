@@ -9,6 +9,8 @@
 
 namespace memengine {
 
+inline constexpr double nothing = std::numeric_limits<double>::quiet_NaN();  // no figure is known
+
 // Where a run stands: the four axes that its metrics can be drawn against.
 struct RunPlace {
   double step = 0;
@@ -44,8 +46,8 @@ class Curve {
   std::int64_t lines_per_part_ = 1, in_last_ = 0;
   std::vector<CurvePart> parts_;
   std::int64_t lines_ = 0, not_finite_ = 0;
-  double last_ = std::numeric_limits<double>::quiet_NaN();
-  double least_ = std::numeric_limits<double>::quiet_NaN();
+  double last_ = nothing;
+  double least_ = nothing;
 };
 
 }  // namespace memengine

@@ -22,7 +22,6 @@ namespace {
 namespace fs = std::filesystem;
 namespace dom = simdjson::dom;
 
-constexpr double nothing = std::numeric_limits<double>::quiet_NaN();
 constexpr std::size_t max_line_bytes = 1 << 20;
 constexpr std::size_t max_events = 200;
 constexpr std::size_t max_curves = 2000;  // keys: a file from elsewhere may have one a line

@@ -10,19 +10,20 @@
 namespace memengine {
 namespace {
 
-struct Range {
+struct CodeRange {
   char32_t first, last;
 };
 
 // Ranges are joined where only unassigned characters lie between.
-constexpr Range wide[] = {{0x1100, 0x115F},   {0x2E80, 0x303E},   {0x3041, 0xA4CF},
-                          {0xA960, 0xA97C},   {0xAC00, 0xD7A3},   {0xF900, 0xFAFF},
-                          {0xFE30, 0xFE6F},   {0xFF00, 0xFF60},   {0xFFE0, 0xFFE6},
-                          {0x1F300, 0x1F64F}, {0x1F900, 0x1F9FF}, {0x20000, 0x3FFFD}};
-constexpr Range marks[] = {{0x0300, 0x036F}, {0x200B, 0x200F}, {0x20D0, 0x20F0}, {0xFE00, 0xFE0F}};
+constexpr CodeRange wide[] = {{0x1100, 0x115F},   {0x2E80, 0x303E},   {0x3041, 0xA4CF},
+                              {0xA960, 0xA97C},   {0xAC00, 0xD7A3},   {0xF900, 0xFAFF},
+                              {0xFE30, 0xFE6F},   {0xFF00, 0xFF60},   {0xFFE0, 0xFFE6},
+                              {0x1F300, 0x1F64F}, {0x1F900, 0x1F9FF}, {0x20000, 0x3FFFD}};
+constexpr CodeRange marks[] = {
+    {0x0300, 0x036F}, {0x200B, 0x200F}, {0x20D0, 0x20F0}, {0xFE00, 0xFE0F}};
 
-bool in(char32_t code, std::span<const Range> ranges) {
-  return std::any_of(ranges.begin(), ranges.end(), [code](const Range& range) {
+bool in(char32_t code, std::span<const CodeRange> ranges) {
+  return std::any_of(ranges.begin(), ranges.end(), [code](const CodeRange& range) {
     return range.first <= code && code <= range.last;
   });
 }

@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::size_t escaped = 6;  // bytes that one byte of text may take in JSON
 constexpr std::size_t max_problems = 100;
-constexpr std::size_t names_shown = 5;
+constexpr std::size_t empty_names_shown = 5;
 
 std::string shown(const std::filesystem::path& path) {
   return is_standard_input(path) ? "standard input" : one_line(path.string(), 4096);
@@ -27,16 +27,17 @@ std::string shown(const std::filesystem::path& path) {
 // How often something happened, and to which files.
 struct Happenings {
   std::size_t count = 0;
-  std::vector<std::string> names;  // at most names_shown
+  std::vector<std::string> names;  // at most empty_names_shown
 
   void add(const std::string& name) {
     ++count;
-    if (names.size() < names_shown && (names.empty() || names.back() != name)) {
+    if (names.size() < empty_names_shown && (names.empty() || names.back() != name)) {
       names.push_back(name);
     }
   }
   std::string list() const {
-    return fmt::format("{}{}", fmt::join(names, ", "), names.size() < names_shown ? "" : ", ...");
+    return fmt::format("{}{}", fmt::join(names, ", "),
+                       names.size() < empty_names_shown ? "" : ", ...");
   }
 };
 

@@ -43,9 +43,9 @@ bool takes_hopper_kernel(const Context& context, DType dtype, std::int64_t head_
 }
 #endif
 
-constexpr int threads = 256;
+constexpr int range_threads = 256;
 
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(range_threads)
     visible_range_kernel(std::int32_t* first_visible, const std::int32_t* document_start,
                          std::int64_t size, std::int64_t length, std::int64_t window) {
   const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
@@ -60,8 +60,8 @@ __global__ void __launch_bounds__(threads)
 void visible_range(const Context& context, Tensor first_visible, Tensor document_start,
                    std::int64_t window) {
   if (first_visible.size() == 0) return;
-  visible_range_kernel<<<grid_size(ceil_divide(first_visible.size(), threads)), threads, 0,
-                         context.stream>>>(
+  visible_range_kernel<<<grid_size(ceil_divide(first_visible.size(), range_threads)), range_threads,
+                         0, context.stream>>>(
       first_visible.as<std::int32_t>(),
       document_start.empty() ? nullptr : document_start.as<const std::int32_t>(),
       first_visible.size(), first_visible.dim(1), window);

@@ -15,7 +15,7 @@
 namespace memengine::cuda {
 namespace {
 
-constexpr int threads = 256;
+constexpr int cache_threads = 256;
 constexpr float nothing_seen = -1e30F;  // finite: the difference of two of them is zero, not NaN
 
 __device__ void store_element(float* target, float x) {
@@ -40,7 +40,7 @@ CacheShape cache_shape(const Tensor& key_cache, std::int64_t window, const Atten
 }
 
 template <typename T, int width>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(cache_threads)
     store_in_cache_kernel(T* key_cache, T* value_cache, const T* qkv, const std::int32_t* sequences,
                           const std::int32_t* positions, CacheShape shape) {
   const std::int64_t row = blockIdx.x;
@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(threads)
   const T* keys = qkv + row * (shape.heads + 2 * shape.kv_heads) * shape.head_dim +
                   std::int64_t{shape.heads} * shape.head_dim;
   const std::int64_t place = (sequences[row] * shape.capacity + positions[row]) * columns;
-  for (int i = threadIdx.x * width; i < columns; i += threads * width) {
+  for (int i = threadIdx.x * width; i < columns; i += cache_threads * width) {
     const Pack<T, width> key = load<width>(keys + i), value = load<width>(keys + columns + i);
     *reinterpret_cast<Pack<T, width>*>(key_cache + place + i) = key;
     *reinterpret_cast<Pack<T, width>*>(value_cache + place + i) = value;
@@ -64,17 +64,17 @@ struct KeyValue {
 // lanes: of a group; lane l holds the pieces l and l + lanes (if there are two) of a head, each of
 // `width` elements.
 template <typename T, int width, int pieces>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(cache_threads)
     attention_cached_kernel(T* out, const T* key_cache, const T* value_cache, const T* qkv,
                             const std::int32_t* sequences, const std::int32_t* positions, int lanes,
                             float scale, CacheShape shape) {
-  __shared__ float maxima[threads], sums[threads];     // [groups]
-  __shared__ float outputs[threads * width * pieces];  // [groups, head_dim]
+  __shared__ float maxima[cache_threads], sums[cache_threads];  // [groups]
+  __shared__ float outputs[cache_threads * width * pieces];     // [groups, head_dim]
 
   const std::int64_t row = blockIdx.x;
   const int head = blockIdx.y, head_dim = shape.head_dim;
   const int kv_head = head / (shape.heads / shape.kv_heads);
-  const int groups = threads / lanes, group = threadIdx.x / lanes, lane = threadIdx.x % lanes;
+  const int groups = cache_threads / lanes, group = threadIdx.x / lanes, lane = threadIdx.x % lanes;
   const std::int64_t stride = std::int64_t{shape.kv_heads} * head_dim;
   const std::int64_t base =
       sequences[row] * shape.capacity * stride + std::int64_t{kv_head} * head_dim;
@@ -172,7 +172,7 @@ void store_in_cache(const Context& context, Tensor key_cache, Tensor value_cache
   const CacheShape cache = cache_shape(key_cache, 0, shape);
   dispatch_storage("store_in_cache", qkv.dtype(), [&]<typename T>() {
     const auto store = [&]<int width>() {
-      store_in_cache_kernel<T, width><<<grid_size(qkv.dim(0)), threads, 0, context.stream>>>(
+      store_in_cache_kernel<T, width><<<grid_size(qkv.dim(0)), cache_threads, 0, context.stream>>>(
           key_cache.as<T>(), value_cache.as<T>(), qkv.as<const T>(),
           sequences.as<const std::int32_t>(), positions.as<const std::int32_t>(), cache);
     };
@@ -197,7 +197,7 @@ void attention_cached(const Context& context, Tensor out, Tensor key_cache, Tens
       int lanes = 1;
       while (lanes < warp_size && width * lanes < cache.head_dim) lanes *= 2;
       attention_cached_kernel<T, width, pieces>
-          <<<dim3(rows, cache.heads), threads, 0, context.stream>>>(
+          <<<dim3(rows, cache.heads), cache_threads, 0, context.stream>>>(
               out.as<T>(), key_cache.as<const T>(), value_cache.as<const T>(), qkv.as<const T>(),
               sequences.as<const std::int32_t>(), positions.as<const std::int32_t>(), lanes, scale,
               cache);

@@ -6,7 +6,7 @@
 namespace memengine::cuda {
 namespace {
 
-constexpr int threads = 256;
+constexpr int delta_threads = 256;
 
 __device__ float2 load_pair(const float* pair) {
   return *reinterpret_cast<const float2*>(pair);
@@ -17,10 +17,10 @@ __device__ float2 load_pair(const bfloat16* pair) {
 
 // dout, out [B T heads, head_dim]; `lanes` of them share a row.
 template <typename T>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(delta_threads)
     attention_delta_kernel(float* delta, const T* dout, const T* out, int lanes,
                            AttentionProblem problem) {
-  const std::int64_t row = (std::int64_t{blockIdx.x} * threads + threadIdx.x) / lanes;
+  const std::int64_t row = (std::int64_t{blockIdx.x} * delta_threads + threadIdx.x) / lanes;
   const std::int64_t rows = std::int64_t{problem.batch} * problem.length * problem.heads;
   const int lane = threadIdx.x % lanes;
   float sum = 0;
@@ -49,8 +49,8 @@ void attention_delta(cudaStream_t stream, float* delta, const T* dout, const T* 
   int lanes = 1;
   while (lanes < 32 && 2 * lanes < problem.head_dim) lanes *= 2;
   const std::int64_t rows = std::int64_t{problem.batch} * problem.length * problem.heads;
-  attention_delta_kernel<<<grid_size(ceil_divide(rows * lanes, threads)), threads, 0, stream>>>(
-      delta, dout, out, lanes, problem);
+  attention_delta_kernel<<<grid_size(ceil_divide(rows * lanes, delta_threads)), delta_threads, 0,
+                           stream>>>(delta, dout, out, lanes, problem);
   MEMENGINE_LAUNCH_CHECK("attention_backward (delta)");
 }
 

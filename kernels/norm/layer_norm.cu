@@ -14,7 +14,7 @@
 namespace memengine::cuda {
 namespace {
 
-constexpr float epsilon = 1e-5F;
+constexpr float layer_epsilon = 1e-5F;
 
 template <typename T, int width, int team, int chunks>
 __global__ void __launch_bounds__(row_block_threads(team))
@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(row_block_threads(team))
       square_sum += values[chunk][i] * values[chunk][i];
     }
   });
-  const float scale = 1.0F / sqrtf(team_sum<team>(square_sum) * mean_factor + epsilon);
+  const float scale = 1.0F / sqrtf(team_sum<team>(square_sum) * mean_factor + layer_epsilon);
   if (member == 0) {
     mean_out[row] = mean;
     inverse_std[row] = scale;

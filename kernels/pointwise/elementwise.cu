@@ -7,12 +7,13 @@
 namespace memengine::cuda {
 namespace {
 
-constexpr int threads = 256;
+constexpr int element_threads = 256;
 
 template <typename T, int width>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(element_threads)
     add_kernel(T* out, const T* a, const T* b, std::int64_t size) {
-  const std::int64_t i = (static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x) * width;
+  const std::int64_t i =
+      (static_cast<std::int64_t>(blockIdx.x) * element_threads + threadIdx.x) * width;
   if (i >= size) return;
   float x[width];
   float y[width];
@@ -24,8 +25,10 @@ __global__ void __launch_bounds__(threads)
 }
 
 template <typename To, typename From, int width>
-__global__ void __launch_bounds__(threads) cast_kernel(To* out, const From* x, std::int64_t size) {
-  const std::int64_t i = (static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x) * width;
+__global__ void __launch_bounds__(element_threads)
+    cast_kernel(To* out, const From* x, std::int64_t size) {
+  const std::int64_t i =
+      (static_cast<std::int64_t>(blockIdx.x) * element_threads + threadIdx.x) * width;
   if (i >= size) return;
   float values[width];
   load(x + i, values);
@@ -37,9 +40,9 @@ void launch_cast(const Context& context, Tensor out, Tensor x) {
   const std::int64_t size = x.size();
   // Eight elements per thread: 16 bytes of BF16, 32 of FP32.
   const auto launch = [&]<int width>() {
-    const unsigned blocks = grid_size(ceil_divide(size, std::int64_t{threads} * width));
+    const unsigned blocks = grid_size(ceil_divide(size, std::int64_t{element_threads} * width));
     cast_kernel<To, From, width>
-        <<<blocks, threads, 0, context.stream>>>(out.as<To>(), x.as<From>(), size);
+        <<<blocks, element_threads, 0, context.stream>>>(out.as<To>(), x.as<From>(), size);
   };
   if (in_vectors<bfloat16>(size, {out.data(), x.data()}))
     launch.template operator()<8>();
@@ -55,9 +58,9 @@ void add(const Context& context, Tensor out, Tensor a, Tensor b) {
   if (size == 0) return;
   dispatch_storage("add", out.dtype(), [&]<typename T>() {
     const auto launch = [&]<int width>() {
-      const unsigned blocks = grid_size(ceil_divide(size, std::int64_t{threads} * width));
+      const unsigned blocks = grid_size(ceil_divide(size, std::int64_t{element_threads} * width));
       add_kernel<T, width>
-          <<<blocks, threads, 0, context.stream>>>(out.as<T>(), a.as<T>(), b.as<T>(), size);
+          <<<blocks, element_threads, 0, context.stream>>>(out.as<T>(), a.as<T>(), b.as<T>(), size);
     };
     if (in_vectors<T>(size, {out.data(), a.data(), b.data()}))
       launch.template operator()<vector_width<T>>();

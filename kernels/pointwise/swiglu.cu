@@ -9,7 +9,7 @@
 namespace memengine::cuda {
 namespace {
 
-constexpr int threads = 256;
+constexpr int swiglu_threads = 256;
 
 // To the last bits that T keeps.
 template <typename T>
@@ -35,7 +35,7 @@ __device__ __forceinline__ void silu_gradient(float dout, float gate, float up, 
 // `features`. A thread does one piece of a row: x of the grid and y of the block run over rows, y
 // of the grid and x of the block over pieces.
 template <typename T, int width>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(swiglu_threads)
     forward_kernel(T* out, const T* gate, const T* up, std::int64_t stride, std::int64_t rows,
                    int features) {
   const std::int64_t row = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(threads)
 // dgate, dup, gate and up have rows `stride` apart, dout `features`. restore: dout becomes the
 // forward pass's output.
 template <typename T, int width, bool restore>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(swiglu_threads)
     backward_kernel(T* dgate, T* dup, T* dout, const T* gate, const T* up, std::int64_t stride,
                     std::int64_t rows, int features) {
   const std::int64_t row = std::int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
@@ -85,10 +85,10 @@ void over_rows(std::int64_t rows, std::int64_t features, bool vectors, Launch&& 
   if (rows == 0 || features == 0) return;
   const auto with_width = [&]<int width>() {
     const std::int64_t pieces = ceil_divide(features, width);
-    const std::int64_t blocks = ceil_divide(pieces, threads);
+    const std::int64_t blocks = ceil_divide(pieces, swiglu_threads);
     // Even shares, whole warps: 352 pieces are two blocks of 192 threads, not 256 and 96.
     const std::int64_t across = ceil_divide(ceil_divide(pieces, blocks), warp_size) * warp_size;
-    const std::int64_t down = threads / across;
+    const std::int64_t down = swiglu_threads / across;
     launch.template operator()<width>(
         dim3(grid_size(ceil_divide(rows, down)), static_cast<unsigned>(blocks)),
         dim3(static_cast<unsigned>(across), static_cast<unsigned>(down)));

@@ -5,7 +5,7 @@
 namespace memengine::cuda {
 namespace {
 
-constexpr int threads = 256;
+constexpr int score_threads = 256;
 
 template <typename T>
 __device__ float number(T x) {
@@ -16,12 +16,12 @@ __device__ float number(T x) {
 }
 
 template <typename T>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(score_threads)
     picked_scores_kernel(float* scores, const std::int32_t* indices, const T* query,
                          const T* sub_keys, std::int64_t picks, int heads, int knn,
                          std::int64_t n_keys, int half) {
   const std::int64_t pick =
-      (static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x) / warp_size;
+      (static_cast<std::int64_t>(blockIdx.x) * score_threads + threadIdx.x) / warp_size;
   const int lane = static_cast<int>(threadIdx.x) % warp_size;
   if (pick >= picks) return;
   const std::int64_t group = pick / knn;  // (token, head)
@@ -44,8 +44,8 @@ void picked_scores(const Context& context, Tensor scores, Tensor indices, Tensor
                    Tensor sub_keys) {
   const std::int64_t picks = indices.size();
   dispatch_storage("picked_scores", query.dtype(), [&]<typename T>() {
-    picked_scores_kernel<<<grid_size(ceil_divide(picks * warp_size, threads)), threads, 0,
-                           context.stream>>>(
+    picked_scores_kernel<<<grid_size(ceil_divide(picks * warp_size, score_threads)), score_threads,
+                           0, context.stream>>>(
         scores.as<float>(), indices.as<std::int32_t>(), query.as<T>(), sub_keys.as<T>(), picks,
         static_cast<int>(query.dim(1)), static_cast<int>(indices.dim(2)), sub_keys.dim(2),
         static_cast<int>(sub_keys.dim(3)));

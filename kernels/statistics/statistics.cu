@@ -8,11 +8,11 @@
 namespace memengine::cuda {
 namespace {
 
-constexpr int threads = 256;
+constexpr int statistics_threads = 256;
 constexpr std::int64_t max_blocks = 528;  // four for each of 132 multiprocessors
 
 std::int64_t block_count(std::int64_t elements) {
-  return std::clamp<std::int64_t>(ceil_divide(elements, threads * 8), 1, max_blocks);
+  return std::clamp<std::int64_t>(ceil_divide(elements, statistics_threads * 8), 1, max_blocks);
 }
 
 struct Part {
@@ -32,9 +32,9 @@ struct Part {
 
 // The block's part, in thread 0.
 __device__ Part merge_block(const Part& mine) {
-  __shared__ Part of_thread[threads];
+  __shared__ Part of_thread[statistics_threads];
   of_thread[threadIdx.x] = mine;
-  for (unsigned half = threads / 2; half > 0; half /= 2) {
+  for (unsigned half = statistics_threads / 2; half > 0; half /= 2) {
     __syncthreads();
     if (threadIdx.x < half) of_thread[threadIdx.x].merge(of_thread[threadIdx.x + half]);
   }
@@ -65,21 +65,23 @@ __device__ double value_at(const T* x, std::int64_t i, std::int64_t columns) {
 }
 
 template <typename T, bool entropies>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(statistics_threads)
     parts_kernel(Part* parts, const T* x, std::int64_t count, std::int64_t columns) {
   Part part{};
-  const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * threads;
-  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x; i < count;
-       i += stride) {
+  const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * statistics_threads;
+  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * statistics_threads + threadIdx.x;
+       i < count; i += stride) {
     part.add(value_at<T, entropies>(x, i, columns));
   }
   part = merge_block(part);
   if (threadIdx.x == 0) parts[blockIdx.x] = part;
 }
 
-__global__ void __launch_bounds__(threads) merge_kernel(double* out, const Part* parts, int count) {
+__global__ void __launch_bounds__(statistics_threads)
+    merge_kernel(double* out, const Part* parts, int count) {
   Part part{};
-  for (int i = static_cast<int>(threadIdx.x); i < count; i += threads) part.merge(parts[i]);
+  for (int i = static_cast<int>(threadIdx.x); i < count; i += statistics_threads)
+    part.merge(parts[i]);
   part = merge_block(part);
   if (threadIdx.x != 0) return;
   out[0] = part.sum;
@@ -94,12 +96,12 @@ void reduce(const Context& context, const char* op, Tensor out, Tensor x, std::i
   auto* parts = Scratch(context).take<Part>(blocks);
   const std::int64_t columns = count > 0 ? x.size() / count : 0;
   dispatch_storage(op, x.dtype(), [&]<typename T>() {
-    parts_kernel<T, entropies>
-        <<<grid_size(blocks), threads, 0, context.stream>>>(parts, x.as<T>(), count, columns);
+    parts_kernel<T, entropies><<<grid_size(blocks), statistics_threads, 0, context.stream>>>(
+        parts, x.as<T>(), count, columns);
   });
   MEMENGINE_LAUNCH_CHECK(op);
-  merge_kernel<<<1, threads, 0, context.stream>>>(out.as<double>(), parts,
-                                                  static_cast<int>(blocks));
+  merge_kernel<<<1, statistics_threads, 0, context.stream>>>(out.as<double>(), parts,
+                                                             static_cast<int>(blocks));
   MEMENGINE_LAUNCH_CHECK(op);
 }
 

@@ -73,8 +73,8 @@ cudaError_t sort(void* temporary, std::size_t& bytes, const std::uint32_t* picks
                                          bits, stream);
 }
 
-cudaError_t scan(void* temporary, std::size_t& bytes, const WriteUnique& write,
-                 cudaStream_t stream) {
+cudaError_t scan_unique(void* temporary, std::size_t& bytes, const WriteUnique& write,
+                        cudaStream_t stream) {
   const auto begins =
       thrust::make_transform_iterator(thrust::make_counting_iterator(0), BeginsRow{write.sorted});
   return cub::DeviceScan::InclusiveSum(
@@ -88,7 +88,7 @@ std::size_t temporary_bytes(std::int64_t picks, std::int64_t table_rows) {
   write.picks = static_cast<std::int32_t>(picks);
   MEMENGINE_CUDA_CHECK(sort(nullptr, sort_bytes, nullptr, nullptr, nullptr, nullptr, write.picks,
                             row_bits(table_rows), nullptr));
-  MEMENGINE_CUDA_CHECK(scan(nullptr, scan_bytes, write, nullptr));
+  MEMENGINE_CUDA_CHECK(scan_unique(nullptr, scan_bytes, write, nullptr));
   return std::max(sort_bytes, scan_bytes);
 }
 
@@ -127,7 +127,7 @@ void deduplicate(const Context& context, const UniqueRows& unique, Tensor picks,
                             reinterpret_cast<const std::uint32_t*>(picks.as<std::int32_t>()),
                             sorted, positions, unique.order.as<std::int32_t>(), write.picks,
                             row_bits(table_rows), context.stream));
-  MEMENGINE_CUDA_CHECK(scan(temporary, bytes, write, context.stream));
+  MEMENGINE_CUDA_CHECK(scan_unique(temporary, bytes, write, context.stream));
 }
 
 std::int64_t deduplicate_scratch_bytes(std::int64_t picks, std::int64_t table_rows) {

@@ -8,20 +8,20 @@ namespace memengine::cuda {
 namespace {
 
 constexpr int divergence_blocks = warp_size;
-constexpr int threads = 1024;
+constexpr int usage_threads = 1024;
 static_assert(divergence_blocks * sizeof(double) == usage_divergence_scratch_bytes);
 
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(usage_threads)
     divergence_kernel(double* partials, const std::int32_t* offsets,
                       const std::int32_t* count_pointer, double picks, double table_rows) {
   const int count = *count_pointer;
   double sum = 0;
-  for (int u = static_cast<int>(blockIdx.x) * threads + static_cast<int>(threadIdx.x); u < count;
-       u += divergence_blocks * threads) {
+  for (int u = static_cast<int>(blockIdx.x) * usage_threads + static_cast<int>(threadIdx.x);
+       u < count; u += divergence_blocks * usage_threads) {
     const double share = (offsets[u + 1] - offsets[u]) / picks;
     sum += share * log(share * table_rows);
   }
-  sum = team_sum<threads>(sum);
+  sum = team_sum<usage_threads>(sum);
   if (threadIdx.x == 0) partials[blockIdx.x] = sum;
 }
 
@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(256)
 void usage_divergence(const Context& context, Tensor kl, const UniqueRows& unique,
                       std::int64_t table_rows) {
   auto* partials = Scratch(context).take<double>(divergence_blocks);
-  divergence_kernel<<<divergence_blocks, threads, 0, context.stream>>>(
+  divergence_kernel<<<divergence_blocks, usage_threads, 0, context.stream>>>(
       partials, unique.offsets.as<std::int32_t>(), unique.count.as<std::int32_t>(),
       static_cast<double>(unique.order.size()), static_cast<double>(table_rows));
   add_divergence_kernel<<<1, divergence_blocks, 0, context.stream>>>(kl.as<double>(), partials);

@@ -10,7 +10,7 @@
 namespace memengine {
 namespace {
 
-Document read(const JsonRecord& record) {
+Document read_arc_challenge(const JsonRecord& record) {
   Document document = read_ai2_record(record, "question");
   document.question = "Question: " + document.question + "\nAnswer:";
   return document;
@@ -30,7 +30,7 @@ TaskDefinition arc_challenge() {
   task.shots = {
       "train",
       {"arc_challenge/train.jsonl", "ARC-V1-Feb2018-2/ARC-Challenge/ARC-Challenge-Train.jsonl"}};
-  task.read = read;
+  task.read = read_arc_challenge;
   return task;
 }
 

@@ -9,7 +9,7 @@
 namespace memengine {
 namespace {
 
-Document read(const JsonRecord& record) {
+Document read_arc_easy(const JsonRecord& record) {
   Document document = read_ai2_record(record, "question");
   document.question = "Question: " + document.question + "\nAnswer:";
   return document;
@@ -26,7 +26,7 @@ TaskDefinition arc_easy() {
   task.asked = {"test", {"arc_easy/test.jsonl", "ARC-V1-Feb2018-2/ARC-Easy/ARC-Easy-Test.jsonl"}};
   task.shots = {"train",
                 {"arc_easy/train.jsonl", "ARC-V1-Feb2018-2/ARC-Easy/ARC-Easy-Train.jsonl"}};
-  task.read = read;
+  task.read = read_arc_easy;
   return task;
 }
 

@@ -10,7 +10,7 @@
 namespace memengine {
 namespace {
 
-Document read(const JsonRecord& record) {
+Document read_boolq(const JsonRecord& record) {
   Document document;
   const std::string passage = record.text("passage"), question = record.text("question");
   document.question = passage + "\nQuestion: " + question + "?\nAnswer:";
@@ -37,7 +37,7 @@ TaskDefinition boolq() {
   task.metrics = {&metric_acc};
   task.asked = {"validation", {"boolq/validation.jsonl", "BoolQ/val.jsonl", "boolq/dev.jsonl"}};
   task.shots = {"train", {"boolq/train.jsonl", "BoolQ/train.jsonl"}};
-  task.read = read;
+  task.read = read_boolq;
   return task;
 }
 

@@ -37,7 +37,7 @@ std::string clean(std::string_view text) {
   return python_replace(drop_brackets(titled), "  ", " ");
 }
 
-Document read(const JsonRecord& record) {
+Document read_hellaswag(const JsonRecord& record) {
   Document document;
   document.question = clean(record.text("activity_label") + ": " + record.text("ctx_a") + " " +
                             python_capitalize(record.text("ctx_b")));
@@ -65,7 +65,7 @@ TaskDefinition hellaswag() {
   task.metrics = {&metric_acc, &metric_acc_norm};
   task.asked = {"validation", {"hellaswag/validation.jsonl"}};
   task.shots = {"train", {"hellaswag/train.jsonl"}};
-  task.read = read;
+  task.read = read_hellaswag;
   return task;
 }
 

@@ -13,7 +13,7 @@
 namespace memengine {
 namespace {
 
-Document read(const JsonRecord& record) {
+Document read_lambada_openai(const JsonRecord& record) {
   Document document;
   const std::string text = record.text("text");
   const std::size_t last = text.rfind(' ');
@@ -37,7 +37,7 @@ TaskDefinition lambada_openai() {
   task.metrics = {&metric_perplexity, &metric_acc_greedy};
   task.asked = {"test",
                 {"lambada_openai/test.jsonl", "lambada_test_en.jsonl", "lambada_test.jsonl"}};
-  task.read = read;
+  task.read = read_lambada_openai;
   return task;
 }
 

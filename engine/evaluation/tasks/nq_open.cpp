@@ -13,7 +13,7 @@ namespace memengine {
 
 namespace {
 
-Document read(const JsonRecord& record) {
+Document read_nq_open(const JsonRecord& record) {
   Document document;
   document.question = "Q: " + record.text("question") + "?\nA:";
   document.answers = record.texts("answer");
@@ -38,7 +38,7 @@ TaskDefinition nq_open() {
   task.until = {"\n", ".", ","};
   task.asked = {"validation", {"nq_open/validation.jsonl"}};
   task.shots = {"train", {"nq_open/train.jsonl"}};
-  task.read = read;
+  task.read = read_nq_open;
   return task;
 }
 

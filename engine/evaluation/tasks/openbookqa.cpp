@@ -7,7 +7,7 @@
 namespace memengine {
 namespace {
 
-Document read(const JsonRecord& record) {
+Document read_openbookqa(const JsonRecord& record) {
   return read_ai2_record(record, "question_stem");
 }
 
@@ -20,7 +20,7 @@ TaskDefinition openbookqa() {
   task.metrics = {&metric_acc, &metric_acc_norm};
   task.asked = {"test", {"openbookqa/test.jsonl", "OpenBookQA-V1-Sep2018/Data/Main/test.jsonl"}};
   task.shots = {"train", {"openbookqa/train.jsonl", "OpenBookQA-V1-Sep2018/Data/Main/train.jsonl"}};
-  task.read = read;
+  task.read = read_openbookqa;
   return task;
 }
 

@@ -11,7 +11,7 @@ namespace memengine {
 
 namespace {
 
-Document read(const JsonRecord& record) {
+Document read_piqa(const JsonRecord& record) {
   Document document;
   document.question = "Question: " + record.text("goal") + "\nAnswer:";
   document.choices = {record.text("sol1"), record.text("sol2")};
@@ -33,7 +33,7 @@ TaskDefinition piqa() {
   task.metrics = {&metric_acc, &metric_acc_norm};
   task.asked = {"validation", {"piqa/validation.jsonl"}};
   task.shots = {"train", {"piqa/train.jsonl"}};
-  task.read = read;
+  task.read = read_piqa;
   return task;
 }
 

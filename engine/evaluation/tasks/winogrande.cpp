@@ -13,7 +13,7 @@
 namespace memengine {
 namespace {
 
-Document read(const JsonRecord& record) {
+Document read_winogrande(const JsonRecord& record) {
   Document document;
   const std::string sentence = record.text("sentence");
   const std::size_t blank = sentence.find('_');
@@ -45,7 +45,7 @@ TaskDefinition winogrande() {
   task.metrics = {&metric_acc};
   task.asked = {"validation", {"winogrande/validation.jsonl", "winogrande_1.1/dev.jsonl"}};
   task.shots = {"train", {"winogrande/train.jsonl", "winogrande_1.1/train_xl.jsonl"}};
-  task.read = read;
+  task.read = read_winogrande;
   return task;
 }
 

@@ -49,7 +49,7 @@ std::vector<std::string> devices() {
   return {"cpu"};
 }
 
-const std::vector<std::vector<std::string>> variants = {
+const std::vector<std::vector<std::string>> memory_variants = {
     {},
     {"model.document_mask=true", "model.sliding_window=9"},
     {"grad_acc_steps=3", "model.weight_tying=true"},
@@ -77,7 +77,7 @@ TEST_F(Training, TheSameSeedGivesTheSameLossesToTheLastBit) {
 TEST_F(Training, AStoppedRunGoesOnAsIfItHadNotStopped) {
   int run = 0;
   for (const std::string& device : devices()) {
-    for (std::vector<std::string> overrides : variants) {
+    for (std::vector<std::string> overrides : memory_variants) {
       SCOPED_TRACE(fmt::format("{} {}", device, fmt::join(overrides, " ")));
       overrides.push_back("device=" + device);
       const std::string name = std::to_string(run++);
@@ -170,7 +170,7 @@ TEST_F(Training, RefusesToResumeAnotherModel) {
 TEST_F(Training, TheGpuFollowsTheCpuReference) {
   if (!has_gpu()) GTEST_SKIP() << "compares a GPU with the CPU";
   int run = 0;
-  for (std::vector<std::string> overrides : variants) {
+  for (std::vector<std::string> overrides : memory_variants) {
     SCOPED_TRACE(fmt::format("{}", fmt::join(overrides, " ")));
     // The reference's own learning rates: at larger ones Adam, which divides by the gradient's
     // size, turns rounding errors of tiny gradients into other picks within 50 steps.

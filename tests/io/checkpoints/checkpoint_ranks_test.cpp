@@ -17,18 +17,18 @@ namespace {
 using namespace testing_io;
 namespace fs = std::filesystem;
 
-constexpr std::int64_t rows = 101;
-constexpr std::int64_t row_bytes = 12;
+constexpr std::int64_t whole_rows = 101;
+constexpr std::int64_t whole_row_bytes = 12;
 
 // A table that is spread over the ranks, and a tensor beside it that rank 0 has.
 class RankCheckpoints : public testing::Test {
  protected:
-  RankCheckpoints() : table(rows * row_bytes, '?'), other(19, '?') {
-    for (std::int64_t row = 0; row < rows; ++row) change(row);
+  RankCheckpoints() : table(whole_rows * whole_row_bytes, '?'), other(19, '?') {
+    for (std::int64_t row = 0; row < whole_rows; ++row) change(row);
   }
   void change(std::int64_t row) {
-    for (std::int64_t i = 0; i < row_bytes; ++i) {
-      table[static_cast<std::size_t>(row * row_bytes + i)] = static_cast<char>(random());
+    for (std::int64_t i = 0; i < whole_row_bytes; ++i) {
+      table[static_cast<std::size_t>(row * whole_row_bytes + i)] = static_cast<char>(random());
     }
     for (char& c : other) c = static_cast<char>(random());
   }
@@ -42,13 +42,13 @@ class RankCheckpoints : public testing::Test {
   std::string rows_of(const std::vector<std::int32_t>& list) const {
     std::string bytes;
     for (const std::int32_t row : list) {
-      bytes += table.substr(static_cast<std::size_t>(row * row_bytes), row_bytes);
+      bytes += table.substr(static_cast<std::size_t>(row * whole_row_bytes), whole_row_bytes);
     }
     return bytes;
   }
   static std::vector<std::int32_t> owned(int rank, int ranks) {
     std::vector<std::int32_t> list;
-    for (std::int32_t row = rank; row < rows; row += ranks) list.push_back(row);
+    for (std::int32_t row = rank; row < whole_rows; row += ranks) list.push_back(row);
     return list;
   }
 
@@ -96,7 +96,7 @@ class RankCheckpoints : public testing::Test {
   void expect_holds(std::int64_t step, const std::string& expected) const {
     const Checkpoint checkpoint(root / checkpoint_name(step));
     checkpoint.verify();
-    ASSERT_EQ(checkpoint.find("table")->shape, (std::vector<std::int64_t>{rows, 3}));
+    ASSERT_EQ(checkpoint.find("table")->shape, (std::vector<std::int64_t>{whole_rows, 3}));
     for (const std::size_t chunk : {std::size_t{1}, std::size_t{7}, std::size_t{989}}) {
       std::string bytes(expected.size(), '?');
       for (std::size_t at = 0; at < bytes.size(); at += chunk) {
@@ -115,9 +115,9 @@ class RankCheckpoints : public testing::Test {
             std::memcpy(loaded.data() + offset, bytes.data(), bytes.size());
           };
           checkpoint.load({&sink, 1}, 3);
-          for (std::int64_t row = rank; row < rows; row += ranks) {
-            const auto at = static_cast<std::size_t>(row * row_bytes);
-            ASSERT_EQ(loaded.substr(at, row_bytes), expected.substr(at, row_bytes))
+          for (std::int64_t row = rank; row < whole_rows; row += ranks) {
+            const auto at = static_cast<std::size_t>(row * whole_row_bytes);
+            ASSERT_EQ(loaded.substr(at, whole_row_bytes), expected.substr(at, whole_row_bytes))
                 << "row " << row << " of rank " << rank << " of " << ranks;
           }
         }
@@ -163,7 +163,7 @@ TEST_F(RankCheckpoints, AFaultOfAnyRankLeavesTheCheckpointBefore) {
     int faults = 0;
     for (int at = 0;; ++at) {
       FaultyFileSystem disk(at);
-      change(at % rows);
+      change(at % whole_rows);
       const std::string mine = table;
       std::string error;
       try {

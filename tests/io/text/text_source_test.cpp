@@ -2,7 +2,6 @@
 #include "io/text/text_source.h"
 
 #include <gtest/gtest.h>
-#include <zlib.h>
 #include <zstd.h>
 
 #include <nlohmann/json.hpp>
@@ -12,41 +11,16 @@
 #include "io/text/utf8.h"
 #include "tests/expect_input_error.h"
 #include "tests/io/temporary_folder.h"
+#include "tests/io/text/packed_texts.h"
 
 namespace memengine {
 namespace {
 
-using Texts = std::vector<std::string>;
-
-std::string zstd(const std::string& bytes) {
+// One frame that tells its size, as ZSTD_compress writes it.
+std::string sized_zstd(const std::string& bytes) {
   std::string packed(ZSTD_compressBound(bytes.size()), '\0');
   packed.resize(ZSTD_compress(packed.data(), packed.size(), bytes.data(), bytes.size(), 3));
   return packed;
-}
-
-std::string gzip(const std::string& bytes) {
-  z_stream stream = {};
-  deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
-  std::string packed(deflateBound(&stream, bytes.size()) + 32, '\0');
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
-  stream.avail_in = static_cast<uInt>(bytes.size());
-  stream.next_out = reinterpret_cast<Bytef*>(packed.data());
-  stream.avail_out = static_cast<uInt>(packed.size());
-  deflate(&stream, Z_FINISH);
-  packed.resize(stream.total_out);
-  deflateEnd(&stream);
-  return packed;
-}
-
-Texts read_all(TextSource& source) {
-  Texts texts;
-  for (std::string text; source.next(text);) texts.push_back(text);
-  return texts;
-}
-
-Texts read_all(const std::vector<std::filesystem::path>& inputs, const TextOptions& options = {}) {
-  TextSource source(inputs, options);
-  return read_all(source);
 }
 
 std::string json_lines(const Texts& texts, const std::string& field = "text") {
@@ -79,10 +53,10 @@ TEST(TextSource, ReadsAFolderOfEveryKindInOrder) {
   const std::string two = add(random_texts(99));
   const std::string three = add(random_texts(19)), four = add(random_texts(1));
   const std::string five = add(random_texts(99));
-  folder.write("b.jsonl.zst", zstd(two) + zstd(three));
+  folder.write("b.jsonl.zst", sized_zstd(two) + sized_zstd(three));
   folder.write("below/c.jsonl.gz", gzip(four) + gzip(five));
   folder.write("d.txt", "one\r\n\n\ntwo");
-  folder.write("e.txt.zst", zstd("\xEF\xBB\xBFthree\n"));
+  folder.write("e.txt.zst", sized_zstd("\xEF\xBB\xBFthree\n"));
   folder.write("f.txt", " \n\n");
   folder.write("notes.md", "not a text");
   expected.insert(expected.end(), {"one\n\n\ntwo", "three\n"});
@@ -108,7 +82,7 @@ TEST(TextSource, FieldsInOrderOfPreference) {
 TEST(TextSource, GoesOnWhereAnotherStopped) {
   const TemporaryFolder folder;
   folder.write("a.jsonl", json_lines(random_texts(19)));
-  folder.write("b.jsonl.zst", zstd(json_lines(random_texts(19))));
+  folder.write("b.jsonl.zst", sized_zstd(json_lines(random_texts(19))));
   folder.write("c.txt", "one\n\ntwo\n\nthree\n");
   const TextOptions options = {.paragraphs = true};
   const Texts expected = read_all({folder.path()}, options);
@@ -203,7 +177,7 @@ TEST(TextSource, RefusesWhatItCannotRead) {
   expect_input_error("no input files", [] { read_all(std::vector<std::filesystem::path>{}); });
   expect_input_error("not a kind of text", [&] { read_all({folder.write("a.pdf", "x")}); });
   for (const auto& [name, packed] :
-       {std::pair{"a.jsonl.zst", zstd(lines)}, {"b.jsonl.gz", gzip(lines)}}) {
+       {std::pair{"a.jsonl.zst", sized_zstd(lines)}, {"b.jsonl.gz", gzip(lines)}}) {
     for (const std::size_t cut : {std::size_t{1}, packed.size() / 2, packed.size() - 1}) {
       expect_input_error("is truncated",
                          [&] { read_all({folder.write(name, packed.substr(0, cut))}); });

@@ -11,7 +11,7 @@
 namespace memengine {
 namespace {
 
-constexpr double epsilon = 1e-5;
+constexpr double batch_epsilon = 1e-5;
 
 struct Statistics {
   std::vector<double> mean, variance;  // biased
@@ -32,7 +32,7 @@ std::vector<double> normalised(std::vector<double> x, const Statistics& s,
                                const std::vector<double>& weight, const std::vector<double>& bias) {
   for (std::size_t i = 0; i < x.size(); ++i) {
     const std::size_t f = i % weight.size();
-    x[i] = (x[i] - s.mean[f]) / std::sqrt(s.variance[f] + epsilon) * weight[f] + bias[f];
+    x[i] = (x[i] - s.mean[f]) / std::sqrt(s.variance[f] + batch_epsilon) * weight[f] + bias[f];
   }
   return x;
 }
@@ -82,7 +82,7 @@ TEST_P(BatchNorm, ForwardTrainsAndEvaluates) {
     Statistics running{running_mean, running_variance};
     const double unbiased = static_cast<double>(rows) / static_cast<double>(rows - 1);
     for (std::size_t f = 0; f < width; ++f) {
-      expected_inverse[f] = 1 / std::sqrt(s.variance[f] + epsilon);
+      expected_inverse[f] = 1 / std::sqrt(s.variance[f] + batch_epsilon);
       running.mean[f] = 0.9 * running.mean[f] + 0.1 * s.mean[f];
       running.variance[f] = 0.9 * running.variance[f] + 0.1 * s.variance[f] * unbiased;
     }

@@ -5,7 +5,7 @@
 namespace memengine {
 namespace {
 
-constexpr double epsilon = 1e-5;
+constexpr double layer_epsilon = 1e-5;
 
 struct Normalised {
   std::vector<double> out, mean, inverse_std;
@@ -21,7 +21,7 @@ Normalised reference(const std::vector<double>& x, const std::vector<double>& we
     for (std::size_t k = 0; k < k_dim; ++k) {
       variance += (x[first + k] - mean) * (x[first + k] - mean) / static_cast<double>(k_dim);
     }
-    const double inverse_std = 1 / std::sqrt(variance + epsilon);
+    const double inverse_std = 1 / std::sqrt(variance + layer_epsilon);
     for (std::size_t k = 0; k < k_dim; ++k) {
       const std::size_t feature = (first + k) % weight.size();
       result.out[first + k] = (x[first + k] - mean) * inverse_std * weight[feature] + bias[feature];

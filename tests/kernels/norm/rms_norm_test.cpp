@@ -5,7 +5,7 @@
 namespace memengine {
 namespace {
 
-constexpr double epsilon = 1e-5;
+constexpr double rms_epsilon = 1e-5;
 
 class RmsNorm : public GradientTest {
  protected:
@@ -21,7 +21,7 @@ std::vector<double> reference(const std::vector<double>& x, const std::vector<do
   for (std::size_t first = 0; first < x.size(); first += channels) {
     double squares = 0;
     for (std::size_t c = 0; c < channels; ++c) squares += x[first + c] * x[first + c];
-    const double rms = std::sqrt(squares / static_cast<double>(channels) + epsilon);
+    const double rms = std::sqrt(squares / static_cast<double>(channels) + rms_epsilon);
     for (std::size_t c = 0; c < channels; ++c) out[first + c] = x[first + c] / rms * weight[c];
   }
   return out;
@@ -39,7 +39,7 @@ TEST_P(RmsNorm, ForwardAddsTheBranch) {
     const Tensor inverse_rms = poisoned(accumulator(), {rows});
     const Tensor out = poisoned(dtype(), {rows, channels});
     rms_norm_forward(context(), out, Tensor(), inverse_rms, x_tensor, Tensor(), weight_tensor,
-                     epsilon);
+                     rms_epsilon);
     expect_close(download(out), reference(x, weight));
     expect_close(download(x_tensor), x, 0.0);
 
@@ -47,7 +47,7 @@ TEST_P(RmsNorm, ForwardAddsTheBranch) {
     for (const Tensor& target : {sum, x_tensor}) {  // apart, then in place
       const Tensor normed = poisoned(dtype(), {rows, channels});
       rms_norm_forward(context(), normed, target, inverse_rms, x_tensor, branch_tensor,
-                       weight_tensor, epsilon);
+                       weight_tensor, rms_epsilon);
       expect_close(download(target), sum_of(x, branch));
       expect_close(download(normed), reference(sum_of(x, branch), weight));
     }
@@ -70,7 +70,7 @@ TEST_P(RmsNorm, Backward) {
     const Tensor inverse_rms = poisoned(accumulator(), {rows});
     reserve_scratch(rms_norm_scratch_bytes(GetParam().device, rows, channels));
     rms_norm_forward(context(), poisoned(dtype(), {rows, channels}), Tensor(), inverse_rms,
-                     x_tensor, Tensor(), weight_tensor, epsilon);
+                     x_tensor, Tensor(), weight_tensor, rms_epsilon);
 
     const Tensor dx = poisoned(dtype(), {rows, channels});
     rms_norm_backward(context(), dx, dweight, dout_tensor, Tensor(), x_tensor, inverse_rms,

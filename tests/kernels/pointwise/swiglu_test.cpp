@@ -9,7 +9,7 @@ double silu(double x) {
   return x / (1 + std::exp(-x));
 }
 
-std::vector<double> gated(const std::vector<double>& x, const std::vector<double>& gate) {
+std::vector<double> swiglu_of(const std::vector<double>& x, const std::vector<double>& gate) {
   std::vector<double> out(x.size());
   for (std::size_t i = 0; i < x.size(); ++i) out[i] = x[i] * silu(gate[i]);
   return out;
@@ -67,17 +67,17 @@ TEST_P(SwiGlu, Apart) {
     const Tensor gate_tensor = upload(dtype(), {rows, columns}, gate);
     const Tensor out = poisoned(dtype(), {rows, columns});
     silu_gate_forward(context(), out, x_tensor, gate_tensor);
-    expect_close(download(out), gated(x, gate));
+    expect_close(download(out), swiglu_of(x, gate));
 
     const Tensor dx = poisoned(dtype(), {rows, columns});
     const Tensor dgate = poisoned(dtype(), {rows, columns});
     const Tensor dout_tensor = upload(dtype(), {rows, columns}, dout);
     silu_gate_backward(context(), dx, dgate, dout_tensor, x_tensor, gate_tensor);
     expect_gradient(download(dx), x, [&](const std::vector<double>& at) {
-      return inner_product(dout, gated(at, gate));
+      return inner_product(dout, swiglu_of(at, gate));
     });
     expect_gradient(download(dgate), gate, [&](const std::vector<double>& at) {
-      return inner_product(dout, gated(x, at));
+      return inner_product(dout, swiglu_of(x, at));
     });
 
     // Either gradient may take the place of dout.
@@ -107,8 +107,8 @@ TEST_P(SwiGlu, SaturatedGatesStayFinite) {
     const double s = 1 / (1 + std::exp(-g));
     slope.push_back(s * (1 + g * (1 - s)));
   }
-  expect_close(download(out), gated(ones, gate));
-  expect_close(download(dx), gated(ones, gate));
+  expect_close(download(out), swiglu_of(ones, gate));
+  expect_close(download(dx), swiglu_of(ones, gate));
   expect_close(download(dgate), slope);
 }
 

@@ -16,7 +16,7 @@
 namespace memengine {
 namespace {
 
-constexpr std::int64_t tokens = 7, picks = 3, rows = 25, v_dim = 4;
+constexpr std::int64_t bank_tokens = 7, picks = 3, rows = 25, v_dim = 4;
 
 ModelConfig bank_config(bool peer = false) {
   ModelConfig config;
@@ -44,8 +44,8 @@ struct Bank {
 
   explicit Bank(std::int64_t slots, Placement placement = Placement::device,
                 std::int64_t staging_bytes = 0, bool peer = false)
-      : bank(1, bank_config(peer), placement, {slots, tokens, picks, staging_bytes}, DType::f64,
-             true, device, host) {
+      : bank(1, bank_config(peer), placement, {slots, bank_tokens, picks, staging_bytes},
+             DType::f64, true, device, host) {
     runtime.reserve_scratch(1 << 20);
     bank.initialize(context(), 3, 1.0);
     bank.empty_staging(context());
@@ -60,14 +60,15 @@ struct Bank {
     vectors.clear();
     const auto number = [&] { return std::uniform_real_distribution<double>(-1, 1)(random); };
     for (std::int64_t slot = 0; slot < bank.slots(); ++slot) {
-      auto* rows_picked = bank.picks(slot, tokens).as<std::int32_t>();
-      auto* weights = bank.values().coefficients(slot, tokens).as<double>();
-      auto* gradients = bank.values().vectors(slot, tokens).as<double>();
-      for (std::int64_t i = 0; i < tokens * picks; ++i) {
+      auto* rows_picked = bank.picks(slot, bank_tokens).as<std::int32_t>();
+      auto* weights = bank.values().coefficients(slot, bank_tokens).as<double>();
+      auto* gradients = bank.values().vectors(slot, bank_tokens).as<double>();
+      for (std::int64_t i = 0; i < bank_tokens * picks; ++i) {
         picked.push_back(rows_picked[i] = static_cast<std::int32_t>(random() % (rows - 4)));
         coefficients.push_back(weights[i] = number());
       }
-      for (std::int64_t i = 0; i < tokens * v_dim; ++i) vectors.push_back(gradients[i] = number());
+      for (std::int64_t i = 0; i < bank_tokens * v_dim; ++i)
+        vectors.push_back(gradients[i] = number());
     }
   }
   std::set<std::int32_t> distinct() const { return {picked.begin(), picked.end()}; }
@@ -78,10 +79,11 @@ struct Bank {
   }
   // The lookup of one slot, as a layer makes it.
   UniqueRows lookup(std::int64_t slot, std::vector<std::int32_t>& inverse) {
-    inverse.assign(tokens * picks, -1);
+    inverse.assign(bank_tokens * picks, -1);
     const UniqueRows unique = bank.lookup(
         Tensor(inverse.data(), DType::i32, {static_cast<std::int64_t>(inverse.size())}));
-    deduplicate(context(), unique, bank.picks(slot, tokens).reshape({tokens * picks}), rows);
+    deduplicate(context(), unique, bank.picks(slot, bank_tokens).reshape({bank_tokens * picks}),
+                rows);
     return unique;
   }
 };
@@ -149,10 +151,10 @@ TEST(MemoryBank, CountsUse) {
   EXPECT_NEAR(*two.bank.usage_divergence().as<double>(), divergence, 1e-12);
 
   // All tokens of both slots, and the first four of each.
-  for (const std::int64_t counted : {tokens, std::int64_t{4}}) {
+  for (const std::int64_t counted : {bank_tokens, std::int64_t{4}}) {
     std::vector<std::int32_t> histogram(rows, 5), expected(rows, 5);
     for (std::size_t p = 0; p < two.picked.size(); ++p) {
-      const auto token = static_cast<std::int64_t>(p) / picks % tokens;
+      const auto token = static_cast<std::int64_t>(p) / picks % bank_tokens;
       if (token < counted) ++expected[static_cast<std::size_t>(two.picked[p])];
     }
     two.bank.count_usage(two.context(), Tensor(histogram.data(), DType::i32, {rows}), 2, counted);
