@@ -51,7 +51,7 @@ void last_resort(const RankEnd& end) {
 void run_as_rank(const RankStart& start, DeviceChoice device,
                  const std::function<void(JoinedRanks&)>& work) {
   if (device != DeviceChoice::cpu) see_own_gpu(start);
-  JoinedRanks ranks = join_ranks(start, choose_device(device), say, last_resort);
+  JoinedRanks ranks = join_ranks(start, choose_device(device), say, last_resort, stop_signal);
   if (!ranks.several()) return work(ranks);
   try {
     work(ranks);

@@ -104,7 +104,8 @@ void see_own_gpu(const RankStart& start) {
 
 JoinedRanks join_ranks(const RankStart& start, Device device,
                        const std::function<void(const std::string&)>& say,
-                       const std::function<void(const RankEnd&)>& last_resort) {
+                       const std::function<void(const RankEnd&)>& last_resort,
+                       const std::function<int()>& stop_signal) {
   JoinedRanks joined;
   joined.start = start;
   if (start.size == 1) {
@@ -133,6 +134,7 @@ JoinedRanks join_ranks(const RankStart& start, Device device,
   RankWatch::Options options;
   options.on_end = [communicator] { communicator->abort(); };
   options.last_resort = last_resort;
+  options.stop_signal = stop_signal;
   joined.watch = std::make_unique<RankWatch>(start.rank, std::move(circle), std::move(options));
   communicator->set_watch([watch = joined.watch.get()] { watch->check(); });
   return joined;
