@@ -48,6 +48,15 @@ void last_resort(const RankEnd& end) {
 
 }  // namespace
 
+void said_by_first(const RankStart& start, const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const Error& error) {
+    if (start.rank > 0) throw EndedQuietly{error.kind() == Error::Kind::input ? 2 : 1};
+    throw;
+  }
+}
+
 void run_as_rank(const RankStart& start, DeviceChoice device,
                  const std::function<void(JoinedRanks&)>& work) {
   if (device != DeviceChoice::cpu) see_own_gpu(start);

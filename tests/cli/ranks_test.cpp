@@ -20,12 +20,12 @@ class RankRuns : public testing::Test {
   }
   // Exit code of mpirun; what ranks say is in stdout and stderr.
   int as_ranks(int ranks, const std::string& arguments, const std::string& meanwhile = "true") {
-    const std::string command = "cd " + folder.path().string() +
-                                " && export OMP_NUM_THREADS=1 && { mpirun --oversubscribe "
-                                "--allow-run-as-root -n " +
-                                std::to_string(ranks) + " bash rank.sh " + MEMENGINE_PROGRAM +
-                                " train config.yaml " + arguments + " > stdout 2> stderr & } && " +
-                                meanwhile + "; wait $!";
+    const std::string command =
+        "cd " + folder.path().string() +
+        " && export OMP_NUM_THREADS=1 && { timeout -k 1 60 mpirun --oversubscribe "
+        "--allow-run-as-root -n " +
+        std::to_string(ranks) + " bash rank.sh " + MEMENGINE_PROGRAM + " " + arguments +
+        " > stdout 2> stderr & } && " + meanwhile + "; wait $!";
     const int status = std::system(("bash -c '" + command + "'").c_str());
     out = file_bytes(folder / "stdout");
     error = file_bytes(folder / "stderr");
@@ -47,7 +47,7 @@ class RankRuns : public testing::Test {
 };
 
 TEST_F(RankRuns, TrainAndOnlyRankZeroSpeaks) {
-  EXPECT_EQ(as_ranks(3, "steps=30"), 0) << error;
+  EXPECT_EQ(as_ranks(3, "train config.yaml steps=30"), 0) << error;
   EXPECT_EQ(lines_with(""), 0) << error;
   std::size_t saves = 0;
   for (std::size_t at = 0; (at = out.find("saved step 30", at)) != out.npos; ++at) ++saves;
@@ -60,29 +60,55 @@ TEST_F(RankRuns, TrainAndOnlyRankZeroSpeaks) {
 }
 
 TEST_F(RankRuns, AWrongInputIsSaidOnce) {
-  EXPECT_EQ(as_ranks(3, "distributed.dp_shard=2"), 2);
+  EXPECT_EQ(as_ranks(3, "train config.yaml distributed.dp_shard=2"), 2);
   EXPECT_EQ(lines_with("dp_shard=2 does not divide the 3 ranks"), 1) << error;
   EXPECT_EQ(lines_with(""), 1) << error;
-  EXPECT_EQ(as_ranks(3, "data.root_dir=nowhere"), 2);
+  EXPECT_EQ(as_ranks(3, "train config.yaml data.root_dir=nowhere"), 2);
   EXPECT_EQ(lines_with("no folder"), 1) << error;
   EXPECT_EQ(lines_with(""), 1) << error;
 }
 
 TEST_F(RankRuns, ASignalAtAnyRankStopsAllAfterTheSameStep) {
-  EXPECT_EQ(as_ranks(3, "steps=1000000", saved + "kill -USR1 $(cat pid.2)"), 128 + SIGUSR1)
+  EXPECT_EQ(as_ranks(3, "train config.yaml steps=1000000", saved + "kill -USR1 $(cat pid.2)"),
+            128 + SIGUSR1)
       << error;
   expect_contains(out, "the same command goes on from there");
   EXPECT_EQ(lines_with(""), 0) << error;
 }
 
 TEST_F(RankRuns, ADeathIsNamedByTheOthersAndTheRunGoesOn) {
-  EXPECT_NE(as_ranks(3, "steps=1000000", saved + "kill -9 $(cat pid.1)"), 0);
+  EXPECT_NE(as_ranks(3, "train config.yaml steps=1000000", saved + "kill -9 $(cat pid.1)"), 0);
   EXPECT_EQ(lines_with("rank 1 (process "), 2) << error;
   EXPECT_EQ(lines_with("has died"), 2) << error;
-  const std::string all_gone = "cd " + folder.path().string() +
-                               " && for i in {1..150}; do kill -0 $(cat pid.*) 2> /dev/null || "
-                               "exit 0; sleep 0.1; done; exit 1";
+  const std::string all_gone =
+      "cd " + folder.path().string() +
+      " && for i in {1..150}; do cat $(sed s,.*,/proc/\\&/status, pid.*) 2> "
+      "/dev/null | grep -q ^State:.[^Z] || exit 0; sleep 0.1; done; exit 1";
   EXPECT_EQ(std::system(("bash -c '" + all_gone + "'").c_str()), 0) << "a rank still runs";
+}
+
+// Log-likelihoods of every item, and so all that follows from them.
+TEST_F(RankRuns, EvaluationIsOneRanksToTheDigit) {
+  EXPECT_EQ(as_ranks(2, "train config.yaml steps=5"), 0) << error;
+  std::string items;
+  for (int i = 0; i < 19; ++i) {
+    items += "{\"goal\": \"the " + std::string(i % 5, 'q') + " fox\", \"sol1\": \"the lazy" +
+             std::string(i % 3, 'x') +
+             "\", \"sol2\": \"the quick\", \"label\": " + std::to_string(i % 2) + "}\n";
+  }
+  folder.write("eval/piqa/validation.jsonl", items);
+  folder.write("eval.yaml",
+               "device: cpu\nckpt_dir: run\ndata_dir: eval\nharness: {tasks: [piqa]}\n"
+               "generator: {dtype: fp32}\n");
+  run_well(folder, {"eval", "eval.yaml", "dump_dir=one"});
+  for (const int ranks : {2, 3}) {
+    const std::string name = "by" + std::to_string(ranks);
+    EXPECT_EQ(as_ranks(ranks, "eval eval.yaml dump_dir=" + name), 0) << error;
+    EXPECT_EQ(lines_with(""), 0) << error;
+    const std::string samples = file_bytes(folder / (name + "/samples_piqa.jsonl"));
+    EXPECT_FALSE(samples.empty());
+    EXPECT_EQ(samples, file_bytes(folder / "one/samples_piqa.jsonl"));
+  }
 }
 
 TEST_F(RankRuns, InspectPlansEachRank) {

@@ -26,7 +26,7 @@ struct JoinedRanks {
   void leave();
 };
 
-// Meets the others (meeting.h) and joins those on CPUs by MPI. `say` is told
+// Meets the others (meeting.h) and joins them: NCCL between GPUs, MPI between CPUs. `say` is told
 // for whom it waits, `last_resort` and `stop_signal` as in RankWatch. Input errors: where this
 // build or the way the ranks were started cannot do that; as meet() does.
 JoinedRanks join_ranks(const RankStart& start, Device device,

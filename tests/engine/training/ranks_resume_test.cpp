@@ -12,6 +12,10 @@ class RanksResume : public SmallRuns {
  protected:
   RanksResume() { write_byte_shard(folder_ / "data/train_000000.bin", random_walk(3000, 250)); }
 
+  void SetUp() override {
+    if (mpi_ranks() != nullptr) GTEST_SKIP() << "other numbers of ranks than mpirun's take part";
+  }
+
   // Trains with `ranks` ranks and the same global batch of 12; what rank 0 was told.
   TrainingRecord train(const std::string& run, int ranks, std::vector<std::string> overrides,
                        int stop_after = 1 << 30) {
