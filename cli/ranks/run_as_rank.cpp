@@ -7,7 +7,9 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdio>
+#include <thread>
 
 #include "cli/terminal.h"
 #include "engine/training/bad_numbers.h"
@@ -52,8 +54,10 @@ void said_by_first(const RankStart& start, const std::function<void()>& work) {
   try {
     work();
   } catch (const Error& error) {
-    if (start.rank > 0) throw EndedQuietly{error.kind() == Error::Kind::input ? 2 : 1};
-    throw;
+    if (start.rank == 0) throw;
+    // A starter ends all ranks when one ends: rank 0 has time to speak.
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    throw EndedQuietly{error.kind() == Error::Kind::input ? 2 : 1};
   }
 }
 
