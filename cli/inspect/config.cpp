@@ -74,6 +74,15 @@ void print_model(const RunConfig& config) {
   }
   const std::int64_t dense = transformer.parameters().parameter_count();
   print_row("parameters, dense", counts(dense));
+  if (config.train != TrainedPart::all) {
+    print_row("trained", fmt::format("{} of them{}; the rest has no gradients and no moments",
+                                     counts(transformer.parameters().trained_count()),
+                                     values > 0 ? ", and the value tables" : ""));
+  }
+  if (config.rows_per_step) {
+    print_row("rows updated",
+              fmt::format("at most {} of a table in a step", grouped(*config.rows_per_step)));
+  }
   if (values > 0) {
     print_row("parameters, values", counts(values));
     print_row("parameters, all", counts(dense + values));
