@@ -3,11 +3,13 @@
 
 #include <chrono>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "cli/arguments/arguments.h"
 #include "cli/command.h"
+#include "cli/ranks/run_as_rank.h"
 #include "cli/terminal.h"
 #include "engine/evaluation/evaluation.h"
 #include "engine/run/run_files.h"
@@ -50,18 +52,22 @@ class EvalDisplay {
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
-void evaluate_checkpoint(const std::string& path, const std::vector<std::string>& overrides,
-                         const std::string& tokenizer) {
-  EvalConfig config = load_eval_config(path, overrides);
+// Items are dealt out to the ranks, each of which has the whole model; rank 0 speaks and writes.
+void evaluate_as_rank(EvalConfig config, const std::string& tokenizer, JoinedRanks& ranks) {
   const ModelSource source = find_model(config.ckpt_dir, tokenizer);
-  for (const std::string& notice : source.notices) print("note: {}\n", notice);
+  std::vector<std::string> notices = source.notices;
   for (const std::string& notice : settle_evaluation(config)) config.notices.push_back(notice);
+  const Device device = choose_device(config.device);
+  if (ranks.start.rank > 0) {
+    run_evaluation(config, source, device, {}, ranks.communicator.get());
+    return;
+  }
   const OutputFolder folder = open_evaluation_folder(config);
   if (const std::string moves = open_results(config); !moves.empty()) {
     config.notices.push_back(moves);
   }
-  for (const std::string& notice : config.notices) print("note: {}\n", notice);
-  const Device device = choose_device(config.device);
+  notices.insert(notices.end(), config.notices.begin(), config.notices.end());
+  for (const std::string& notice : notices) print("note: {}\n", notice);
   print("evaluating {} on {}\n", source.folder.string(), describe_device(device));
   if (device == Device::cpu && config.generator.dtype == EvalDtype::bf16) {
     print("note: generator.dtype is bf16: the CPU computes in FP32\n");
@@ -70,16 +76,27 @@ void evaluate_checkpoint(const std::string& path, const std::vector<std::string>
   Evaluation evaluation;
   {
     EvalDisplay display;
-    evaluation = run_evaluation(config, source, device,
-                                [&](const std::string& task, std::size_t done, std::size_t total) {
-                                  display.show(task, done, total);
-                                });
+    evaluation = run_evaluation(
+        config, source, device,
+        [&](const std::string& task, std::size_t done, std::size_t total) {
+          display.show(task, done, total);
+        },
+        ranks.communicator.get());
   }
   // Whatever becomes of the files, the results are seen.
   print("\n{}\n", Lines{eval_table(evaluation.results)});
   std::fflush(stdout);
   write_evaluation(config, evaluation, std::max<std::int64_t>(source.step, 0));
   print("results in {}\n", (std::filesystem::path(config.dump_dir) / "results.json").string());
+}
+
+void evaluate_checkpoint(const std::string& path, const std::vector<std::string>& overrides,
+                         const std::string& tokenizer) {
+  const RankStart start = rank_start();
+  std::optional<EvalConfig> config;
+  said_by_first(start, [&] { config = load_eval_config(path, overrides); });
+  run_as_rank(start, config->device,
+              [&](JoinedRanks& ranks) { evaluate_as_rank(*config, tokenizer, ranks); });
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // memengine train CONFIG [a.b.c=value ...]
 #include <csignal>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -10,10 +11,12 @@
 #include "cli/ranks/run_as_rank.h"
 #include "cli/terminal.h"
 #include "cli/train_display.h"
+#include "engine/launch/launch_ranks.h"
 #include "engine/run/run_files.h"
 #include "engine/run/run_summary.h"
 #include "engine/training/trainer.h"
 #include "kernels/runtime/error.h"
+#include "kernels/runtime/ranks/nccl_communicator.h"
 
 namespace memengine {
 namespace {
@@ -33,6 +36,11 @@ std::unique_ptr<TrainDisplay> display_of(Form form) {
 }
 
 void train_as_rank(const RunConfig& config, JoinedRanks& ranks, Form form) {
+  // Before the model is built: a stop then waits for the first step. Until here there is nothing to
+  // save, and a signal ends the process at once. One rank answers for all.
+  catch_stop_signals(ranks.start.rank > 0
+                         ? nullptr
+                         : "stopping after this step, to save; Ctrl-C once more ends at once");
   const std::unique_ptr<TrainDisplay> shown = display_of(form);
   TrainDisplay& display = *shown;
   RunSummary summary;
@@ -70,21 +78,47 @@ void train_as_rank(const RunConfig& config, JoinedRanks& ranks, Form form) {
   if (step < config.steps) throw Stopped{signal};
 }
 
-void train(const std::string& path, const std::vector<std::string>& overrides, Form form) {
-  const RankStart start = rank_start();
-  std::signal(SIGPIPE, SIG_IGN);  // a reader of our output that went away is no reason to stop
-  // Before the model is built: a stop then waits for the first step. One rank answers for all.
-  catch_stop_signals(start.rank > 0 ? nullptr
-                                    : "stopping after this step, to save; Ctrl-C once more ends at "
-                                      "once");
-  std::optional<RunConfig> config;
-  // A config that is wrong is so on every rank, and nobody else is needed to say it.
-  try {
-    config = load_run_config(path, overrides, {start.rank, start.size});
-  } catch (const Error&) {
-    if (start.rank > 0) throw EndedQuietly{2};
-    throw;
+// One process for each of several GPUs of this host. What is wrong with the config is said before.
+void launch(const std::string& gpus, const std::string& path,
+            const std::vector<std::string>& overrides, Form form) {
+  Launch launch;
+  launch.ranks = gpus_asked(gpus);
+  if (load_run_config(path, overrides, {0, launch.ranks}).device == DeviceChoice::cpu) {
+    fail_input(
+        "--gpus {}: the config says device=cpu; mpirun starts ranks on CPUs: mpirun -n {} "
+        "memengine "
+        "train ...",
+        gpus, launch.ranks);
   }
+  if (launch.ranks > 1 && !nccl_is_built_in()) {
+    fail_input(
+        "--gpus {}: this build has no NCCL, which joins GPUs: install libnccl-dev and build again",
+        gpus);
+  }
+  launch.program = std::filesystem::read_symlink("/proc/self/exe").string();
+  launch.arguments = {"train", path};
+  if (form != Form::people) launch.arguments.push_back(form == Form::json ? "--json" : "--quiet");
+  launch.arguments.insert(launch.arguments.end(), overrides.begin(), overrides.end());
+  catch_stop_signals(nullptr);  // rank 0 answers them
+  launch.stop_signal = stop_signal;
+  launch.say = [](const std::string& line) { fmt::print(stderr, "memengine: {}\n", line); };
+  if (const int code = launch_ranks(launch); code != 0) throw EndedQuietly{code};
+}
+
+void train(const std::string& path, const std::vector<std::string>& overrides, Form form,
+           const std::string& gpus) {
+  const RankStart start = rank_start();
+  if (!gpus.empty() && start.size > 1) {
+    fail_input(
+        "--gpus starts ranks itself, and this process is rank {} of {} already: leave it out",
+        start.rank, start.size);
+  }
+  std::signal(SIGPIPE, SIG_IGN);  // a reader of our output that went away is no reason to stop
+  if (!gpus.empty()) return launch(gpus, path, overrides, form);
+  std::optional<RunConfig> config;
+  said_by_first(start, [&] {
+    config = load_run_config(path, overrides, {start.rank, start.size});
+  });
   run_as_rank(start, config->device,
               [&](JoinedRanks& ranks) { train_as_rank(*config, ranks, form); });
 }
@@ -101,14 +135,21 @@ void add_train_command(CLI::App& program) {
       "code 130 (128 +\nthe signal); a second Ctrl-C ends at once. The same command goes on. Code "
       "3: "
       "training was stopped because of\nnumbers that are not finite (guard.max_bad_steps).\n\n"
+      "Several GPUs: --gpus N on one host; torchrun, srun or mpirun start ranks on several hosts.\n"
       "Several CPU ranks: mpirun -n N memengine train CONFIG device=cpu.");
   const auto arguments = add_config(*command);
   auto quiet = std::make_shared<bool>(false), json = std::make_shared<bool>(false);
   CLI::Option* without = command->add_flag("--quiet", *quiet, "Only notes, on stderr");
   command->add_flag("--json", *json, "For programs: one JSON object a line")->excludes(without);
+  auto gpus = std::make_shared<std::string>();
+  command->add_option("--gpus", *gpus, "Train on so many GPUs of this host, or all");
   command->callback([=] {
     const ConfigArguments given = settled(*arguments, "train");
-    train(given.path, given.overrides, *json ? Form::json : *quiet ? Form::quiet : Form::people);
+    train(given.path, given.overrides,
+          *json    ? Form::json
+          : *quiet ? Form::quiet
+                   : Form::people,
+          *gpus);
   });
 }
 

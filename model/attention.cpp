@@ -133,7 +133,7 @@ void AttentionLayer::backward(const Context& context, Tensor dx, Tensor dout, Te
   const Tensor dattended = dattended_.rows(0, tokens);
   const Tensor dqkv = dqkv_.rows(0, tokens);
   const Tensor log_sum_exp = log_sum_exp_.rows(0, tokens * shape_.heads);
-  linear_backward_weight(context, wo_.gradient, {}, dout, attended);
+  if (wo_.trained()) linear_backward_weight(context, wo_.gradient, {}, dout, attended);
   linear_backward_input(context, dattended, dout, wo_.compute, false);
   attention_backward(
       context, by_sequence(dqkv, batch, all_heads), by_sequence(dattended, batch, shape_.heads),
@@ -143,7 +143,9 @@ void AttentionLayer::backward(const Context& context, Tensor dx, Tensor dout, Te
   rope_backward(context, by_head(dqkv), layout.positions, rotated_heads(), angles_);
   normalize_backward(context, query_norm_, dqkv);
   normalize_backward(context, key_norm_, dqkv);
-  linear_backward_weight(context, wqkv_.gradient, bias_ ? bias_->gradient : Tensor(), dqkv, x);
+  if (wqkv_.trained()) {
+    linear_backward_weight(context, wqkv_.gradient, bias_ ? bias_->gradient : Tensor(), dqkv, x);
+  }
   linear_backward_input(context, dx, dqkv, wqkv_.compute, false);
 }
 

@@ -46,14 +46,17 @@ void DenseFeedForward::forward(const Context& context, Tensor out, Tensor x, Mod
 
 void DenseFeedForward::backward(const Context& context, Tensor dx, Tensor dout, Tensor x,
                                 std::int64_t /*micro_batch*/) {
+  if (dx.empty() && !w2_.trained()) return;
   const Tensor gate_up = gate_up_.rows(0, x.dim(0));
   const Tensor hidden = hidden_activation_.rows(0, x.dim(0));
   const Tensor dgate_up = dgate_up_.rows(0, x.dim(0));
   linear_backward_input(context, hidden, dout, w2_.compute, false);  // d(hidden)
   swiglu_backward(context, dgate_up, hidden, gate_up);               // hidden itself again
-  linear_backward_weight(context, w2_.gradient, {}, dout, hidden);
-  linear_backward_weight(context, w13_.gradient, {}, dgate_up, x);
-  linear_backward_input(context, dx, dgate_up, w13_.compute, false);
+  if (w2_.trained()) {
+    linear_backward_weight(context, w2_.gradient, {}, dout, hidden);
+    linear_backward_weight(context, w13_.gradient, {}, dgate_up, x);
+  }
+  if (!dx.empty()) linear_backward_input(context, dx, dgate_up, w13_.compute, false);
 }
 
 std::int64_t DenseFeedForward::multiply_adds() const {

@@ -30,8 +30,8 @@ class FeedForwardLayer {
   virtual void forward(const Context& context, Tensor out, Tensor x, Mode mode,
                        std::int64_t micro_batch) = 0;
 
-  // dx [N, C] overwritten; parameter gradients accumulate. x as in the last forward(). dx must not
-  // be dout.
+  // dx [N, C] overwritten, or empty: not wanted; gradients of trained parameters accumulate. x as
+  // in the last forward(). dx must not be dout.
   virtual void backward(const Context& context, Tensor dx, Tensor dout, Tensor x,
                         std::int64_t micro_batch) = 0;
 

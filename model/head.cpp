@@ -41,7 +41,7 @@ void Head::forward_backward(const Context& context, Tensor losses, Tensor dx, Te
     cross_entropy(context, losses.rows(first, count), logits, targets.rows(first, count),
                   gradient_scale);
     linear_backward_input(context, dx.rows(first, count), logits, weight_.compute, false);
-    linear_backward_weight(context, weight_.gradient, {}, logits, rows);
+    if (weight_.trained()) linear_backward_weight(context, weight_.gradient, {}, logits, rows);
   }
 }
 

@@ -35,13 +35,24 @@ enum class QueryNorm { none, batchnorm, layernorm };
 enum class ValueDtype { bf16, fp32 };
 
 // Sparse Adam touches only the rows per step looked up; dense AdamW updates the whole table every
-// step as the reference does.
-enum class ValueOptimizer { sparse_adam, dense_adamw };
+// step as the reference does; plain descent touches what sparse Adam does and keeps no moments.
+enum class ValueOptimizer { sparse_adam, dense_adamw, sgd };
 
 enum class MomentDtype { fp32, bf16 };
 
 // Adam's second moment of a value row: one of each element, or the mean over the row.
 enum class SecondMoment { element, row };
+
+// Where a memory layer stands: in the place of its block's feed-forward, or beside it (their
+// outputs are added).
+enum class MemoryPlacement { replace, beside };
+
+// What is trained; the rest keeps its values, and has neither gradients nor moments.
+enum class TrainedPart {
+  all,
+  memory,  // the memory layers and their value tables
+  values,  // the value tables alone
+};
 
 // Who reads the host table in training: the GPU through mapped memory, CPU threads in chunks, or
 // both, each a share. `automatic`: whichever is fastest when training starts.
@@ -63,6 +74,7 @@ struct ProductKeyConfig {
   bool peer_variant = false;                    // two tables u, v: sum of s * gelu(<x, u_i>) * v_i
   bool zero_copy = false;                       // table in page-locked host memory
   // Not in the reference:
+  MemoryPlacement placement = MemoryPlacement::replace;
   QueryNorm mem_query_norm = QueryNorm::none;
   double value_weight_decay = 0.0;
   std::optional<double> value_init_std;  // null: v_dim^-1/2

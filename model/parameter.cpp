@@ -74,6 +74,7 @@ Parameter& ParameterStore::declare(std::vector<ParameterSlice> slices, std::int6
   Parameter& parameter = parameters_.emplace_back();
   for (const ParameterSlice& slice : slices) parameter.rows += slice.rows;
   parameter.columns = columns;
+  if (freezes_) parameter.kind = Parameter::Kind::frozen;
   parameter.slices = std::move(slices);
   return parameter;
 }
@@ -81,31 +82,46 @@ Parameter& ParameterStore::declare(std::vector<ParameterSlice> slices, std::int6
 Parameter& ParameterStore::declare_statistic(const std::string& name, std::int64_t size,
                                              double initial) {
   Parameter& parameter = declare({{name, size, Initializer::constant(initial)}}, 0);
-  parameter.trained = false;
+  parameter.kind = Parameter::Kind::statistic;
   return parameter;
 }
 
 void ParameterStore::place(Arena& arena, DType compute_dtype, bool with_gradients) {
   const DType master = compute_dtype == DType::f64 ? DType::f64 : DType::f32;
-  std::int64_t total = 0;
+  std::int64_t total = 0, frozen = 0;
   for (const Parameter& parameter : parameters_) {
-    if (parameter.trained) total += aligned(parameter.size());
+    if (parameter.trained()) total += aligned(parameter.size());
+    if (parameter.kind == Parameter::Kind::frozen) frozen += aligned(parameter.size());
   }
+  const bool rounds = compute_dtype != master;
   values_ = arena.allocate("parameters", master, {total});
-  if (compute_dtype != master) compute_ = arena.allocate("parameters", compute_dtype, {total});
+  if (rounds) compute_ = arena.allocate("parameters", compute_dtype, {total});
   if (with_gradients) gradients_ = arena.allocate("gradients", master, {total});
+  if (frozen > 0) {
+    frozen_values_ = arena.allocate("frozen parameters", master, {frozen});
+    if (rounds) frozen_compute_ = arena.allocate("frozen parameters", compute_dtype, {frozen});
+  }
 
-  std::int64_t offset = 0;
+  std::int64_t offset = 0, frozen_offset = 0;
   for (Parameter& parameter : parameters_) {
-    if (!parameter.trained) {
-      parameter.value = arena.allocate("parameters", master, {parameter.rows});
-      parameter.compute = parameter.value;
-      continue;
+    switch (parameter.kind) {
+      case Parameter::Kind::statistic:
+        parameter.value = arena.allocate("parameters", master, {parameter.rows});
+        parameter.compute = parameter.value;
+        break;
+      case Parameter::Kind::frozen:
+        parameter.value = view_of(frozen_values_, frozen_offset, parameter);
+        parameter.compute =
+            rounds ? view_of(frozen_compute_, frozen_offset, parameter) : parameter.value;
+        frozen_offset += aligned(parameter.size());
+        break;
+      case Parameter::Kind::trained:
+        parameter.value = view_of(values_, offset, parameter);
+        parameter.compute = rounds ? view_of(compute_, offset, parameter) : parameter.value;
+        parameter.gradient = view_of(gradients_, offset, parameter);
+        offset += aligned(parameter.size());
+        break;
     }
-    parameter.value = view_of(values_, offset, parameter);
-    parameter.compute = compute_.empty() ? parameter.value : view_of(compute_, offset, parameter);
-    parameter.gradient = view_of(gradients_, offset, parameter);
-    offset += aligned(parameter.size());
   }
 }
 
@@ -122,6 +138,7 @@ void ParameterStore::initialize(const Context& context, std::uint64_t seed) {
 
 void ParameterStore::refresh_compute(const Context& context) {
   if (!compute_.empty()) cast(context, compute_, values_);
+  if (!frozen_compute_.empty()) cast(context, frozen_compute_, frozen_values_);
 }
 
 std::vector<NamedTensor> ParameterStore::named() const {
@@ -147,7 +164,15 @@ Tensor ParameterStore::part_of(const Tensor& block, const Tensor& value) const {
 std::int64_t ParameterStore::parameter_count() const {
   std::int64_t count = 0;
   for (const Parameter& parameter : parameters_) {
-    if (parameter.trained) count += parameter.size();
+    if (parameter.kind != Parameter::Kind::statistic) count += parameter.size();
+  }
+  return count;
+}
+
+std::int64_t ParameterStore::trained_count() const {
+  std::int64_t count = 0;
+  for (const Parameter& parameter : parameters_) {
+    if (parameter.trained()) count += parameter.size();
   }
   return count;
 }

@@ -8,7 +8,8 @@
 //
 // Each parameter has three views: `value`, the FP32 master weights the optimizer updates;
 // `compute`, what kernels read (a BF16 copy when the model computes in BF16, else the same memory);
-// and `gradient`, FP32, accumulated. In gradient checks all three are f64.
+// and `gradient`, FP32, accumulated; empty when the parameter is frozen. In gradient checks all
+// three are f64.
 #pragma once
 
 #include <cstdint>
@@ -47,10 +48,14 @@ struct Parameter {
   std::vector<ParameterSlice> slices;
   std::int64_t rows = 0;
   std::int64_t columns = 0;  // 0 for a vector of `rows` elements
-  bool trained = true;       // false: running statistics, kept in checkpoints but not optimised
+  // Only trained ones have a gradient and are optimised. Frozen ones keep the values they were
+  // given; statistics are written by the forward pass.
+  enum class Kind : std::uint8_t { trained, frozen, statistic };
+  Kind kind = Kind::trained;
 
   Tensor value, compute, gradient;  // [rows, columns] or [rows]; set by place()
 
+  bool trained() const { return kind == Kind::trained; }
   std::int64_t size() const { return rows * (columns > 0 ? columns : 1); }
 };
 
@@ -65,6 +70,8 @@ class ParameterStore {
   // A matrix [sum of slice rows, columns], or a vector when `columns` is 0. The reference stays
   // valid as long as the store.
   Parameter& declare(std::vector<ParameterSlice> slices, std::int64_t columns);
+  // From now on declare() makes parameters that are not trained.
+  void freeze(bool frozen) { freezes_ = frozen; }
   // Running statistics: a vector that is saved but neither trained nor rounded.
   Parameter& declare_statistic(const std::string& name, std::int64_t size, double initial);
 
@@ -90,11 +97,15 @@ class ParameterStore {
   // empty when that is not a trained one.
   Tensor part_of(const Tensor& block, const Tensor& value) const;
 
-  std::int64_t parameter_count() const;  // trained elements, padding excluded
+  // Elements without padding and statistics; of them, those that are trained.
+  std::int64_t parameter_count() const;
+  std::int64_t trained_count() const;
 
  private:
   std::deque<Parameter> parameters_;
+  bool freezes_ = false;
   Tensor values_, compute_, gradients_;
+  Tensor frozen_values_, frozen_compute_;
 };
 
 }  // namespace memengine

@@ -106,8 +106,11 @@ void Transformer::backward(const Context& context, const TokenBatch& batch,
     const Tensor middle = block->middle.rows(0, rows);
     const Tensor ffn_inverse_rms = block->ffn_inverse_rms.rows(0, rows);
     normalise(middle, ffn_inverse_rms, block->ffn_norm);
-    block->feed_forward->backward(context, dnormed, dresidual, normed, micro_batch);
+    const bool lowest = &*block == lowest_trained();
+    block->feed_forward->backward(context, lowest ? Tensor() : dnormed, dresidual, normed,
+                                  micro_batch);
     if (hooks.rows_done && &*block == first_memory()) hooks.rows_done();
+    if (lowest) return;
     through_norm(middle, ffn_inverse_rms, block->ffn_norm);
 
     const Tensor input = block->input.rows(0, rows);
@@ -171,6 +174,7 @@ Transformer::Transformer(const ModelConfig& config, const ModelSize& size, Model
 }
 
 void Transformer::build_layers() {
+  parameters_.freeze(size_.trained != TrainedPart::all);
   const double embedding_std = initial_std(config_, config_.dim);
   embedding_ = &parameters_.declare(
       {{"tok_embeddings.weight", config_.vocab_size, Initializer::truncated_normal(embedding_std)}},
@@ -188,10 +192,20 @@ void Transformer::build_layers() {
     MemoryLayer* memory = nullptr;
     if (std::binary_search(memory_layers.begin(), memory_layers.end(), layer)) {
       const auto readers = static_cast<std::int64_t>(shared ? memory_layers.size() : 1);
+      const bool beside = config_.productkey_args.placement == MemoryPlacement::beside;
+      std::unique_ptr<DenseFeedForward> dense;
+      if (beside) dense = std::make_unique<DenseFeedForward>(parameters_, config_, layer);
+      parameters_.freeze(size_.trained == TrainedPart::values);
       auto made =
           std::make_unique<MemoryLayer>(parameters_, config_, layer, shared ? reader : 0, readers);
+      parameters_.freeze(size_.trained != TrainedPart::all);
       memory = made.get();
-      feed_forward = std::move(made);
+      if (beside) {
+        feed_forward = std::make_unique<MemoryBesideFeedForward>(std::move(dense), std::move(made),
+                                                                 config_.dim);
+      } else {
+        feed_forward = std::move(made);
+      }
       ++reader;
     } else {
       feed_forward = std::make_unique<DenseFeedForward>(parameters_, config_, layer);
@@ -218,8 +232,11 @@ void Transformer::build_banks(ModelMemory& memory) {
   const auto readers = static_cast<std::int64_t>(args.mem_share_values ? layers.size() : 1);
   const auto tables = static_cast<std::int64_t>((args.mem_share_values ? 1 : layers.size()) *
                                                 (args.peer_variant ? 2 : 1));
-  const ReadCapacity capacity{size_.training ? readers * size_.micro_batches : 1, size_.tokens,
-                              args.mem_heads * args.mem_knn, size_.staging_bytes / tables,
+  const ReadCapacity capacity{size_.training ? readers * size_.micro_batches : 1,
+                              size_.tokens,
+                              args.mem_heads * args.mem_knn,
+                              size_.staging_bytes / tables,
+                              size_.updated_rows,
                               size_.place};
   // De-duplication numbers a step's picks in 32 bits, those of all ranks at the owner.
   if (capacity.place.size * capacity.slots > INT32_MAX / (capacity.tokens * capacity.picks)) {
@@ -241,13 +258,23 @@ void Transformer::build_banks(ModelMemory& memory) {
   }
 }
 
+std::vector<const MemoryLayer*> Transformer::memories() const {
+  std::vector<const MemoryLayer*> memories;
+  for (const Block& block : blocks_) {
+    if (block.memory != nullptr) memories.push_back(block.memory);
+  }
+  return memories;
+}
+
 std::vector<NamedTensor> Transformer::residual_states() const {
   std::vector<NamedTensor> states;
   std::string writer = "tok_embeddings";
+  bool kept = lowest_trained() == nullptr;
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     const std::string layer = "layers." + std::to_string(i);
-    states.push_back({writer, blocks_[i].input});
-    states.push_back({layer + ".attention", blocks_[i].middle});
+    if (kept) states.push_back({writer, blocks_[i].input});
+    kept = kept || &blocks_[i] == lowest_trained();
+    if (kept) states.push_back({layer + ".attention", blocks_[i].middle});
     writer = layer + ".feed_forward";
   }
   states.push_back({writer, last_});
@@ -263,24 +290,29 @@ void Transformer::plan(ModelMemory& memory) {
   const auto statistic = [&] {
     return memory.device.allocate("activations", accumulator, {tokens});
   };
-  // Inference keeps nothing for a backward pass: every block gets the same memory, but for the
-  // residual state that passes from one to the next.
+  // Inference keeps nothing for a backward pass, and training nothing of the blocks below the
+  // lowest trained layer: these get the same memory, but for the residual state that passes from
+  // one to the next.
+  bool kept = size_.training && lowest_trained() == nullptr;
   Tensor states[2];
-  if (!size_.training) states[0] = activation(memory.device), states[1] = activation(memory.device);
+  if (!kept) states[0] = activation(memory.device), states[1] = activation(memory.device);
   const std::int64_t block_mark = memory.device.mark();
   const std::int64_t temporary_mark = memory.temporary.mark();
   for (Block& block : blocks_) {
-    block.input = size_.training ? activation(memory.device) : states[0];
-    block.middle = size_.training ? activation(memory.device) : states[1];
+    const bool lowest = size_.training && &block == lowest_trained();
+    if (lowest) memory.device.rewind(memory.device.planned_bytes());
+    block.input = kept ? activation(memory.device) : states[0];
     block.attention_inverse_rms = statistic();
+    block.attention.plan(memory.device, memory.temporary, tokens, size_.dtype, kept);
+    memory.temporary.rewind(temporary_mark);
+    kept = kept || lowest;
+    block.middle = kept ? activation(memory.device) : states[1];
     block.ffn_inverse_rms = statistic();
-    block.attention.plan(memory.device, memory.temporary, tokens, size_.dtype, size_.training);
+    block.feed_forward->plan(memory.device, memory.temporary, tokens, size_.dtype, kept);
     memory.temporary.rewind(temporary_mark);
-    block.feed_forward->plan(memory.device, memory.temporary, tokens, size_.dtype, size_.training);
-    memory.temporary.rewind(temporary_mark);
-    if (!size_.training) memory.device.rewind(block_mark);
+    if (!kept) memory.device.rewind(block_mark);
   }
-  if (!size_.training) memory.device.rewind(memory.device.planned_bytes());
+  if (!kept) memory.device.rewind(memory.device.planned_bytes());
   head_->plan(memory.temporary, tokens, size_.dtype);
   memory.temporary.rewind(temporary_mark);
 
@@ -308,14 +340,24 @@ void Transformer::initialize(const Context& context, std::uint64_t seed) {
 
 // --- Figures -------------------------------------------------------------------------------------
 
-// A multiply-add is two operations, and the backward pass costs twice the forward pass.
+// A multiply-add is two operations. The backward pass costs as much as the forward pass for the
+// gradient of a layer's input, which the lowest trained layer and those below it do without, and as
+// much again for that of its weights, where they are trained.
 std::int64_t Transformer::training_flops_per_token() const {
-  std::int64_t multiply_adds = head_->multiply_adds();
+  const bool all = size_.trained == TrainedPart::all;
+  const auto flops = [](std::int64_t multiply_adds, bool input, bool weights) {
+    return 2 * multiply_adds * (1 + (input ? 1 : 0) + (weights ? 1 : 0));
+  };
+  std::int64_t sum = flops(head_->multiply_adds(), true, all);
+  bool above = all;
   for (const Block& block : blocks_) {
-    multiply_adds += block.attention.multiply_adds(size_.length);
-    multiply_adds += block.feed_forward->multiply_adds();
+    const std::int64_t memory = block.memory == nullptr ? 0 : block.memory->multiply_adds();
+    sum += flops(block.attention.multiply_adds(size_.length), above, all);
+    sum += flops(block.feed_forward->multiply_adds() - memory, above, all);
+    sum += flops(memory, above, size_.trained != TrainedPart::values);
+    above = above || &block == lowest_trained();
   }
-  return 6 * multiply_adds;
+  return sum;
 }
 
 std::int64_t Transformer::scratch_bytes(Device device) const {

@@ -20,6 +20,7 @@
 #include "model/feed_forward.h"
 #include "model/head.h"
 #include "model/memory/memory_bank.h"
+#include "model/memory/memory_beside.h"
 #include "model/memory/memory_layer.h"
 #include "model/model_config.h"
 #include "model/parameter.h"
@@ -37,6 +38,8 @@ struct ModelSize {
   std::int64_t length = 0;         // T: longest sequence of forward()
   std::int64_t micro_batches = 1;  // forward and backward passes per update
   bool training = true;
+  TrainedPart trained = TrainedPart::all;
+  std::int64_t updated_rows = 0;   // most rows of a bank that a step updates; 0: all it picks
   RankPlace place;                 // value tables are spread over so many ranks, each of this size
   DType dtype = DType::f32;        // of activations
   std::int64_t staging_bytes = 0;  // device memory for rows of host tables, see staged_rows.h
@@ -80,8 +83,9 @@ class Transformer {
   // before it is differentiated (1 / all targets of the update for a mean).
   void forward(const Context& context, const TokenBatch& batch, std::int64_t micro_batch,
                double gradient_scale, const PassHooks& hooks = {});
-  // All parameter gradients += those of the forward() before; row gradients wait in the banks
-  // (memory_bank.h says what to do with them after the last micro-batch).
+  // The gradients of all trained parameters += those of the forward() before; row gradients wait in
+  // the banks (memory_bank.h says what to do with them after the last micro-batch). It stops at the
+  // lowest layer that is trained.
   void backward(const Context& context, const TokenBatch& batch, std::int64_t micro_batch,
                 const PassHooks& hooks = {});
 
@@ -106,8 +110,11 @@ class Transformer {
 
   Tensor losses() const { return losses_; }
   // The residual states [N, C] that the last forward() left, in the order of the data's way, each
-  // named after what wrote it.
+  // named after what wrote it; without those below the lowest layer that is trained, which are
+  // gone.
   std::vector<NamedTensor> residual_states() const;
+  // The memory layers, ascending.
+  std::vector<const MemoryLayer*> memories() const;
   ParameterStore& parameters() { return parameters_; }
   const ParameterStore& parameters() const { return parameters_; }
   std::vector<MemoryBank>& banks() { return banks_; }
@@ -123,7 +130,7 @@ class Transformer {
   struct Block {
     AttentionLayer attention;
     std::unique_ptr<FeedForwardLayer> feed_forward;
-    MemoryLayer* memory = nullptr;  // feed_forward when that is a memory layer
+    MemoryLayer* memory = nullptr;  // feed_forward when that is a memory layer, or has one
     Parameter& attention_norm;      // [C]
     Parameter& ffn_norm;            // [C]
     Tensor input;                   // [N, C] residual state before attention
@@ -133,6 +140,10 @@ class Transformer {
   };
 
   const Block* first_memory() const;  // the lowest block with a memory layer, or null
+  // Where the backward pass stops, after the memory layer; null: at the embedding.
+  const Block* lowest_trained() const {
+    return size_.trained == TrainedPart::all ? nullptr : first_memory();
+  }
   void build_layers();
   void build_banks(ModelMemory& memory);
   void plan(ModelMemory& memory);

@@ -10,7 +10,10 @@
 namespace memengine {
 
 void Optimizer::measure_dense(const Context& context, const DenseParameters& dense) const {
-  square_sum(context, dense_square_sum_, dense.gradients);
+  if (dense.gradients.size() == 0)
+    fill_zero(context, dense_square_sum_);
+  else
+    square_sum(context, dense_square_sum_, dense.gradients);
   clip_scale(context, state_.dense_scale, dense_norm_, dense_square_sum_, settings_.config.clip);
 }
 
@@ -33,6 +36,7 @@ void Optimizer::guard_step(const Context& context) const {
 }
 
 void Optimizer::update_dense(const Context& context, const DenseParameters& dense) const {
+  if (dense.values.size() == 0) return;
   adamw(context, dense.values, dense.compute, first_moment_, second_moment_, dense.gradients,
         state_, hyperparameters_);
 }

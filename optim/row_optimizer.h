@@ -43,6 +43,7 @@ struct RowOptimizer {
 };
 
 extern const RowOptimizer sparse_adam_optimizer;  // only what was picked
+extern const RowOptimizer sparse_sgd_optimizer;   // the same by plain descent, without moments
 extern const RowOptimizer dense_adamw_optimizer;  // every row at every step: the reference's
 
 }  // namespace memengine

@@ -57,8 +57,8 @@ void print_model(const RunConfig& config) {
   for (const MemoryBank& bank : transformer.banks()) {
     for (const ValueTable& table : bank.tables()) {
       ++tables;
-      rows += table.rows().rows;
-      values += table.rows().rows * table.rows().v_dim();
+      rows += table.table_rows();
+      values += table.table_rows() * table.rows().v_dim();
     }
   }
   if (!layers.empty()) {
@@ -74,6 +74,15 @@ void print_model(const RunConfig& config) {
   }
   const std::int64_t dense = transformer.parameters().parameter_count();
   print_row("parameters, dense", counts(dense));
+  if (config.train != TrainedPart::all) {
+    print_row("trained", fmt::format("{} of them{}; the rest has no gradients and no moments",
+                                     counts(transformer.parameters().trained_count()),
+                                     values > 0 ? ", and the value tables" : ""));
+  }
+  if (config.rows_per_step) {
+    print_row("rows updated",
+              fmt::format("at most {} of a table in a step", grouped(*config.rows_per_step)));
+  }
   if (values > 0) {
     print_row("parameters, values", counts(values));
     print_row("parameters, all", counts(dense + values));
@@ -106,7 +115,7 @@ std::string fits(const RunConfig& config, const MemoryPlan& plan, Device device,
 }  // namespace
 
 void inspect_config(const InspectArguments& arguments) {
-  RunConfig config = load_run_config(arguments.path, arguments.overrides);
+  RunConfig config = load_run_config(arguments.path, arguments.overrides, {0, arguments.gpus});
   settle_vocabulary(config);
   print("{}: {}\n", arguments.path.string(), config.name);
   for (const std::string& notice : config.notices) print("note: {}\n", notice);
@@ -134,6 +143,7 @@ void inspect_config(const InspectArguments& arguments) {
           Lines{plan_text(plan, device)},
           fits(config, plan, device, inspected_budget(arguments, device),
                told ? "was told" : "is free here now"));
+    if (arguments.gpus > 1) print_ranks(config, arguments.gpus, device);
     if (device == Device::cpu && config.distributed.model_dtype == ModelDtype::bf16) {
       print("  it computes in FP32: distributed.model_dtype=bf16 is for GPUs\n");
     }

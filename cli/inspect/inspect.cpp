@@ -22,6 +22,9 @@ void inspect(const InspectArguments& arguments) {
     fail_input("{}: '{}' would override a key of a config, but this is none", path.string(),
                arguments.overrides.front());
   }
+  if (!is_config && arguments.gpus > 1) {
+    fail_input("{}: --gpus plans a config, but this is none", path.string());
+  }
   if (is_config) {
     return is_eval_config(path.string(), arguments.overrides) ? inspect_evaluation(arguments)
                                                               : inspect_config(arguments);
@@ -86,6 +89,10 @@ void add_inspect_command(CLI::App& program) {
       ->add_option("--host-memory", arguments->host_memory,
                    "Plan for a machine with so much free host memory: 128GiB")
       ->type_name("SIZE");
+  command
+      ->add_option("--gpus", arguments->gpus,
+                   "Plan a config for so many ranks, each with a GPU (or CPU) of its own")
+      ->check(CLI::Range(1, 65536));
   command->add_flag("--tensors", arguments->all_tensors,
                     "List every tensor of a checkpoint, and every stored value");
   command->add_flag("--no-verify", arguments->no_verify, "Do not compare checksums");

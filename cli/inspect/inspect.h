@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/config/config.h"
 #include "engine/config/memory_plan.h"
 
 namespace memengine {
@@ -20,11 +21,14 @@ struct InspectArguments {
   bool all_tensors = false;  // of a checkpoint: each one, and every stored value
   // Of the machine that a config's plan is for; empty: what is free here.
   std::string gpu_memory, host_memory;
+  int gpus = 1;            // ranks of a config's run
   bool no_verify = false;  // do not compare the checksums of shards and checkpoints
 };
 
 // What a config's model and run amount to, and the memory it would take.
 void inspect_config(const InspectArguments& arguments);
+// What each of so many ranks of a run takes, and what a step sends at most.
+void print_ranks(const RunConfig& config, int ranks, Device device);
 // What an evaluation's config would ask, of which model, and with how much memory.
 void inspect_evaluation(const InspectArguments& arguments);
 // A shard, a source's folder, or a folder of sources.

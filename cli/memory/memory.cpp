@@ -150,6 +150,7 @@ void add_memory_command(CLI::App& program) {
   add_memory_ablate(*memory);
   add_memory_diff(*memory);
   add_memory_facts(*memory);
+  add_memory_count(*memory);
 }
 
 }  // namespace memengine

@@ -1,4 +1,5 @@
-// memengine memory use | text | row | ablate | diff | facts: a look inside the memory.
+// memengine memory use | text | row | ablate | diff | facts: a look inside the memory; count: what
+// sparse finetuning needs to know of it.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -35,6 +36,7 @@ void add_memory_row(CLI::App& memory);
 void add_memory_ablate(CLI::App& memory);
 void add_memory_diff(CLI::App& memory);
 void add_memory_facts(CLI::App& memory);
+void add_memory_count(CLI::App& memory);
 
 // Tokens read, tokens per second, time left: a line that is renewed, on stderr's terminal only.
 class ReadingLine {

@@ -7,7 +7,9 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdio>
+#include <thread>
 
 #include "cli/terminal.h"
 #include "engine/training/bad_numbers.h"
@@ -48,10 +50,21 @@ void last_resort(const RankEnd& end) {
 
 }  // namespace
 
+void said_by_first(const RankStart& start, const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const Error& error) {
+    if (start.rank == 0) throw;
+    // A starter ends all ranks when one ends: rank 0 has time to speak.
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    throw EndedQuietly{error.kind() == Error::Kind::input ? 2 : 1};
+  }
+}
+
 void run_as_rank(const RankStart& start, DeviceChoice device,
                  const std::function<void(JoinedRanks&)>& work) {
   if (device != DeviceChoice::cpu) see_own_gpu(start);
-  JoinedRanks ranks = join_ranks(start, choose_device(device), say, last_resort);
+  JoinedRanks ranks = join_ranks(start, choose_device(device), say, last_resort, stop_signal);
   if (!ranks.several()) return work(ranks);
   try {
     work(ranks);

@@ -14,4 +14,7 @@ namespace memengine {
 void run_as_rank(const RankStart& start, DeviceChoice device,
                  const std::function<void(JoinedRanks&)>& work);
 
+// What all ranks find out alike before they join, such as a wrong config: rank 0 alone says it.
+void said_by_first(const RankStart& start, const std::function<void()>& work);
+
 }  // namespace memengine

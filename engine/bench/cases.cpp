@@ -36,6 +36,17 @@ const std::vector<NamedCase>& gpu_cases() {
     all.emplace_back(key);
     return all;
   };
+  // Llamas of the sizes of GPT-2: heads of 64, and its vocabulary, padded.
+  const auto gpt2_with = [](const char* dim, const char* layers, const char* heads,
+                            const char* batch) {
+    return std::vector<std::string>{std::string("model.dim=") + dim,
+                                    std::string("model.n_layers=") + layers,
+                                    std::string("model.n_heads=") + heads,
+                                    std::string("data.batch_size=") + batch,
+                                    "model.vocab_size=50304",
+                                    "model.weight_tying=true",
+                                    "data.seq_len=1024"};
+  };
   static const std::vector<NamedCase> cases = {
       {"zero_copy_1m", "zero_copy.yaml", {keys("1024")}, true},
       {"zero_copy_16m", "zero_copy.yaml", {keys("4096")}},
@@ -50,6 +61,8 @@ const std::vector<NamedCase>& gpu_cases() {
       {"memory_recipe_host", "memory_recipe.yaml", {host}},
       {"memory_recipe_16m_host", "memory_recipe.yaml", {keys("4096"), host}},
       {"dense_recipe", "dense_recipe.yaml", {}},
+      {"gpt2_124m", "dense_373m.yaml", gpt2_with("768", "12", "12", "32")},
+      {"gpt2_350m", "dense_373m.yaml", gpt2_with("1024", "24", "16", "16")},
       {"people", "memory_recipe.yaml", people_with("model.productkey_args.layers=1"), true},
       {"people_2_layers", "memory_recipe.yaml", people_with("model.productkey_args.layers=1,2")},
       {"people_dense", "memory_recipe.yaml", people_with("model.productkey_args.is_enabled=false")},

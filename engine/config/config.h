@@ -15,6 +15,12 @@
 //   checkpoint.force_resume                   resume although keys changed that make another run
 //   validation.every, .batches                loss on held-out data every so many steps (0: never)
 //                                             over so many batches (0: all of it)
+//   optim.train                               all | memory | values: what is trained; the rest
+//   stays
+//                                             as checkpoint.init_ckpt_path gives it
+//   optim.rows_per_step                       most rows of a table that a step updates, those that
+//                                             other text seldom reads (kernels/table/choose_rows.h;
+//                                             null: all that it picks)
 //   optim.value_clip                          largest gradient norm of the value table (null: clip)
 //   guard.max_bad_steps                       training stops after so many updates in a row were
 //                                             skipped because loss or gradient norm were NaN or
@@ -32,11 +38,17 @@
 //   logging.tensorboard                       also write TensorBoard event files, to
 //                                             <dump_dir>/tensorboard
 //   model.document_mask                       attention stays within a document
+//   model.rope_scaling.{type, factor, ...}    none | linear | llama3 (kernels/rope_scaling.h)
+//   model.qkv_bias, .qk_norm                  biases on queries, keys and values; RMSNorm of every
+//                                             query and key head
+//   model.productkey_args.placement           replace | beside: instead of the feed-forward, or
+//   added
+//                                             to it
 //   model.productkey_args.mem_query_norm      the norm on the queries, or none
 //   model.productkey_args.value_weight_decay  decay of value rows, applied lazily and exactly
 //   model.productkey_args.value_init_std      null: v_dim^-1/2
 //   model.productkey_args.mem_value_dtype     bf16 | fp32: what the forward pass reads of a row
-//   model.productkey_args.value_optimizer     sparse_adam | dense_adamw (the reference's)
+//   model.productkey_args.value_optimizer     sparse_adam | dense_adamw (the reference's) | sgd
 //   model.productkey_args.value_moments       fp32 | bf16 (stochastically rounded)
 //   model.productkey_args.value_second_moment element | row: one of Adam's second moments for each
 //                                             number of a row, or one for the row
@@ -201,6 +213,8 @@ struct RunConfig {
   bool cuda_graph = true;
   DataConfig data;
   OptimConfig optim;
+  TrainedPart train = TrainedPart::all;       // optim.train
+  std::optional<std::int64_t> rows_per_step;  // optim.rows_per_step
   GuardConfig guard;
   ModelConfig model;
   DistributedConfig distributed;

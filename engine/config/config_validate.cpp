@@ -71,15 +71,37 @@ void validate_productkey(const ModelConfig& model) {
         memory.value_weight_decay > 0 ? "value_weight_decay" : "mem_value_dtype: fp32");
   }
   if (memory.value_second_moment == SecondMoment::row &&
-      memory.value_optimizer == ValueOptimizer::dense_adamw) {
+      memory.value_optimizer != ValueOptimizer::sparse_adam) {
     fail_input(
         "model.productkey_args.value_second_moment: row needs value_optimizer: sparse_adam; "
-        "dense_adamw is the reference's, one second moment for each number");
+        "dense_adamw is the reference's, one second moment for each number, and sgd has none");
   }
   cache_bytes(memory);  // says what is wrong
   in_range("model.productkey_args.value_weight_decay", memory.value_weight_decay, 0.0, 1e6);
   if (memory.value_init_std) {
     in_range("model.productkey_args.value_init_std", *memory.value_init_std, 0.0, 1e6);
+  }
+}
+
+void validate_trained(const RunConfig& run) {
+  const ProductKeyConfig& memory = run.model.productkey_args;
+  if (run.train != TrainedPart::all && !memory.is_enabled) {
+    fail_input(
+        "optim.train={} trains memory layers, and the model has none: set "
+        "model.productkey_args.is_enabled=true and layers, or optim.train=all",
+        run.train == TrainedPart::memory ? "memory" : "values");
+  }
+  if (!run.rows_per_step) return;
+  in_range("optim.rows_per_step", *run.rows_per_step, 1, INT32_MAX);
+  if (!memory.is_enabled) {
+    fail_input("optim.rows_per_step={} chooses rows of a memory, and the model has none",
+               *run.rows_per_step);
+  }
+  if (memory.value_optimizer == ValueOptimizer::dense_adamw) {
+    fail_input(
+        "optim.rows_per_step={} needs value_optimizer: sparse_adam or sgd; dense_adamw "
+        "updates every row of the table at every step",
+        *run.rows_per_step);
   }
 }
 
@@ -272,6 +294,7 @@ void validate(const RunConfig& run) {
   in_range("guard.spike_window", run.guard.spike_window, 0, 1 << 16);
   positive("guard.spike_zscore", run.guard.spike_zscore);
   validate(run.model);
+  validate_trained(run);
   validate_save("checkpoint.dump", run.checkpoint.dump);
   validate_save("checkpoint.eval", run.checkpoint.eval);
   in_range("checkpoint.retry_minutes", run.checkpoint.retry_minutes, 0.0, 1e6);

@@ -11,6 +11,8 @@ const RowOptimizer& row_optimizer(const ProductKeyConfig& memory) {
       return sparse_adam_optimizer;
     case ValueOptimizer::dense_adamw:
       return dense_adamw_optimizer;
+    case ValueOptimizer::sgd:
+      return sparse_sgd_optimizer;
   }
   fail_internal("a row optimizer of no kind");
 }

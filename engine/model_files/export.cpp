@@ -13,6 +13,7 @@
 #include "engine/model_files/hugging_face.h"
 #include "engine/model_files/hugging_face_tokenizer.h"
 #include "engine/model_files/model_files.h"
+#include "engine/model_files/python/read_model.h"
 #include "engine/run/run_data.h"
 #include "io/checkpoints/checkpoint_state.h"
 #include "io/checkpoints/safetensors.h"
@@ -45,6 +46,15 @@ RunConfig exported_config(const ModelSource& source, bool with_tokenizer) {
     config.data.tokenizer.path = tokenizer_file_name(tokenizer_name(config.data.tokenizer.name));
   }
   return config;
+}
+
+// The model section of a config, key by key: what a reader of the weights alone needs to know.
+Metadata model_keys(const RunConfig& config) {
+  Metadata keys;
+  for (const auto& [key, value] : config_values(config)) {
+    if (key.starts_with("model.")) keys[key] = value;
+  }
+  return keys;
 }
 
 // Values in a table of BF16 rows as the forward pass reads them: rounded. The masters stay in
@@ -107,6 +117,7 @@ void write_export(const ModelSource& source, ExportFormat format, InferenceModel
     sums.blocks[number] = block_checksum(block);
     sums.bytes += block.size();
   };
+  const RunConfig config = exported_config(source, !carried.empty());
   if (format == ExportFormat::hugging_face) {
     write_hugging_face(model.context(), folder, model.transformer(), tokenizer, writing);
     if (tokenizer != nullptr) {
@@ -118,9 +129,10 @@ void write_export(const ModelSource& source, ExportFormat format, InferenceModel
     }
   } else {
     write_safetensors(files, folder / weights_name,
-                      tensors_as_read(model.context(), model.transformer()), {}, writing);
-    write_file_atomically(files, folder / "config.yaml",
-                          dump_config(exported_config(source, !carried.empty())));
+                      tensors_as_read(model.context(), model.transformer()), model_keys(config),
+                      writing);
+    write_file_atomically(files, folder / "config.yaml", dump_config(config));
+    write_file_atomically(files, folder / python_reader_name, std::string(python_reader()));
   }
   for (const TokenizerFile& file : carried) {
     write_file_atomically(files, folder / file.name, file.bytes);

@@ -256,7 +256,8 @@ ModelSource find_hugging_face(const fs::path& folder) {
   return source;
 }
 
-void load_hugging_face(const Context& context, const fs::path& folder, Transformer& transformer) {
+void load_hugging_face(const Context& context, const fs::path& folder, Transformer& transformer,
+                       WeightsReport* report) {
   const SafetensorsReader reader(folder);
   const std::int64_t head_dim = transformer.config().head_size();
   std::set<std::string> known;
@@ -268,8 +269,16 @@ void load_hugging_face(const Context& context, const fs::path& folder, Transform
     if (!tensor && transformer.config().weight_tying && name == "model.embed_tokens.weight") {
       tensor = reader.find("lm_head.weight");  // one matrix, saved under its other name
     }
+    if (tensor == nullptr && report != nullptr) {
+      report->fresh.push_back(named.name);
+      continue;
+    }
     check_tensor(folder.string(), name, tensor, named.value);
     known.insert(name);
+    if (report != nullptr) {
+      report->taken.push_back(named.name);
+      report->numbers += named.value.size();
+    }
     const std::int64_t rows = named.value.dim(0);
     const std::int64_t columns = named.value.size() / rows;
     const std::int64_t most = block_rows(columns, head_dim);
@@ -300,8 +309,17 @@ void load_hugging_face(const Context& context, const fs::path& folder, Transform
     if (known.contains(tensor.name) || tied_head || tensor.name.ends_with("rotary_emb.inv_freq")) {
       continue;
     }
+    if (report != nullptr) {
+      report->left_over.push_back(tensor.name);
+      continue;
+    }
     fail_input("{}: tensor '{}' has no place in the model that config.json describes",
                folder.string(), tensor.name);
+  }
+  for (const MemoryBank& bank : transformer.banks()) {
+    for (const ValueTable& table : bank.tables()) {
+      if (report != nullptr) report->fresh.push_back(table.name());
+    }
   }
   transformer.parameters().refresh_compute(context);
 }

@@ -14,6 +14,7 @@
 #include <filesystem>
 
 #include "engine/model_files/model_source.h"
+#include "engine/model_files/weight_reader.h"
 #include "io/checkpoints/safetensors.h"
 #include "kernels/runtime/context.h"
 #include "model/transformer.h"
@@ -24,9 +25,10 @@ namespace memengine {
 ModelSource find_hugging_face(const std::filesystem::path& folder);
 
 // Reads the weights of a model of the folder's config. Input errors name file and tensor: missing,
-// of another shape or dtype, or without a place in the model.
+// of another shape or dtype, or without a place in the model. With `report` the model may be
+// another one: what is missing is left as it is, and what has no place too.
 void load_hugging_face(const Context& context, const std::filesystem::path& folder,
-                       Transformer& transformer);
+                       Transformer& transformer, WeightsReport* report = nullptr);
 
 // Writes config.json and model.safetensors (F32) into a folder, which is made. `source` says what
 // the weights are of. Input error for a model with memory layers: that form has no place for them.

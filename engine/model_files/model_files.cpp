@@ -9,7 +9,9 @@
 #include <functional>
 #include <iterator>
 #include <memory>
+#include <set>
 
+#include "engine/model_files/initial/background_use.h"
 #include "engine/model_files/row_decay.h"
 #include "engine/model_files/table_columns.h"
 #include "io/files/parallel.h"
@@ -52,9 +54,6 @@ FileTensor plain(const Context& context, const std::string& name, const Tensor& 
   };
   return file;
 }
-
-constexpr TablePart table_parts[] = {TablePart::weights, TablePart::first_moment,
-                                     TablePart::second_moment, TablePart::last_step};
 
 struct ModelTensors {
   std::vector<FileTensor> model, optimizer;  // all but the tables
@@ -108,6 +107,14 @@ ModelTensors list_tensors(const Context& context, const Transformer& transformer
   }
   if (optimizer == nullptr) return list;
   list.optimizer.push_back(plain(context, "optimizer.step", optimizer->steps_done()));
+  for (const MemoryBank& bank : transformer.banks()) {
+    if (!bank.chooses()) continue;
+    const std::string& table = bank.values().name();
+    list.optimizer.push_back(
+        plain(context, document_frequency_name(table), bank.background().document_frequency));
+    list.optimizer.push_back(
+        plain(context, background_batches_name(table), bank.background().batches));
+  }
   // The guard's memory: what it was told to look at may change, and older checkpoints have none.
   const GuardTensors& guard = optimizer->guard();
   for (const auto& [name, tensor] :
@@ -180,7 +187,7 @@ std::vector<CheckpointFile> model_files(const Context& context, const Transforme
   const Communicator& ranks = *context.communicator;
   CheckpointFile rows{file_name("table", ranks), {}, true};
   for (const ValueTable* table : list.tables) {
-    for (const TablePart part : table_parts) {
+    for (const TablePart part : table_parts(*table)) {
       const bool weights = part == TablePart::weights;
       if (!weights && optimizer == nullptr) continue;
       if (table->is_spread()) {
@@ -233,7 +240,7 @@ std::optional<IncrementFiles> increment_files(const Context& context,
            std::memcpy(bytes.data(), reinterpret_cast<const std::byte*>(numbers.data()) + offset,
                        bytes.size());
          }});
-    for (const TablePart part : table_parts) {
+    for (const TablePart part : table_parts(*table)) {
       rows.tensors.push_back(table_rows_tensor(context, *table, part, touched));
       result.increment.patches[rows.tensors.back().name] = list_name;
     }
@@ -252,7 +259,7 @@ void load_model_files(const Context& context, const Checkpoint& checkpoint,
   std::vector<FileTensor> all = std::move(list.model);
   std::move(list.optimizer.begin(), list.optimizer.end(), std::back_inserter(all));
   for (const ValueTable* table : list.tables) {
-    for (const TablePart part : table_parts) {
+    for (const TablePart part : table_parts(*table)) {
       if (part != TablePart::weights && optimizer == nullptr) continue;
       all.push_back(table_tensor(context, *table, part));
     }
@@ -263,14 +270,47 @@ void load_model_files(const Context& context, const Checkpoint& checkpoint,
     if (optimizer != nullptr) count_used_rows(context, *table);
   }
   if (optimizer != nullptr) optimizer->restore_decay(context, past_row_decay(checkpoint), where);
+  for (const MemoryBank& bank : transformer.banks()) {
+    if (optimizer != nullptr && bank.chooses()) settle_background(context, bank, where);
+  }
   transformer.parameters().refresh_compute(context);
 }
 
-void load_weights(const Context& context, const WeightReader& reader, Transformer& transformer) {
+namespace {
+
+// Leaves the tensors that are there, and tells of all.
+void report_weights(const WeightReader& reader, std::vector<FileTensor>& tensors,
+                    WeightsReport& report) {
+  std::set<std::string> known;
+  std::vector<FileTensor> there;
+  for (FileTensor& tensor : tensors) {
+    const std::string& name = tensor.source.name;
+    known.insert(name);
+    if (reader.find(name) == nullptr) {
+      report.fresh.push_back(name);
+      continue;
+    }
+    report.taken.push_back(name);
+    std::int64_t numbers = 1;
+    for (const std::int64_t extent : tensor.source.shape) numbers *= extent;
+    report.numbers += numbers;
+    there.push_back(std::move(tensor));
+  }
+  tensors = std::move(there);
+  for (const std::string& name : reader.names) {
+    if (!known.contains(name)) report.left_over.push_back(name);
+  }
+}
+
+}  // namespace
+
+void load_weights(const Context& context, const WeightReader& reader, Transformer& transformer,
+                  WeightsReport* report) {
   ModelTensors list = list_tensors(context, transformer, nullptr, false);
   for (const ValueTable* table : list.tables) {
     list.model.push_back(table_tensor(context, *table, TablePart::weights));
   }
+  if (report != nullptr) report_weights(reader, list.model, *report);
   constexpr std::uint64_t block_bytes = 16 << 20;
   std::vector<std::byte> block;
   for (const TensorSink& sink : sinks_of(reader, reader.where, std::move(list.model))) {

@@ -47,7 +47,9 @@ std::optional<IncrementFiles> increment_files(const Context& context,
 void load_model_files(const Context& context, const Checkpoint& checkpoint,
                       Transformer& transformer, const Optimizer* optimizer);
 
-// The weights alone, for inference.
-void load_weights(const Context& context, const WeightReader& reader, Transformer& transformer);
+// The weights alone, for inference. With `report` the model may be given in part: what is not there
+// is left as it is, and told.
+void load_weights(const Context& context, const WeightReader& reader, Transformer& transformer,
+                  WeightsReport* report = nullptr);
 
 }  // namespace memengine

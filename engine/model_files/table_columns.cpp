@@ -174,6 +174,14 @@ std::vector<std::int64_t> shape_of(const Column& column, std::int64_t rows) {
 
 }  // namespace
 
+std::span<const TablePart> table_parts(const ValueTable& table) {
+  static constexpr TablePart all[] = {TablePart::weights, TablePart::first_moment,
+                                      TablePart::second_moment, TablePart::last_step};
+  static constexpr TablePart without[] = {TablePart::weights, TablePart::last_step};
+  if (table.rows().layout.has_moments) return all;
+  return without;
+}
+
 std::string table_part_suffix(TablePart part) {
   switch (part) {
     case TablePart::weights:

@@ -31,6 +31,9 @@ struct FileTensor {
 
 enum class TablePart { weights, first_moment, second_moment, last_step };
 
+// The parts that a table has: all, or weights and last steps where it keeps no moments.
+std::span<const TablePart> table_parts(const ValueTable& table);
+
 // The suffix of the part's name in files; the weights have the table's own name.
 std::string table_part_suffix(TablePart part);
 

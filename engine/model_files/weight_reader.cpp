@@ -61,12 +61,27 @@ std::map<std::string, RowDecay, std::less<>> table_decays(const Checkpoint& chec
   return decays;
 }
 
+// Beside the weights a checkpoint has what the optimizer remembers; an increment has the tables'
+// rows in a file of their own, with both.
+bool is_weight(const std::string& file, const std::string& tensor) {
+  if (file == "optimizer.safetensors") return false;
+  for (const char* part : {".rows", ".first_moment", ".second_moment", ".last_step"}) {
+    if (tensor.ends_with(part)) return false;
+  }
+  return true;
+}
+
 WeightReader checkpoint_weights(const ModelSource& source) {
   auto checkpoint = std::make_shared<Checkpoint>(source.folder);
   auto decays =
       std::make_shared<std::map<std::string, RowDecay, std::less<>>>(table_decays(*checkpoint));
   WeightReader reader;
   reader.where = source.folder.string();
+  for (const CheckpointSummary::File& file : checkpoint->summary().files) {
+    for (const TensorInfo& tensor : file.tensors) {
+      if (is_weight(file.name, tensor.name)) reader.names.push_back(tensor.name);
+    }
+  }
   reader.find = [checkpoint](std::string_view name) { return checkpoint->find(name); };
   reader.read = [checkpoint, decays](std::string_view name, std::uint64_t offset,
                                      std::span<std::byte> bytes) {
@@ -89,7 +104,9 @@ WeightReader checkpoint_weights(const ModelSource& source) {
 WeightReader open_weights(const ModelSource& source) {
   if (source.kind == ModelSource::Kind::checkpoint) return checkpoint_weights(source);
   auto file = std::make_shared<SafetensorsReader>(source.folder / "model.safetensors");
-  return {source.folder.string(), [file](std::string_view name) { return file->find(name); },
+  std::vector<std::string> names;
+  for (const TensorInfo& tensor : file->tensors()) names.push_back(tensor.name);
+  return {source.folder.string(), names, [file](std::string_view name) { return file->find(name); },
           [file](std::string_view name, std::uint64_t offset, std::span<std::byte> bytes) {
             file->read(name, offset, bytes);
           }};

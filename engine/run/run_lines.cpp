@@ -105,6 +105,11 @@ std::string fit_columns(std::vector<LineColumn> columns, std::size_t width) {
 std::string start_text(const RunConfig& config, const RunStart& start) {
   std::string text = fmt::format("{} on {}\n", printable(config.name), start.device);
   text += fmt::format("  dense parameters {}", count_text(static_cast<double>(start.parameters)));
+  if (start.frozen_parameters > 0) {
+    text +=
+        fmt::format(" ({} trained)",
+                    count_text(static_cast<double>(start.parameters - start.frozen_parameters)));
+  }
   if (start.value_parameters > 0) {
     std::string tables = "value table";
     if (start.tables.size() > 1) {

@@ -108,6 +108,7 @@ bool changes_freely(const std::string& key) {
 }
 
 bool changes_with_notice(const std::string& key) {
+  if (key == "optim.train") return false;  // other moments
   return among(key, {"steps", "optim.", "grad_acc_steps", "data.batch_size", "distributed.",
                      "model.productkey_args.value_fixed_lr"});
 }

@@ -70,6 +70,7 @@ Trainer::Trainer(const RunConfig& config, std::vector<TrainingListener*> listene
   RunStart start;
   start.device = describe_device(runtime_.context().device);
   start.parameters = model_.transformer().parameters().parameter_count();
+  start.frozen_parameters = start.parameters - model_.transformer().parameters().trained_count();
   for (const MemoryBank& bank : model_.transformer().banks()) {
     for (const ValueTable& table : bank.tables()) {
       start.value_parameters += table.table_rows() * table.rows().v_dim();

@@ -66,7 +66,8 @@ class Trainer {
   void resume();
   void resume_from(const Checkpoint& checkpoint);
   void initialise_weights();
-  void say_initial_weights(const ModelSource& source);
+  // Says so where the given model's tokens are other words.
+  void compare_tokenizers(const ModelSource& source);
   Communicator& ranks() { return *runtime_.context().communicator; }
   bool is_first() { return ranks().rank() == 0; }
   bool stops(const std::function<bool()>& stop);

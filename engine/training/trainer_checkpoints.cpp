@@ -16,7 +16,8 @@
 #include "engine/clock.h"
 #include "engine/config/row_optimizer_choice.h"
 #include "engine/evaluation/evaluation.h"
-#include "engine/model_files/hugging_face.h"
+#include "engine/model_files/initial/background_use.h"
+#include "engine/model_files/initial/initial_weights.h"
 #include "engine/model_files/model_files.h"
 #include "engine/model_files/model_source.h"
 #include "engine/run/run_files.h"
@@ -207,36 +208,26 @@ HostAllocator Trainer::host_allocator() {
 }
 
 void Trainer::initialise_weights() {
-  model_.initialize();
-  if (!config_.checkpoint.init_ckpt_path) return;
-  const ModelSource source = find_model(*config_.checkpoint.init_ckpt_path);
-  if (source.kind == ModelSource::Kind::hugging_face) {
-    load_hugging_face(runtime_.context(), source.folder, model_.transformer());
-  } else {
-    load_weights(runtime_.context(), open_weights(source), model_.transformer());
+  const std::optional<std::string>& path = config_.checkpoint.init_ckpt_path;
+  if (config_.rows_per_step && !path) {
+    fail_input(
+        "optim.rows_per_step={}: rows are chosen by how other text uses those of a trained model: "
+        "name one with checkpoint.init_ckpt_path",
+        *config_.rows_per_step);
   }
-  say_initial_weights(source);
+  model_.initialize();
+  if (!path) return;
+  const ModelSource source = find_model(*path);
+  const Context& context = runtime_.context();
+  for (const std::string& message :
+       load_initial_weights(context, config_, source, model_.transformer())) {
+    notice(message);
+  }
+  if (config_.rows_per_step) load_background(context, source, model_.transformer());
+  compare_tokenizers(source);
 }
 
-// All weights are taken or none, so what is left to say is where they come from and what does not.
-void Trainer::say_initial_weights(const ModelSource& source) {
-  std::string what = "a Hugging Face model";
-  if (source.kind == ModelSource::Kind::exported) what = "an exported model";
-  if (source.kind == ModelSource::Kind::checkpoint) {
-    what = fmt::format("the checkpoint of step {} of run {}", source.step, source.run->name);
-  }
-  std::int64_t values = 0;
-  for (const MemoryBank& bank : model_.transformer().banks()) {
-    for (const ValueTable& table : bank.tables()) {
-      values += table.table_rows() * table.rows().v_dim();
-    }
-  }
-  const ParameterStore& parameters = model_.transformer().parameters();
-  notice(fmt::format(
-      "all weights are from {} in {}: {} tensors of {} numbers{}; the optimizer's moments, the "
-      "schedule and the place in the data start afresh",
-      what, source.folder.string(), parameters.named().size(), parameters.parameter_count(),
-      values > 0 ? fmt::format(", and value tables of {}", values) : ""));
+void Trainer::compare_tokenizers(const ModelSource& source) {
   if (!source.tokenizer) return;
   // Other tokens mean other words: the weights would be of no use, and no number would say so.
   std::string theirs;

@@ -118,7 +118,8 @@ struct SaveReport {
 
 struct RunStart {
   std::string device;
-  std::int64_t parameters = 0;  // dense
+  std::int64_t parameters = 0;         // dense
+  std::int64_t frozen_parameters = 0;  // of them
   std::int64_t value_parameters = 0;
   std::vector<std::string> tables;  // names of the value tables, as in checkpoints
   std::int64_t flops_per_token = 0;

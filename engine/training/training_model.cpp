@@ -24,6 +24,8 @@ ModelSize training_size(const RunConfig& config, Device device) {
   size.length = config.data.seq_len;
   size.micro_batches = config.grad_acc_steps;
   size.training = true;
+  size.trained = config.train;
+  size.updated_rows = config.rows_per_step.value_or(0);
   const bool bf16 = config.distributed.model_dtype == ModelDtype::bf16 && device == Device::cuda;
   size.dtype = bf16 ? DType::bf16 : DType::f32;
   if (config.distributed.model_dtype == ModelDtype::fp64) size.dtype = DType::f64;
@@ -88,10 +90,11 @@ struct TrainingModel::Parts {
 
 namespace {
 
-// Weights and both moments in FP32, the tables with the step of each row's last update, and what
-// decayed in each step.
+// Weights in FP32, both moments of those that are trained, the tables with the step of each row's
+// last update, and what decayed in each step.
 std::int64_t checkpoint_bytes(const Transformer& transformer, std::int64_t steps) {
-  std::int64_t bytes = 3 * transformer.parameters().values().bytes();
+  const ParameterStore& parameters = transformer.parameters();
+  std::int64_t bytes = 4 * (parameters.parameter_count() + 2 * parameters.trained_count());
   for (const MemoryBank& bank : transformer.banks()) {
     for (const ValueTable& table : bank.tables()) {
       bytes += table.rows().rows * table.rows().layout.state_bytes();
@@ -228,7 +231,7 @@ TrainingModel::TrainingModel(const RunConfig& config, Runtime& runtime)
   for (MemoryBank& bank : transformer_->banks()) {
     bank.set_decay(optimizer_->row_decay());
     for (const ValueTable& table : bank.tables()) {
-      row_gradients_.push_back({table.rows(), table.staged(), bank.step_rows(),
+      row_gradients_.push_back({table.rows(), table.staged(), bank.updated_rows(),
                                 table.row_gradients(), table.gradient_square_sum(),
                                 table.rows_ever_used()});
     }

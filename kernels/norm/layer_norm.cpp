@@ -119,8 +119,10 @@ void layer_norm_backward(const Context& context, Tensor dx, Tensor dweight, Tens
   const std::int64_t rows = x.size() / k_dim;
   dispatch_floating(x.dtype(), [&]<typename T>() {
     // The parameters first: dx may be written over dout.
-    backward_parameters<T>(dweight.as<T>(), dbias.as<T>(), dout.as<T>(), x.as<T>(), mean.as<T>(),
-                           inverse_std.as<T>(), rows / heads, heads, k_dim);
+    if (!dweight.empty()) {
+      backward_parameters<T>(dweight.as<T>(), dbias.as<T>(), dout.as<T>(), x.as<T>(), mean.as<T>(),
+                             inverse_std.as<T>(), rows / heads, heads, k_dim);
+    }
     backward_input<T>(dx.as<T>(), dout.as<T>(), x.as<T>(), mean.as<T>(), inverse_std.as<T>(),
                       weight.as<T>(), rows, heads, k_dim);
   });

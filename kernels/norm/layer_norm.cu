@@ -171,6 +171,7 @@ void layer_norm_backward(const Context& context, Tensor dx, Tensor dweight, Tens
           dx.as<T>(), dweight_partials, dbias_partials, dout.as<T>(), x.as<T>(), mean.as<float>(),
           inverse_std.as<float>(), weight.as<float>(), tokens, static_cast<int>(features));
       MEMENGINE_LAUNCH_CHECK("layer_norm_backward");
+      if (dweight.empty()) return;
       add_partial_rows(context, dweight.as<float>(), dweight_partials, blocks, heads * features);
       add_partial_rows(context, dbias.as<float>(), dbias_partials, blocks, heads * features);
     });

@@ -11,7 +11,8 @@ namespace memengine {
 void layer_norm_forward(const Context& context, Tensor out, Tensor mean, Tensor inverse_std,
                         Tensor x, Tensor weight, Tensor bias);
 
-// dx overwritten (may be dout); dweight, dbias [H, k_dim] +=. x is the forward's input.
+// dx overwritten (may be dout); dweight, dbias [H, k_dim] +=, both empty: not wanted. x is the
+// forward's input.
 void layer_norm_backward(const Context& context, Tensor dx, Tensor dweight, Tensor dbias,
                          Tensor dout, Tensor x, Tensor mean, Tensor inverse_std, Tensor weight);
 

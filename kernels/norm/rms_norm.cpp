@@ -102,8 +102,10 @@ void rms_norm_backward(const Context& context, Tensor dx, Tensor dweight, Tensor
   const std::int64_t channels = weight.size();
   const std::int64_t rows = x.size() / channels;
   dispatch_floating(x.dtype(), [&]<typename T>() {
-    backward_weight<T>(dweight.as<T>(), dout.as<T>(), x.as<T>(), inverse_rms.as<T>(), rows,
-                       channels);
+    if (!dweight.empty()) {
+      backward_weight<T>(dweight.as<T>(), dout.as<T>(), x.as<T>(), inverse_rms.as<T>(), rows,
+                         channels);
+    }
     backward_input<T>(dx.as<T>(), dout.as<T>(), dresidual.empty() ? nullptr : dresidual.as<T>(),
                       x.as<T>(), inverse_rms.as<T>(), weight.as<T>(), rows, channels);
   });

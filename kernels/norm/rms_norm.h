@@ -16,9 +16,9 @@ namespace memengine {
 void rms_norm_forward(const Context& context, Tensor out, Tensor sum, Tensor inverse_rms, Tensor x,
                       Tensor branch, Tensor weight, double epsilon);
 
-// dx [N, C] = dresidual + d(norm)/dx^T dout, and dweight [C] += .... `x` is what was normalised
-// (the sum). `dresidual` is the gradient that reaches x beside the norm; it may be empty, and it
-// may be the same memory as dx.
+// dx [N, C] = dresidual + d(norm)/dx^T dout, and dweight [C] += .... Empty dweight: not wanted. `x`
+// is what was normalised (the sum). `dresidual` is the gradient that reaches x beside the norm; it
+// may be empty, and it may be the same memory as dx.
 void rms_norm_backward(const Context& context, Tensor dx, Tensor dweight, Tensor dout,
                        Tensor dresidual, Tensor x, Tensor inverse_rms, Tensor weight);
 

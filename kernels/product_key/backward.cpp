@@ -75,8 +75,10 @@ void backward(const Context& context, const ProductKeyShape& shape, T* dquery, T
     }
   }
 
-  // dsub_keys: each sub-key gathers the queries that picked it, in token order. A token that picked
-  // it in several pairs counts once, with the sum of their dscores.
+  if (dsub_keys == nullptr) return;
+
+    // dsub_keys: each sub-key gathers the queries that picked it, in token order. A token that
+    // picked it in several pairs counts once, with the sum of their dscores.
 #pragma omp parallel for schedule(dynamic)
   for (std::int64_t part = 0; part < 2 * heads; ++part) {
     sort_picks_by_key(orders + part * picks, starts + part * (n_keys + 2), keys + part * picks,
@@ -122,8 +124,9 @@ void product_key_backward(const Context& context, Tensor dquery, Tensor dsub_key
                                                         weights, indices, query, sub_keys));
   const ProductKeyShape shape = product_key::checked_shape(indices, query, sub_keys);
   dispatch_floating(query.dtype(), [&]<typename T>() {
-    backward(context, shape, dquery.as<T>(), dsub_keys.as<T>(), dweights.as<T>(), weights.as<T>(),
-             indices.as<std::int32_t>(), query.as<T>(), sub_keys.as<T>());
+    backward(context, shape, dquery.as<T>(), dsub_keys.empty() ? nullptr : dsub_keys.as<T>(),
+             dweights.as<T>(), weights.as<T>(), indices.as<std::int32_t>(), query.as<T>(),
+             sub_keys.as<T>());
   });
 }
 

@@ -281,6 +281,7 @@ void product_key_backward(const Context& context, Tensor dquery, Tensor dsub_key
       auto* partials = static_cast<float*>(scratch.take_bytes(hopper::partial_sums_bytes(shape)));
       merge_picks<bfloat16>(context, shape, dquery, {nullptr, nullptr, nullptr, 0, packed},
                             dweights, weights, indices, sub_keys);
+      if (dsub_keys.empty()) return;
       hopper::sub_key_gradients(context, shape, dsub_keys.as<float>(), partials, packed, query);
     }
     return;
@@ -298,6 +299,7 @@ void product_key_backward(const Context& context, Tensor dquery, Tensor dsub_key
 
   dispatch_storage("product_key_backward", shape.dtype, [&]<typename T>() {
     merge_picks<T>(context, shape, dquery, entries, dweights, weights, indices, sub_keys);
+    if (dsub_keys.empty()) return;
     MEMENGINE_CUDA_CHECK(sort(temporary, bytes, keys, positions, shape, context.stream));
     const SegmentEntries<float> segments{positions.Current(),
                                          reinterpret_cast<const std::int32_t*>(keys.Current()),

@@ -28,10 +28,10 @@ namespace memengine {
 void product_key_forward(const Context& context, Tensor indices, Tensor weights, Tensor query,
                          Tensor sub_keys);
 
-// dquery overwritten; dsub_keys (f32 for bf16) +=, in a fixed order; sub-keys that nobody picked
-// keep what they had. On Hopper GPUs in BF16 the gradient of a score is rounded to BF16 for
-// dsub_keys.
-// dweights [N, H, knn] in the activations' dtype; weights, indices, query, sub_keys as in forward.
+// dquery overwritten; dsub_keys (f32 for bf16) +=, in a fixed order, empty: not wanted; sub-keys
+// that nobody picked keep what they had. On Hopper GPUs in BF16 the gradient of a score is rounded
+// to BF16 for dsub_keys. dweights [N, H, knn] in the activations' dtype; weights, indices, query,
+// sub_keys as in forward.
 void product_key_backward(const Context& context, Tensor dquery, Tensor dsub_keys, Tensor dweights,
                           Tensor weights, Tensor indices, Tensor query, Tensor sub_keys);
 

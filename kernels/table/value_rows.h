@@ -18,22 +18,26 @@ namespace memengine {
 
 // Where the parts of one row's record stand. Bytes; every part is aligned to its element.
 //   [ lo: v_dim x u16 | m: v_dim x (f32 | bf16) | v: likewise | last_step: u32 | padding to 16 ]
-// With one second moment for the whole row, v is one f32. A table that is only read keeps `lo`
-// alone.
+// With one second moment for the whole row, v is one f32; without moments there is neither m nor v.
+// A table that is only read keeps `lo` alone.
 struct RecordLayout {
   std::int64_t v_dim = 0;
   DType moments = DType::f32;  // f32 or bf16
   bool updated = true;         // false: no moments, no last step
   bool row_second_moment = false;
+  bool has_moments = true;  // false: rows are updated by plain descent (optim/sparse_sgd)
 
   static constexpr std::int64_t align(std::int64_t bytes, std::int64_t to) {
     return (bytes + to - 1) / to * to;
   }
   constexpr std::int64_t m_offset() const { return align(2 * v_dim, 16); }
   constexpr std::int64_t v_offset() const {
-    return m_offset() + align(v_dim * element_bytes(moments), 16);
+    return m_offset() + align(first_moments() * element_bytes(moments), 16);
   }
-  constexpr std::int64_t second_moments() const { return row_second_moment ? 1 : v_dim; }
+  constexpr std::int64_t first_moments() const { return has_moments ? v_dim : 0; }
+  constexpr std::int64_t second_moments() const {
+    return row_second_moment && has_moments ? 1 : first_moments();
+  }
   constexpr DType second_moment_dtype() const { return row_second_moment ? DType::f32 : moments; }
   constexpr std::int64_t step_offset() const {
     return v_offset() + align(second_moments() * element_bytes(second_moment_dtype()), 16);
@@ -41,7 +45,7 @@ struct RecordLayout {
   // Of a row's weights in FP32, moments and last step, without padding: what a checkpoint has of
   // it.
   constexpr std::int64_t state_bytes() const {
-    return v_dim * (4 + element_bytes(moments)) +
+    return v_dim * 4 + first_moments() * element_bytes(moments) +
            second_moments() * element_bytes(second_moment_dtype()) + 4;
   }
   constexpr std::int64_t bytes() const {

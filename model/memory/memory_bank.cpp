@@ -56,9 +56,27 @@ MemoryBank::MemoryBank(std::int64_t owner, const ModelConfig& config, Placement 
                                  : allocate_unique(device, tokens * capacity.picks, rows,
                                                    {.inverse = false, .places = true});
   }
+  if (training && capacity.updated_rows > 0) plan_choice(tokens * capacity.picks, device);
   if (is_spread()) {
     plan_trade(compute_dtype == DType::f64 ? DType::f64 : DType::f32, training, device);
   }
+}
+
+void MemoryBank::plan_choice(std::int64_t picks, Arena& device) {
+  if (is_spread()) {
+    fail_input(
+        "optim.rows_per_step={}: several ranks cannot choose rows of a table that is spread over "
+        "them: train on one",
+        capacity_.updated_rows);
+  }
+  const std::int64_t rows = tables_.front().rows().rows;
+  chosen_rows_ = allocate_unique(device, picks, std::min(rows, capacity_.updated_rows),
+                                 {.inverse = false, .places = true});
+  const auto allocate = [&](DType dtype, std::int64_t count) {
+    return device.allocate("memory layers", dtype, {count});
+  };
+  background_ = {allocate(DType::i32, rows), allocate(DType::i32, 1),
+                 allocate(DType::f32, most_background_batches + 1)};
 }
 
 void MemoryBank::plan_trade(DType accumulator, bool training, Arena& device) {
@@ -135,6 +153,9 @@ void MemoryBank::merge_picks(const Context& context) const {
     const Tensor& picks = is_spread() ? spread_picks_ : picks_;
     deduplicate(context, step_rows_, picks.reshape({picks.size()}), owners.numbers());
   }
+  if (chooses()) {
+    choose_rows(context, chosen_rows_, step_rows_, background_, capacity_.updated_rows);
+  }
   if (!is_spread()) return;
   if (!step_is_lookup()) step_trade_->open(context, step_rows_);
   deduplicate(context, owned_rows_, step_trade_->requests(), owners.part());
@@ -183,7 +204,7 @@ void MemoryBank::empty_staging(const Context& context) const {
 
 void MemoryBank::plan_exchange(const Context& context) const {
   for (const ValueTable& table : tables_) {
-    memengine::plan_exchange(context, table.staged(), step_rows());
+    memengine::plan_exchange(context, table.staged(), updated_rows());
   }
 }
 
@@ -195,7 +216,7 @@ void MemoryBank::exchange_rows(const Context& context, ExchangePace pace) const 
 
 void MemoryBank::reduce_gradients(const Context& context) const {
   for (const ValueTable& table : tables_) {
-    table.reduce_gradients(context, step_rows_);
+    table.reduce_gradients(context, chooses() ? chosen_rows_ : step_rows_);
     if (!is_spread()) continue;
     const std::int64_t requested = step_trade_->requests().size();
     const Tensor delivered = delivered_.rows(0, requested);
@@ -242,6 +263,7 @@ std::int64_t MemoryBank::scratch_bytes(Device device) const {
                                             .guests = 0,
                                             .listed = std::min(picks, table.rows().rows),
                                             .table_rows = table.rows().rows}),
+       chooses() ? choose_rows_scratch_bytes(device, step_rows_.capacity()) : 0,
        usage_divergence_scratch_bytes,
        embedding_bag_scratch_bytes(device, picks, table.rows().v_dim())});
 }

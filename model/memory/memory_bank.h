@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/table/choose_rows.h"
 #include "model/memory/row_trade.h"
 #include "model/memory/value_table.h"
 
@@ -64,7 +65,7 @@ class MemoryBank {
 
   // A step's updates, in this order. After its last lookup: the distinct rows of all slots, which
   // with one slot are those of the lookup; with several ranks the distinct rows of all ranks that
-  // this one owns.
+  // this one owns. And those of them that are updated.
   void merge_picks(const Context& context) const;
   // Brings them into the staging areas, as far as there is room, and others back into the table
   // for it (kernels/table/staged_rows/staged_rows.h): who moves, and the copies, which a call on
@@ -82,6 +83,13 @@ class MemoryBank {
   // Several ranks, after merge_picks(), all together: how often each of step_rows() was picked in
   // the step by all ranks, on the host. Overwrites what reduce_gradients() works with.
   std::vector<std::int64_t> count_step_picks(const Context& context) const;
+  // And those of them that are updated: all, or the few that the background seldom reads
+  // (kernels/table/choose_rows.h).
+  const UniqueRows& updated_rows() const { return chooses() ? chosen_rows_ : step_rows(); }
+  bool chooses() const { return capacity_.updated_rows > 0 && !chosen_rows_.rows.empty(); }
+  // How the background uses the rows; empty unless rows are chosen. To be filled before the first
+  // step.
+  const BackgroundUse& background() const { return background_; }
   // Divergence of the step's use of the rows from uniform, nats, f64 [1].
   void measure_usage(const Context& context) const;
   Tensor usage_divergence() const { return usage_divergence_; }
@@ -117,6 +125,7 @@ class MemoryBank {
 
  private:
   bool step_is_lookup() const { return step_is_lookup_; }
+  void plan_choice(std::int64_t picks, Arena& device);
   void plan_trade(DType accumulator, bool training, Arena& device);
 
   std::vector<ValueTable> tables_;
@@ -125,6 +134,8 @@ class MemoryBank {
   Tensor picks_;            // i32 [slots * N, K]
   UniqueRows lookup_rows_;  // of one lookup; an inverse only where that is the step
   UniqueRows step_rows_;    // of all slots
+  UniqueRows chosen_rows_;  // of those, the ones to update; empty: all
+  BackgroundUse background_;
   // Several ranks only. The two trades are one where a step is a lookup.
   Tensor spread_picks_;  // i32 [slots * N, K]: picks_ as spread numbers
   std::shared_ptr<RowTrade> lookup_trade_, step_trade_;

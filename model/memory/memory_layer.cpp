@@ -145,8 +145,16 @@ void MemoryLayer::backward(const Context& context, Tensor dx, Tensor dout, Tenso
   const std::int64_t slot = this->slot(micro_batch);
   const Tensor dbag = bank_->values().vectors(slot, x.dim(0));  // waits there for the other readers
   backward_project(context, dbag, dx, dout, x);
+  const bool through_query = is_trained() || !dx.empty();
+  if (!through_query && !config_.peer_variant) return;  // the values alone: dbag is all they need
   backward_look_up(context, dx, dbag, x, slot);
-  backward_query(context, dx, x);
+  if (through_query) backward_query(context, dx, x);
+}
+
+void MemoryLayer::start_silent(const Context& context, std::uint64_t seed) const {
+  if (!has_projection()) return bank_->values().initialize(context, seed, 0);
+  fill_zero(context, value_proj_weight_->value);
+  fill_zero(context, value_proj_bias_->value);
 }
 
 // --- Query: norm(W_q x + b) ----------------------------------------------------------------------
@@ -166,8 +174,10 @@ void MemoryLayer::backward_query(const Context& context, Tensor dx, Tensor x) {
   const Tensor dquery = cut(dquery_, tokens);
   if (query_norm_) query_norm_->backward(context, dquery, dquery, cut(projected_, tokens));
   const Tensor flat = dquery.reshape({tokens, config_.mem_heads * config_.mem_k_dim});
-  linear_backward_weight(context, query_weight_.gradient, query_bias_.gradient, flat, x);
-  linear_backward_input(context, dx, flat, query_weight_.compute, true);
+  if (is_trained()) {
+    linear_backward_weight(context, query_weight_.gradient, query_bias_.gradient, flat, x);
+  }
+  if (!dx.empty()) linear_backward_input(context, dx, flat, query_weight_.compute, true);
 }
 
 // --- Look-up: picks, distinct rows, coefficients of the bag --------------------------------------
@@ -220,13 +230,17 @@ void MemoryLayer::backward_look_up(const Context& context, Tensor dx, Tensor dba
     expert_bag_backward(context, dweights, dactivations, dcoefficients,
                         cut(expert_activations_, tokens), weights);
     copy_bytes(context, vectors.data(), x.data(), x.bytes());
-    embedding_bag_forward(context, dx_experts, bank_->experts().bag_rows(expert_rows_), indices,
-                          dactivations);
-    add(context, dx, dx, dx_experts);
+    if (!dx.empty()) {
+      embedding_bag_forward(context, dx_experts, bank_->experts().bag_rows(expert_rows_), indices,
+                            dactivations);
+      add(context, dx, dx, dx_experts);
+    }
   }
-  product_key_backward(context, cut(dquery_, tokens), sub_keys(sub_keys_.gradient),
-                       by_head(dweights), by_head(weights), by_head(bank_->picks(slot, tokens)),
-                       cut(query_, tokens), sub_keys(sub_keys_.compute));
+  if (!is_trained() && dx.empty()) return;
+  product_key_backward(context, cut(dquery_, tokens),
+                       is_trained() ? sub_keys(sub_keys_.gradient) : Tensor(), by_head(dweights),
+                       by_head(weights), by_head(bank_->picks(slot, tokens)), cut(query_, tokens),
+                       sub_keys(sub_keys_.compute));
 }
 
 MemoryLookup MemoryLayer::last_lookup(std::int64_t micro_batch, std::int64_t tokens) const {
@@ -270,15 +284,17 @@ void MemoryLayer::backward_project(const Context& context, Tensor dbag, Tensor d
                                    Tensor x) {
   const std::int64_t tokens = x.dim(0);
   const Tensor bag = cut(bag_, tokens);
-  if (!is_gated() && !has_swilu()) fill_zero(context, dx);
+  if (!dx.empty() && !is_gated() && !has_swilu()) fill_zero(context, dx);
   Tensor dungated = dout;
   if (is_gated()) {
     dungated = cut(dungated_, tokens);
     const Tensor dgate = cut(dgate_, tokens);
     sigmoid_gate_backward(context, dungated, dgate, dout, cut(ungated_, tokens),
                           cut(gate_, tokens));
-    linear_backward_weight(context, gating_weight_->gradient, gating_bias_->gradient, dgate, x);
-    linear_backward_input(context, dx, dgate, gating_weight_->compute, false);
+    if (is_trained()) {
+      linear_backward_weight(context, gating_weight_->gradient, gating_bias_->gradient, dgate, x);
+    }
+    if (!dx.empty()) linear_backward_input(context, dx, dgate, gating_weight_->compute, false);
   }
   if (!has_projection()) {
     copy_bytes(context, dbag.data(), dungated.data(), dungated.bytes());
@@ -289,14 +305,20 @@ void MemoryLayer::backward_project(const Context& context, Tensor dbag, Tensor d
     values = cut(gated_bag_, tokens);
     silu_gate_forward(context, values, bag, cut(swilu_gate_, tokens));
   }
-  linear_backward_weight(context, value_proj_weight_->gradient, value_proj_bias_->gradient,
-                         dungated, values);
+  if (is_trained()) {
+    linear_backward_weight(context, value_proj_weight_->gradient, value_proj_bias_->gradient,
+                           dungated, values);
+  }
   linear_backward_input(context, dbag, dungated, value_proj_weight_->compute, false);
   if (has_swilu()) {
     const Tensor dgate = cut(dswilu_gate_, tokens);
     silu_gate_backward(context, dbag, dgate, dbag, bag, cut(swilu_gate_, tokens));
-    linear_backward_weight(context, swilu_weight_->gradient, swilu_bias_->gradient, dgate, x);
-    linear_backward_input(context, dx, dgate, swilu_weight_->compute, is_gated());
+    if (is_trained()) {
+      linear_backward_weight(context, swilu_weight_->gradient, swilu_bias_->gradient, dgate, x);
+    }
+    if (!dx.empty()) {
+      linear_backward_input(context, dx, dgate, swilu_weight_->compute, is_gated());
+    }
   }
 }
 

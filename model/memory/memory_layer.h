@@ -68,6 +68,17 @@ class MemoryLayer : public FeedForwardLayer {
 
   MemoryLookup last_lookup(std::int64_t micro_batch, std::int64_t tokens) const;
 
+  // The parameter that tells whether given weights have this layer.
+  const std::string& name() const { return sub_keys_.slices.front().name; }
+  // Makes the layer's output exactly zero until it is trained: the output projection becomes zero,
+  // or without one all rows of the table that is added up, which other readers may share.
+  void start_silent(const Context& context, std::uint64_t seed) const;
+  // The output projection's weight [C, v_dim]; empty: there is none. While it is all zero, neither
+  // the values nor the queries have a gradient.
+  Tensor output_projection() const {
+    return has_projection() ? value_proj_weight_->value : Tensor();
+  }
+
   // From now on forward() does without these.
   void silence(const Silence& silence) { silence_ = silence; }
 
@@ -83,6 +94,8 @@ class MemoryLayer : public FeedForwardLayer {
   Tensor row_indices(std::int64_t slot, std::int64_t tokens) const;
   Tensor sub_keys(const Tensor& block) const;  // [H, 2, n_keys, k_dim / 2]
   Tensor by_head(const Tensor& picks) const;   // [N, H, knn] of [N, K]
+
+  bool is_trained() const { return sub_keys_.trained(); }
 
   // The four stages of forward(), and their backward passes in reverse order.
   void query(const Context& context, Tensor x, Mode mode);

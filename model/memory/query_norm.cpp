@@ -5,6 +5,7 @@
 #include "kernels/norm/batch_norm.h"
 #include "kernels/norm/layer_norm.h"
 #include "kernels/runtime/error.h"
+#include "kernels/runtime/runtime.h"
 #include "model/initial_std.h"
 
 namespace memengine {
@@ -69,6 +70,7 @@ void QueryNormLayer::plan(Arena& kept, std::int64_t tokens, DType dtype) {
     case QueryNorm::none:
       no_norm();
     case QueryNorm::batchnorm:
+      if (frozen()) zeros_ = kept.allocate("activations", accumulator, {heads_ * k_dim_});
       return allocate(heads_ * k_dim_);
     case QueryNorm::layernorm:
       return allocate(tokens * heads_);
@@ -84,7 +86,7 @@ void QueryNormLayer::forward(const Context& context, Tensor out, Tensor x, Mode 
                                 weight_->value.reshape({heads_, k_dim_}),
                                 bias_->value.reshape({heads_, k_dim_}));
     case QueryNorm::batchnorm:
-      if (mode == Mode::train) {
+      if (mode == Mode::train && !frozen()) {
         batch_norm_forward_train(context, features(out), mean_, inverse_std_, running_mean_->value,
                                  running_variance_->value, features(x), weight_->value,
                                  bias_->value);
@@ -97,15 +99,22 @@ void QueryNormLayer::forward(const Context& context, Tensor out, Tensor x, Mode 
 }
 
 void QueryNormLayer::backward(const Context& context, Tensor dx, Tensor dout, Tensor x) {
+  const auto by_head = [&](const Tensor& gradient) {
+    return gradient.empty() ? Tensor() : gradient.reshape({heads_, k_dim_});
+  };
   switch (kind_) {
     case QueryNorm::none:
       no_norm();
     case QueryNorm::layernorm:
-      return layer_norm_backward(context, dx, weight_->gradient.reshape({heads_, k_dim_}),
-                                 bias_->gradient.reshape({heads_, k_dim_}), dout, x,
-                                 per_head(mean_, x), per_head(inverse_std_, x),
+      return layer_norm_backward(context, dx, by_head(weight_->gradient), by_head(bias_->gradient),
+                                 dout, x, per_head(mean_, x), per_head(inverse_std_, x),
                                  weight_->value.reshape({heads_, k_dim_}));
     case QueryNorm::batchnorm:
+      if (frozen()) {  // dx = dout * weight / sqrt(variance + 1e-5)
+        fill_zero(context, zeros_);
+        return batch_norm_forward_eval(context, features(dx), features(dout), zeros_,
+                                       running_variance_->value, weight_->value, zeros_);
+      }
       return batch_norm_backward(context, features(dx), weight_->gradient, bias_->gradient,
                                  features(dout), features(x), mean_, inverse_std_, weight_->value);
   }

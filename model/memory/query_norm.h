@@ -22,7 +22,8 @@ class QueryNormLayer {
 
   void plan(Arena& kept, std::int64_t tokens, DType dtype);
 
-  // out [N, H, k_dim] = norm(x). out and x are different memory.
+  // out [N, H, k_dim] = norm(x). out and x are different memory. A frozen batch norm is that of
+  // evaluation in training too: the running averages, which it leaves as they are.
   void forward(const Context& context, Tensor out, Tensor x, Mode mode);
 
   // dx [N, H, k_dim] overwritten, may be dout; x is the forward's input.
@@ -31,6 +32,8 @@ class QueryNormLayer {
   std::int64_t scratch_bytes(Device device) const;
 
  private:
+  bool frozen() const { return !weight_->trained(); }
+
   QueryNorm kind_;
   std::int64_t heads_;
   std::int64_t k_dim_;
@@ -40,6 +43,7 @@ class QueryNormLayer {
   Parameter* running_mean_ = nullptr;
   Parameter* running_variance_ = nullptr;
   Tensor mean_, inverse_std_;  // for the backward pass: of each feature, or of each token and head
+  Tensor zeros_;               // [H * k_dim], of a frozen batch norm
   std::int64_t tokens_ = 0;
 };
 

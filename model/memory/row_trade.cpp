@@ -38,7 +38,7 @@ void RowTrade::open(const Context& context, const UniqueRows& list) {
 
   send(context, requests_.data(), requested_by_, list.rows.data(), listed_of_,
        element_bytes(DType::i32));
-  settle_requests(context, requests(), request_count_, place_.rank * owners_.part());
+  settle_requests(context, requests(), request_count_, owners_, place_.rank);
 }
 
 void RowTrade::fetch(const Context& context, Tensor out, Tensor answers) const {

@@ -32,7 +32,7 @@ ValueTable::ValueTable(const std::string& name, const ModelConfig& config, Place
   const ProductKeyConfig& memory = config.productkey_args;
   precision_ =
       memory.mem_value_dtype == ValueDtype::fp32 ? ValuePrecision::fp32 : ValuePrecision::bf16;
-  const bool decays = training && memory.value_optimizer == ValueOptimizer::sparse_adam &&
+  const bool decays = training && memory.value_optimizer != ValueOptimizer::dense_adamw &&
                       memory.value_weight_decay > 0;
   owners_ = {memory.rows(), capacity.place.size};
   reads_in_place_ = placement == Placement::device && !decays && !is_spread();
@@ -41,6 +41,7 @@ ValueTable::ValueTable(const std::string& name, const ModelConfig& config, Place
   rows_.owner = capacity.place;
   rows_.layout.v_dim = config.value_dim();
   rows_.layout.updated = training;
+  rows_.layout.has_moments = memory.value_optimizer != ValueOptimizer::sgd;
   rows_.layout.row_second_moment = memory.value_second_moment == SecondMoment::row;
   rows_.layout.moments = memory.value_moments == MomentDtype::bf16 ? DType::bf16 : DType::f32;
 
@@ -55,9 +56,9 @@ ValueTable::ValueTable(const std::string& name, const ModelConfig& config, Place
   if (!training) return;
   const std::int64_t tokens = capacity.slots * capacity.tokens;
   // Of this rank's picks, then, if ranks share the table, of everybody's in its part.
-  const std::int64_t distinct =
-      std::max(std::min(tokens * capacity.picks, owners_.numbers()),
-               std::min(owners_.ranks * tokens * capacity.picks, rows_.rows));
+  std::int64_t distinct = std::max(std::min(tokens * capacity.picks, owners_.numbers()),
+                                   std::min(owners_.ranks * tokens * capacity.picks, rows_.rows));
+  if (capacity.updated_rows > 0) distinct = std::min(distinct, capacity.updated_rows);
   const DType accumulator = compute_dtype == DType::f64 ? DType::f64 : DType::f32;
   coefficients_ = device.allocate("memory layers", compute_dtype, {tokens, capacity.picks});
   vectors_ = device.allocate("memory layers", compute_dtype, {tokens, rows_.v_dim()});

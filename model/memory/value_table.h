@@ -31,6 +31,7 @@ struct ReadCapacity {
   std::int64_t tokens = 0;  // N of one lookup
   std::int64_t picks = 0;   // K = heads * knn of one token
   std::int64_t staging_bytes = 0;  // for the cache of a host table's rows
+  std::int64_t updated_rows = 0;   // most that a step updates; 0: all that it picks
   RankPlace place;                 // each rank has a step of this size
 };
 

@@ -91,5 +91,36 @@ TEST_F(MemoryCommands, RefuseWhatMakesNoSense) {
   expect_refusal(folder_, {"memory", "diff", "run", "dense"}, {"no memory layers"});
 }
 
+// Counting, and a run that updates the few rows which other text seldom reads.
+TEST_F(MemoryCommands, CountForSparseFinetuning) {
+  const std::string said =
+      run_well(folder_, {"memory", "count", "run", "--batches", "4", "--batch-tokens", "66"});
+  expect_contains(said, "4 batches of 66 tokens of data");
+  expect_contains(said, "layers.1.feed_forward.values.weight\n  read by none ");
+  expect_contains(said, "document_frequency.safetensors");
+  const std::vector<std::string> words = {"config.yaml",
+                                          "dump_dir=sparse",
+                                          "steps=3",
+                                          "checkpoint.init_ckpt_path=run",
+                                          "optim.train=values",
+                                          "optim.rows_per_step=5",
+                                          "model.productkey_args.value_optimizer=sgd"};
+  const auto with = [&](const std::string& command) {
+    std::vector<std::string> all = {command};
+    all.insert(all.end(), words.begin(), words.end());
+    return all;
+  };
+  expect_contains(run_well(folder_, with("inspect")), "at most 5 of a table in a step");
+  const std::string trained = run_well(folder_, with("train"));
+  expect_contains(trained, "(0 trained)");
+  const Json diff =
+      Json::parse(run_well(folder_, {"memory", "diff", "run", "sparse", "--top", "1", "--json"}));
+  const int changed = diff["tables"][0]["changed_rows"];
+  EXPECT_GE(changed, 5);
+  EXPECT_LE(changed, 15);
+  expect_refusal(folder_, {"memory", "count", "run", "--batch-tokens", "50000"},
+                 {"are less than one batch"});
+}
+
 }  // namespace
 }  // namespace memengine

@@ -136,6 +136,7 @@ class MemoryOpTest : public OpTest {
         const SplitFloat weight = split_float(static_cast<float>(state.weights[element]));
         hi[element] = weight.hi;
         std::memcpy(record + 2 * i, &weight.lo, 2);
+        if (!layout.has_moments) continue;
         store_moment(record + layout.m_offset(), i, layout.moments, state.m[element]);
       }
       for (std::int64_t i = 0; i < layout.second_moments(); ++i) {
@@ -165,6 +166,7 @@ class MemoryOpTest : public OpTest {
         std::uint16_t lo = 0;
         std::memcpy(&lo, record + 2 * i, 2);
         state.weights.push_back(join_float(hi[at(row * v_dim + i)], lo));
+        if (!layout.has_moments) continue;
         state.m.push_back(load_moment(record + layout.m_offset(), i, layout.moments));
       }
       for (std::int64_t i = 0; i < layout.second_moments(); ++i) {

@@ -11,12 +11,13 @@ TaskDefinition lambada_openai();
 TaskDefinition nq_open();
 TaskDefinition openbookqa();
 TaskDefinition piqa();
+TaskDefinition recall();
 TaskDefinition winogrande();
 
 const std::vector<TaskDefinition>& evaluation_tasks() {
-  static const std::vector<TaskDefinition> tasks = {hellaswag(), piqa(),          nq_open(),
-                                                    arc_easy(),  arc_challenge(), winogrande(),
-                                                    boolq(),     openbookqa(),    lambada_openai()};
+  static const std::vector<TaskDefinition> tasks = {
+      hellaswag(),  piqa(),  nq_open(),    arc_easy(),       arc_challenge(),
+      winogrande(), boolq(), openbookqa(), lambada_openai(), recall()};
   return tasks;
 }
 

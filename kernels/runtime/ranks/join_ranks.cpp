@@ -4,12 +4,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <vector>
 
 #include "kernels/runtime/error.h"
 #include "kernels/runtime/ranks/mpi_communicator.h"
+#include "kernels/runtime/ranks/nccl_communicator.h"
 
 namespace memengine {
 namespace {
@@ -104,37 +106,61 @@ void see_own_gpu(const RankStart& start) {
 
 JoinedRanks join_ranks(const RankStart& start, Device device,
                        const std::function<void(const std::string&)>& say,
-                       const std::function<void(const RankEnd&)>& last_resort) {
+                       const std::function<void(const RankEnd&)>& last_resort,
+                       const std::function<int()>& stop_signal) {
   JoinedRanks joined;
   joined.start = start;
   if (start.size == 1) {
     joined.communicator = std::make_unique<Communicator>();
     return joined;
   }
-  const bool by_mpi = start.starter == RankStart::Starter::mpirun;
+  // What the others are told, and what the watch ends: a communicator may be on its way for long.
+  const auto joining = std::make_shared<std::atomic<Communicator*>>(nullptr);
+  std::string offer;
   if (device == Device::cuda) {
-    fail_input(
-        "{} started {} ranks, and this build joins ranks on CPUs alone: set device=cpu, or start "
-        "one "
-        "process for one GPU",
-        starter_name(start.starter), start.size);
+    if (!nccl_is_built_in()) {
+      fail_input(
+          "{} started {} ranks on GPUs, and this build has no NCCL, which joins them: install "
+          "libnccl-dev and build again",
+          starter_name(start.starter), start.size);
+    }
+    if (start.rank == 0) {
+      const NcclId id = new_nccl_id();
+      offer.assign(reinterpret_cast<const char*>(id.data()), id.size());
+    }
   } else {
-    if (!by_mpi && start.starter != RankStart::Starter::srun) {
+    if (start.starter != RankStart::Starter::mpirun && start.starter != RankStart::Starter::srun) {
       fail_input(
           "{} started {} ranks, and ranks on CPUs are joined by MPI: start them with mpirun "
           "-n {} memengine train ...",
           starter_name(start.starter), start.size, start.size);
     }
     joined.communicator = mpi_of(start);
+    if (start.starter == RankStart::Starter::mpirun) {
+      agree_on_place(*joined.communicator, joined.start);
+    }
   }
-  if (by_mpi && joined.communicator) agree_on_place(*joined.communicator, joined.start);
-  RankCircle circle = meet(joined.start, "", meeting_seconds, say);
-  Communicator* communicator = joined.communicator.get();
+  RankCircle circle = meet(joined.start, offer, meeting_seconds, say);
+  NcclId id{};
+  if (device == Device::cuda) {
+    const std::string& bytes = start.rank == 0 ? offer : circle.offer;
+    if (bytes.size() != id.size()) fail_internal("rank 0 has no id of NCCL for the others");
+    std::memcpy(id.data(), bytes.data(), id.size());
+  }
   RankWatch::Options options;
-  options.on_end = [communicator] { communicator->abort(); };
+  options.on_end = [joining] {
+    if (Communicator* communicator = *joining) communicator->abort();
+  };
   options.last_resort = last_resort;
+  options.stop_signal = stop_signal;
+  *joining = joined.communicator.get();
   joined.watch = std::make_unique<RankWatch>(start.rank, std::move(circle), std::move(options));
-  communicator->set_watch([watch = joined.watch.get()] { watch->check(); });
+  if (device == Device::cuda) {
+    joined.communicator = nccl_communicator(start.rank, start.size, id);
+    *joining = joined.communicator.get();
+    joined.watch->check();
+  }
+  joined.communicator->set_watch([watch = joined.watch.get()] { watch->check(); });
   return joined;
 }
 

@@ -26,11 +26,12 @@ struct JoinedRanks {
   void leave();
 };
 
-// Meets the others (meeting.h) and joins those on CPUs by MPI. `say` is told
-// for whom it waits, `last_resort` as in RankWatch. Input errors: where this build or the way the
-// ranks were started cannot do that; as meet() does.
+// Meets the others (meeting.h) and joins them: NCCL between GPUs, MPI between CPUs. `say` is told
+// for whom it waits, `last_resort` and `stop_signal` as in RankWatch. Input errors: where this
+// build or the way the ranks were started cannot do that; as meet() does.
 JoinedRanks join_ranks(const RankStart& start, Device device,
                        const std::function<void(const std::string&)>& say,
-                       const std::function<void(const RankEnd&)>& last_resort);
+                       const std::function<void(const RankEnd&)>& last_resort,
+                       const std::function<int()>& stop_signal);
 
 }  // namespace memengine

@@ -127,19 +127,21 @@ void RankWatch::leave() {
 
 // --- Stopping after the same step ----------------------------------------------------------------
 
+void RankWatch::want_stop(int signal) {
+  if (asked_ || end_) return;
+  asked_ = true;
+  asked_at_ = Clock::now();
+  signal_ = signal;
+  if (rank_ == 0) {
+    ask_all();
+  } else {
+    tell_all(stop_wanted, std::to_string(signal));
+  }
+}
+
 bool RankWatch::stop_now(std::int64_t done, int signal) {
   std::unique_lock lock(mutex_);
-  if (signal != 0 && !asked_ && !end_) {
-    asked_ = true;
-    asked_at_ = Clock::now();
-    if (signal_ == 0) signal_ = signal;
-    if (rank_ == 0) {
-      ask_all();
-    } else {
-      tell_all(stop_wanted, std::to_string(signal));
-    }
-    wake();  // the clock runs
-  }
+  if (signal != 0) want_stop(signal);
   changed_.wait(lock, [&] { return !held_ || stop_after_ || end_; });
   if (end_) throw RankEnded(*end_);
   if (stop_after_) return done >= *stop_after_;
@@ -259,7 +261,7 @@ void RankWatch::run() {
       entries.push_back({peer.connection.socket(), POLLIN, 0});
     }
     lock.unlock();
-    ::poll(entries.data(), entries.size(), 500);
+    ::poll(entries.data(), entries.size(), 200);
     char drained[64];
     while (::read(wake_[0], drained, sizeof(drained)) > 0) {
     }
@@ -269,6 +271,8 @@ void RankWatch::run() {
         hear(circle_.peers[i], lock);
       }
     }
+    const int signal = options_.stop_signal && !leaving_ ? options_.stop_signal() : 0;
+    if (signal != 0) want_stop(signal);
     look_at_clock();
   }
 }

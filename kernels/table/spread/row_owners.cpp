@@ -32,10 +32,18 @@ void count_by_owner(const Context& context, Tensor counts, const UniqueRows& uni
   }
 }
 
-void settle_requests(const Context& context, Tensor rows, Tensor count, std::int64_t first) {
-  MEMENGINE_ON_CUDA(context, cuda::settle_requests(context, rows, count, first));
+void settle_requests(const Context& context, Tensor rows, Tensor count, const RowOwners& owners,
+                     std::int64_t owner) {
+  MEMENGINE_ON_CUDA(context, cuda::settle_requests(context, rows, count, owners, owner));
   auto* places = rows.as<std::int32_t>();
-  for (std::int64_t q = 0; q < rows.size(); ++q) places[q] -= static_cast<std::int32_t>(first);
+  for (std::int64_t q = 0; q < rows.size(); ++q) {
+    const std::int64_t place = places[q] - owner * owners.part();
+    if (place < 0 || place >= owners.rows_of(owner)) {
+      fail_internal("rank {} is asked for spread number {}, which is not its own", owner,
+                    places[q]);
+    }
+    places[q] = static_cast<std::int32_t>(place);
+  }
   *count.as<std::int32_t>() = static_cast<std::int32_t>(rows.size());
 }
 

@@ -66,12 +66,13 @@ void count_by_owner(const Context& context, Tensor counts, const UniqueRows& uni
   MEMENGINE_LAUNCH_CHECK("count_by_owner");
 }
 
-void settle_requests(const Context& context, Tensor rows, Tensor count, std::int64_t first) {
+void settle_requests(const Context& context, Tensor rows, Tensor count, const RowOwners& owners,
+                     std::int64_t owner) {
   const std::int64_t size = rows.size();
   settle_kernel<<<grid_size(std::max<std::int64_t>(ceil_divide(size, owner_threads), 1)),
                   owner_threads, 0, context.stream>>>(
       rows.as<std::int32_t>(), count.as<std::int32_t>(), static_cast<std::int32_t>(size),
-      static_cast<std::int32_t>(first));
+      static_cast<std::int32_t>(owner * owners.part()));
   MEMENGINE_LAUNCH_CHECK("settle_requests");
 }
 

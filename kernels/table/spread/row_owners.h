@@ -39,9 +39,10 @@ void spread_numbers(const Context& context, Tensor out, Tensor picks, const RowO
 void count_by_owner(const Context& context, Tensor counts, const UniqueRows& unique,
                     const RowOwners& owners);
 
-// What came to its owner: rows [Q] i32 -= first, the owner's first spread number, which makes them
-// places; count [1] i32 = Q, which may be 0.
-void settle_requests(const Context& context, Tensor rows, Tensor count, std::int64_t first);
+// What came to its owner: the spread numbers rows [Q] i32 become places in its part; count [1] i32
+// = Q, which may be 0. On the CPU a number that is another owner's is an internal error.
+void settle_requests(const Context& context, Tensor rows, Tensor count, const RowOwners& owners,
+                     std::int64_t owner);
 
 namespace cuda {
 decltype(memengine::spread_numbers) spread_numbers;

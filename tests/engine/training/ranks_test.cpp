@@ -148,15 +148,153 @@ TEST_P(RanksTrainAlike, InDoubleToNineDigits) {
       EXPECT_EQ(told.picks, one.picks) << variant.name;
       EXPECT_EQ(told.tokens, one.tokens) << variant.name;
       EXPECT_LT(largest_difference(told.divergences, one.divergences), 1e-9) << variant.name;
-      printf("%s %d: loss %.2g norm %.2g value norm %.2g\n", variant.name.c_str(), ranks.size(),
-             largest_difference(told.losses, one.losses),
-             largest_difference(told.dense_norms, one.dense_norms),
-             largest_difference(told.value_norms, one.value_norms));
+    });
+  }
+}
+
+TEST_P(RanksTrainAlike, InFloatToFourDigits) {
+  for (const Variant& variant : variants) {
+    const std::vector<std::string> rates = {"optim.lr=3e-4",
+                                            "model.productkey_args.value_fixed_lr=1e-3"};
+    Communicator alone;
+    const Told one = train(alone, variant, ModelDtype::fp32, rates);
+    on_ranks(GetParam(), [&](Communicator& ranks) {
+      const Told told = train(ranks, variant, ModelDtype::fp32, rates);
+      if (ranks.rank() != 0) return;
+      EXPECT_LT(largest_difference(told.losses, one.losses), 1e-4) << variant.name;
+    });
+  }
+}
+
+TEST_P(RanksTrainAlike, HeldOutDataIsReadOnce) {
+  // 29 windows: the last round has none for some ranks, and one batch is short.
+  const Variant variant{"held_out", {"model.productkey_args.zero_copy=true"}};
+  const std::vector<std::string> more = {"steps=6", "validation.every=3", "data.batch_size=4"};
+  on_ranks(GetParam(), [&](Communicator& ranks) {
+    Communicator alone;
+    // The same global batch: one rank has it in as many parts as there are ranks.
+    std::vector<std::string> parts = more;
+    parts.push_back("grad_acc_steps=" + std::to_string(ranks.size()));
+    parts.push_back("model.productkey_args.mem_query_norm=none");
+    std::vector<std::string> ours = more;
+    ours.push_back("model.productkey_args.mem_query_norm=none");
+    const Told told = train(ranks, variant, ModelDtype::fp32, ours);
+    if (ranks.rank() != 0) return;
+    const Told one = train(alone, {"held_out_alone", variant.overrides}, ModelDtype::fp32, parts);
+    ASSERT_EQ(one.validation.size(), 8U);
+    EXPECT_LT(largest_difference(told.validation, one.validation), 1e-5);
+  });
+}
+
+TEST_P(RanksTrainAlike, TwiceIsTheSameToTheBit) {
+  for (const Variant& variant : {variants[0], variants[1], variants[17], variants[18]}) {
+    on_ranks(GetParam(), [&](Communicator& ranks) {
+      const Told first = train(ranks, variant, ModelDtype::fp32);
+      ranks.barrier();
+      const Told second =
+          train(ranks, {variant.name + "_again", variant.overrides}, ModelDtype::fp32);
+      EXPECT_EQ(first.losses, second.losses) << variant.name;
+      EXPECT_EQ(first.dense_norms, second.dense_norms) << variant.name;
+      EXPECT_EQ(first.value_norms, second.value_norms) << variant.name;
+      EXPECT_EQ(first.divergences, second.divergences) << variant.name;
     });
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, RanksTrainAlike, testing::Values(1, 2, 3, 4));
+
+// Does all that another does, but for one exchange between devices.
+class LeavesOut : public Communicator {
+ public:
+  LeavesOut(Communicator& all, std::int64_t call) : all_(all), call_(call) {}
+
+  int rank() const override { return all_.rank(); }
+  int size() const override { return all_.size(); }
+  void all_reduce_sum(const Context& context, Tensor values) override {
+    if (calls++ != call_) all_.all_reduce_sum(context, values);
+  }
+  void all_gather(const Context& context, Tensor all, Tensor mine) override {
+    if (calls++ != call_) all_.all_gather(context, all, mine);
+  }
+  void all_to_all(const Context& context, void* received,
+                  std::span<const std::int64_t> received_bytes, const void* sent,
+                  std::span<const std::int64_t> sent_bytes) override {
+    if (calls++ != call_) all_.all_to_all(context, received, received_bytes, sent, sent_bytes);
+  }
+  void broadcast(const Context& context, Tensor values, int root) override {
+    if (calls++ != call_) all_.broadcast(context, values, root);
+  }
+  std::vector<std::byte> gather_bytes(std::span<const std::byte> mine) override {
+    return all_.gather_bytes(mine);
+  }
+
+  std::int64_t calls = 0;
+
+ private:
+  Communicator& all_;
+  std::int64_t call_;
+};
+
+class RanksNotice : public RanksTrain {
+ protected:
+  // What four steps tell, and how many exchanges had been made after each.
+  Told train_without(Communicator& ranks, const Variant& variant, std::int64_t call,
+                     std::vector<std::int64_t>* marks) {
+    LeavesOut some(ranks, call);
+    std::vector<std::string> overrides = variant.overrides;
+    overrides.insert(overrides.end(),
+                     {"checkpoint.dump.every=0", "data.load_async=false", "data.batch_size=4",
+                      "model.productkey_args.value_weight_decay=0", "steps=4", "optim.clip=0.1",
+                      "optim.warmup=0", "optim.value_clip=0.01"});
+    RunConfig run =
+        config(variant.name + std::to_string(call) + "_" + std::to_string(ranks.rank()), overrides);
+    run.distributed.model_dtype = ModelDtype::fp64;
+    Recorder recorder;
+    Trainer trainer(run, {&recorder}, FileSystem::real(), &some);
+    trainer.run([&] {
+      if (marks != nullptr) marks->push_back(some.calls);
+      return false;
+    });
+    return recorder.told;
+  }
+};
+
+TEST_F(RanksNotice, WhenOneExchangeIsLeftOut) {
+  if (mpi_ranks() != nullptr) GTEST_SKIP() << "a rank that fails would end all";
+  constexpr int size = 3;
+  for (const Variant& variant : {variants[0], variants[1], variants[13], variants[17]}) {
+    std::vector<std::int64_t> marks;
+    Told whole;
+    on_ranks(size, [&](Communicator& ranks) {
+      std::vector<std::int64_t> of_rank;
+      const Told told = train_without(ranks, variant, -1, &of_rank);
+      if (ranks.rank() != 0) return;
+      whole = told;
+      marks = of_rank;
+    });
+    ASSERT_EQ(marks.size(), 5U);
+    ASSERT_GT(marks[2], marks[1]);
+    // All of the second step, and what is told of the first.
+    for (std::int64_t call = marks[1]; call < marks[2]; ++call) {
+      bool noticed = false;
+      try {
+        on_ranks(size, [&](Communicator& ranks) {
+          const Told told = train_without(ranks, variant, call, nullptr);
+          if (ranks.rank() != 0) return;
+          noticed = largest_difference(told.losses, whole.losses) > 1e-9 ||
+                    largest_difference(told.dense_norms, whole.dense_norms) > 1e-7 ||
+                    largest_difference(told.value_norms, whole.value_norms) > 1e-7 ||
+                    told.unique_rows != whole.unique_rows || told.picks != whole.picks ||
+                    largest_difference(told.divergences, whole.divergences) > 1e-9;
+        });
+      } catch (const Error&) {
+        noticed = true;  // parts of other lengths than were expected
+      }
+      EXPECT_TRUE(noticed) << variant.name << ": exchange " << call - marks[1] << " of "
+                           << marks[2] - marks[1] << " is of no use";
+    }
+  }
+}
 
 }  // namespace
 }  // namespace memengine

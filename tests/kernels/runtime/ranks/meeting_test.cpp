@@ -270,8 +270,10 @@ TEST(RankWatch, AnUnansweredRequestToStopEnds) {
   other.join();
   RankWatch::Options options;
   options.answer_seconds = 1;
+  options.stop_signal = [] { return 15; };  // while we wait in the middle of a step
   RankWatch watch(0, std::move(circle), options);
   const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < 400 && !watch.end(); ++i) std::this_thread::sleep_for(10ms);
   expect_part(error_of([&] { watch.stop_now(5, 15); }),
               own_rank_name(1) + " has not answered a request to stop for 1 s");
   EXPECT_LT(seconds_since(begin), 3);
