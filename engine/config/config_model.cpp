@@ -40,7 +40,7 @@ constexpr ConfigReader::Name<GatherPath> gather_names[] = {{"auto", GatherPath::
                                                            {"cpu", GatherPath::cpu},
                                                            {"both", GatherPath::both}};
 
-constexpr std::string_view only_false[] = {"false", "False"};
+constexpr std::string_view never_offloaded[] = {"false", "False"};
 
 void bind_productkey(ConfigReader& reader, ProductKeyConfig& memory) {
   const auto bind = [&reader](std::string_view key, auto& field) {
@@ -63,7 +63,7 @@ void bind_productkey(ConfigReader& reader, ProductKeyConfig& memory) {
   bind("mem_gated", memory.mem_gated);
   bind("peer_variant", memory.peer_variant);
   bind("zero_copy", memory.zero_copy);
-  reader.require("model.productkey_args.mem_offload", only_false,
+  reader.require("model.productkey_args.mem_offload", never_offloaded,
                  "offloading to an FPGA needs other hardware; zero_copy: true keeps the table in "
                  "host memory");
   bind_enum("placement", memory.placement, placement_names);

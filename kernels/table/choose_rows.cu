@@ -16,14 +16,14 @@
 namespace memengine::cuda {
 namespace {
 
-constexpr int threads = 256;
+constexpr int choose_threads = 256;
 
 // Ascending keys are descending scores; places past the list's end come last.
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(choose_threads)
     score_kernel(std::uint32_t* keys, std::int32_t* numbers, std::int32_t* marks,
                  const std::int32_t* rows, const std::int32_t* offsets, const std::int32_t* count,
                  const std::int32_t* frequency, const float* rarity, std::int32_t capacity) {
-  const int u = static_cast<int>(blockIdx.x * threads + threadIdx.x);
+  const int u = static_cast<int>(blockIdx.x * choose_threads + threadIdx.x);
   if (u >= capacity) return;
   numbers[u] = u;
   marks[u] = 0;
@@ -33,10 +33,10 @@ __global__ void __launch_bounds__(threads)
   keys[u] = ~__float_as_uint(score);
 }
 
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(choose_threads)
     mark_kernel(std::int32_t* marks, const std::int32_t* best, const std::int32_t* count,
                 std::int32_t most) {
-  const int rank = static_cast<int>(blockIdx.x * threads + threadIdx.x);
+  const int rank = static_cast<int>(blockIdx.x * choose_threads + threadIdx.x);
   if (rank < most && rank < *count) marks[best[rank]] = 1;
 }
 
@@ -79,20 +79,20 @@ struct WriteChosen {
   }
 };
 
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(choose_threads)
     clear_kernel(std::int32_t* order, std::int32_t* places, std::int32_t picks) {
-  const int i = static_cast<int>(blockIdx.x * threads + threadIdx.x);
+  const int i = static_cast<int>(blockIdx.x * choose_threads + threadIdx.x);
   if (i >= picks) return;
   order[i] = 0;
   places[i] = 0x7fffffff;
 }
 
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(choose_threads)
     move_kernel(std::int32_t* order, std::int32_t* places, const std::int32_t* offsets,
                 const std::int32_t* place, const std::int32_t* all_order,
                 const std::int32_t* all_places, const std::int32_t* all_offsets,
                 std::int32_t picks) {
-  const int i = static_cast<int>(blockIdx.x * threads + threadIdx.x);
+  const int i = static_cast<int>(blockIdx.x * choose_threads + threadIdx.x);
   if (i >= picks) return;
   const std::int32_t u = all_places[i];
   if (place[u] < 0) return;
@@ -108,8 +108,8 @@ cudaError_t sort(void* temporary, std::size_t& bytes, const std::uint32_t* keys,
                                          stream);
 }
 
-cudaError_t scan(void* temporary, std::size_t& bytes, const Marked& marked,
-                 const WriteChosen& write, cudaStream_t stream) {
+cudaError_t scan_marked(void* temporary, std::size_t& bytes, const Marked& marked,
+                        const WriteChosen& write, cudaStream_t stream) {
   const auto marks = thrust::make_transform_iterator(thrust::make_counting_iterator(0), marked);
   return cub::DeviceScan::InclusiveSum(temporary, bytes, marks,
                                        thrust::make_tabulate_output_iterator(write), write.capacity,
@@ -123,7 +123,7 @@ std::size_t temporary_bytes(std::int64_t capacity) {
   write.capacity = static_cast<std::int32_t>(capacity);
   MEMENGINE_CUDA_CHECK(
       sort(nullptr, sort_bytes, nullptr, nullptr, nullptr, nullptr, write.capacity, nullptr));
-  MEMENGINE_CUDA_CHECK(scan(nullptr, scan_bytes, Marked{}, write, nullptr));
+  MEMENGINE_CUDA_CHECK(scan_marked(nullptr, scan_bytes, Marked{}, write, nullptr));
   return std::max(sort_bytes, scan_bytes);
 }
 
@@ -146,13 +146,13 @@ void choose_rows(const Context& context, const UniqueRows& chosen, const UniqueR
   const auto* all_offsets = unique.offsets.as<std::int32_t>();
   const auto* count = unique.count.as<std::int32_t>();
   const auto size = static_cast<std::int32_t>(capacity);
-  const auto blocks = grid_size(ceil_divide(capacity, threads));
-  score_kernel<<<blocks, threads, 0, context.stream>>>(
+  const auto blocks = grid_size(ceil_divide(capacity, choose_threads));
+  score_kernel<<<blocks, choose_threads, 0, context.stream>>>(
       keys, numbers, marks, unique.rows.as<std::int32_t>(), all_offsets, count,
       background.document_frequency.as<std::int32_t>(), background.rarity.as<float>(), size);
   MEMENGINE_LAUNCH_CHECK("choose_rows");
   MEMENGINE_CUDA_CHECK(sort(temporary, bytes, keys, sorted, numbers, best, size, context.stream));
-  mark_kernel<<<blocks, threads, 0, context.stream>>>(
+  mark_kernel<<<blocks, choose_threads, 0, context.stream>>>(
       marks, best, count, static_cast<std::int32_t>(std::min(most, capacity)));
   const WriteChosen write{marks,
                           unique.rows.as<std::int32_t>(),
@@ -162,13 +162,14 @@ void choose_rows(const Context& context, const UniqueRows& chosen, const UniqueR
                           chosen.offsets.as<std::int32_t>(),
                           place,
                           size};
-  MEMENGINE_CUDA_CHECK(scan(temporary, bytes, Marked{marks, all_offsets}, write, context.stream));
-  const auto pick_blocks = grid_size(ceil_divide(picks, threads));
+  MEMENGINE_CUDA_CHECK(
+      scan_marked(temporary, bytes, Marked{marks, all_offsets}, write, context.stream));
+  const auto pick_blocks = grid_size(ceil_divide(picks, choose_threads));
   const auto pick_count = static_cast<std::int32_t>(picks);
   auto* order = chosen.order.as<std::int32_t>();
   auto* places = chosen.places.as<std::int32_t>();
-  clear_kernel<<<pick_blocks, threads, 0, context.stream>>>(order, places, pick_count);
-  move_kernel<<<pick_blocks, threads, 0, context.stream>>>(
+  clear_kernel<<<pick_blocks, choose_threads, 0, context.stream>>>(order, places, pick_count);
+  move_kernel<<<pick_blocks, choose_threads, 0, context.stream>>>(
       order, places, chosen.offsets.as<std::int32_t>(), place, unique.order.as<std::int32_t>(),
       unique.places.as<std::int32_t>(), all_offsets, pick_count);
   MEMENGINE_LAUNCH_CHECK("choose_rows");
