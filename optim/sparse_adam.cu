@@ -7,6 +7,7 @@
 #include "optim/sparse_adam.h"
 
 #include "kernels/table/table_grid.cuh"
+#include "optim/rows_here.cuh"
 #include "optim/stochastic_rounding.h"
 
 namespace memengine::cuda {
@@ -182,17 +183,6 @@ __device__ __forceinline__ std::uint32_t* last_step_of(const Table& table, std::
                                           table.step_offset);
 }
 
-// The rows of a step that are updated in one table: i in [*first, *end), or from 0 without `first`,
-// is row rows[u] of the step's list, with u = listed[i], or i without `listed`; it stands at
-// places[i] of the table, or at its own number without `places`.
-struct RowsHere {
-  const std::int32_t* first;
-  const std::int32_t* end;
-  const std::int32_t* listed;
-  const std::int32_t* rows;
-  const std::int32_t* places;
-};
-
 template <typename Moment, int width, bool of_row>
 __global__ void __launch_bounds__(table_threads)
     sparse_kernel(Table table, RowsHere here, const float* gradients, std::int32_t* rows_ever_used,
@@ -306,7 +296,7 @@ void sparse_adam(const Context& context, const ValueRows& table, const StagedRow
                  const UpdateState& state, const AdamHyperparameters& hyperparameters,
                  std::uint64_t seed) {
   const Hyperparameters adam = hyperparameters_of(state, hyperparameters);
-  const auto launch = [&](const ValueRows& home, const RowsHere& here) {
+  for_each_home(table, staged, unique, [&](const ValueRows& home, const RowsHere& here) {
     dispatch_table(home, [&]<typename Moment, int width>(int team) {
       const auto start = [&](auto kernel) {
         kernel<<<table_blocks(home.hi), table_threads, 0, context.stream>>>(
@@ -319,17 +309,7 @@ void sparse_adam(const Context& context, const ValueRows& table, const StagedRow
         start(sparse_kernel<Moment, width, false>);
     });
     MEMENGINE_LAUNCH_CHECK("sparse_adam");
-  };
-  const auto* rows = unique.rows.as<std::int32_t>();
-  const auto* count = unique.count.as<std::int32_t>();
-  if (staged.capacity() == 0) {
-    launch(table, {nullptr, count, nullptr, rows, nullptr});
-    return;
-  }
-  const auto* in_area = staged.count.as<std::int32_t>();
-  const auto* listed = staged.listed.as<std::int32_t>();
-  launch(staged.values, {nullptr, in_area, listed, rows, staged.placed.as<std::int32_t>()});
-  launch(table, {in_area, count, listed, rows, nullptr});
+  });
 }
 
 void dense_adam_rows(const Context& context, const ValueRows& table, const UniqueRows& unique,

@@ -3,19 +3,10 @@
 #include "optim/sparse_sgd/sparse_sgd.h"
 
 #include "kernels/table/table_grid.cuh"
+#include "optim/rows_here.cuh"
 
 namespace memengine::cuda {
 namespace {
-
-// Rows i in [*first, *end), or from 0 without `first`, of the step's list: u = listed[i] or i; they
-// stand at places[i] of the table, or at their own number.
-struct RowsHere {
-  const std::int32_t* first;
-  const std::int32_t* end;
-  const std::int32_t* listed;
-  const std::int32_t* rows;
-  const std::int32_t* places;
-};
 
 template <int width>
 __global__ void __launch_bounds__(table_threads)
@@ -78,7 +69,7 @@ __global__ void __launch_bounds__(table_threads)
 void sparse_sgd(const Context& context, const ValueRows& table, const StagedRows& staged,
                 const UniqueRows& unique, Tensor row_gradients, Tensor rows_ever_used,
                 const UpdateState& state) {
-  const auto launch = [&](const ValueRows& home, const RowsHere& here) {
+  for_each_home(table, staged, unique, [&](const ValueRows& home, const RowsHere& here) {
     const auto start = [&](auto kernel, int team) {
       kernel<<<table_blocks(home.hi), table_threads, 0, context.stream>>>(
           table_of(home), here, row_gradients.as<float>(), rows_ever_used.as<std::int32_t>(),
@@ -91,17 +82,7 @@ void sparse_sgd(const Context& context, const ValueRows& table, const StagedRows
     else
       start(descend_kernel<1>, row_team(home.v_dim()));
     MEMENGINE_LAUNCH_CHECK("sparse_sgd");
-  };
-  const auto* rows = unique.rows.as<std::int32_t>();
-  const auto* count = unique.count.as<std::int32_t>();
-  if (staged.capacity() == 0) {
-    launch(table, {nullptr, count, nullptr, rows, nullptr});
-    return;
-  }
-  const auto* in_area = staged.count.as<std::int32_t>();
-  const auto* listed = staged.listed.as<std::int32_t>();
-  launch(staged.values, {nullptr, in_area, listed, rows, staged.placed.as<std::int32_t>()});
-  launch(table, {in_area, count, listed, rows, nullptr});
+  });
 }
 
 }  // namespace memengine::cuda

@@ -141,7 +141,7 @@ TEST_F(TerminalTest, AStartFromOtherWeightsSaysWhatItTook) {
   expect_contains(said,
                   "all weights are from the checkpoint of step 2 of run first in "
                   "first/checkpoints/0000000002");
-  expect_contains(said, "tensors of 49536 numbers");  // the 11,552 of the value table among them
+  expect_contains(said, "30 tensors of 49536 numbers");  // the 11,552 of the value table among them
   EXPECT_EQ(said.find("another tokenizer"), std::string::npos);
 }
 

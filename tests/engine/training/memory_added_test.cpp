@@ -78,6 +78,9 @@ TEST_F(MemoryAdded, OnlyWhatIsTrainedChanges) {
   ASSERT_EQ(error, "");
   const auto given = weights("dense"), taught = weights("memory");
   for (const auto& [name, numbers] : given) EXPECT_EQ(taught.at(name), numbers) << name;
+  // And it learns: text that is not in the data has become likelier than it was to the dense model.
+  EXPECT_LT(first_validation("after", with(beside_, {init("memory")})),
+            first_validation("before", with(dense_, {init("dense")})));
 
   const Words values = with(beside_, {"optim.train=values", init("memory")});
   const TrainingRecord rows = train("values", values);

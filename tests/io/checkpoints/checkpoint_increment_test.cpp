@@ -36,13 +36,6 @@ class Increments : public testing::Test {
     }
     for (char& c : other) c = static_cast<char>(random());
   }
-  static CheckpointTensor tensor(const std::string& name, FileDtype dtype,
-                                 std::vector<std::int64_t> shape, const std::string& bytes) {
-    return {name, dtype, std::move(shape),
-            [bytes](std::uint64_t offset, std::span<std::byte> block) {
-              std::memcpy(block.data(), bytes.data() + offset, block.size());
-            }};
-  }
   CheckpointBase save_full(std::int64_t step, std::int64_t keep = -1) {
     SaveOptions options;
     options.keep = keep;

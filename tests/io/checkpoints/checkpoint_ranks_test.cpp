@@ -32,13 +32,6 @@ class RankCheckpoints : public testing::Test {
     }
     for (char& c : other) c = static_cast<char>(random());
   }
-  static CheckpointTensor tensor(const std::string& name, FileDtype dtype,
-                                 std::vector<std::int64_t> shape, const std::string& bytes) {
-    return {name, dtype, std::move(shape),
-            [bytes](std::uint64_t offset, std::span<std::byte> block) {
-              std::memcpy(block.data(), bytes.data() + offset, block.size());
-            }};
-  }
   std::string rows_of(const std::vector<std::int32_t>& list) const {
     std::string bytes;
     for (const std::int32_t row : list) {

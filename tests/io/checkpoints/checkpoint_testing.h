@@ -37,6 +37,14 @@ inline NewestCheckpoint newest_checkpoint(const std::filesystem::path& root) {
 
 namespace testing_io {
 
+// A tensor of these bytes, for a save.
+inline CheckpointTensor tensor(const std::string& name, FileDtype dtype,
+                               std::vector<std::int64_t> shape, const std::string& bytes) {
+  return {name, dtype, std::move(shape), [bytes](std::uint64_t offset, std::span<std::byte> block) {
+            std::memcpy(block.data(), bytes.data() + offset, block.size());
+          }};
+}
+
 inline void write_bytes(const std::filesystem::path& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
 }

@@ -1,0 +1,35 @@
+# Sourced by the kill loops: makes a folder that goes when the shell ends, enters it, and leaves there
+# prepared data and config.yaml, a small run that saves every second step. Needs $program.
+export OMP_NUM_THREADS=1
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+
+for i in $(seq 0 19); do
+  words=""
+  for word in $(seq 0 $((10 + 7 * i))); do
+    words+="the $([ $((word % 3)) = 0 ] && echo quick || echo lazy)"
+    words+="$([ $((word % 5)) = $((i % 5)) ] && echo ' fox ' || echo ' dog ')"
+  done
+  echo "{\"text\": \"$words\"}"
+done > texts.jsonl
+cat > config.yaml << 'YAML'
+name: killed
+dump_dir: run
+seed: 7
+steps: 100000
+device: cpu
+optim: {lr: 3e-3, warmup: 10, scheduler: constant}
+model:
+  dim: 32
+  n_layers: 2
+  n_heads: 2
+  multiple_of: 32
+  productkey_args: {is_enabled: true, layers: "1", mem_n_keys: 64, mem_heads: 2, mem_knn: 4,
+                    mem_k_dim: 16, mem_query_norm: batchnorm, value_weight_decay: 0.1}
+data: {root_dir: data, batch_size: 2, seq_len: 33, tokenizer: {name: bytes}}
+checkpoint: {dump: {every: 2, keep: 2}}
+logging: {freq: 1}
+YAML
+"$program" prepare texts.jsonl --tokenizer bytes --out data > /dev/null
