@@ -6,6 +6,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "engine/model_files/row_decay.h"
@@ -61,10 +62,10 @@ std::map<std::string, RowDecay, std::less<>> table_decays(const Checkpoint& chec
   return decays;
 }
 
-// Beside the weights a checkpoint has what the optimizer remembers; an increment has the tables'
-// rows in a file of their own, with both.
+// Beside the weights a checkpoint has what the optimizer remembers, in one file or in one of each
+// rank; an increment has the tables' rows in files of their own, with both.
 bool is_weight(const std::string& file, const std::string& tensor) {
-  if (file == "optimizer.safetensors") return false;
+  if (file == "optimizer.safetensors" || file.starts_with("optimizer-")) return false;
   for (const char* part : {".rows", ".first_moment", ".second_moment", ".last_step"}) {
     if (tensor.ends_with(part)) return false;
   }
@@ -77,9 +78,11 @@ WeightReader checkpoint_weights(const ModelSource& source) {
       std::make_shared<std::map<std::string, RowDecay, std::less<>>>(table_decays(*checkpoint));
   WeightReader reader;
   reader.where = source.folder.string();
+  std::set<std::string> seen;  // each rank's file names the tables that are spread over them
   for (const CheckpointSummary::File& file : checkpoint->summary().files) {
     for (const TensorInfo& tensor : file.tensors) {
-      if (is_weight(file.name, tensor.name)) reader.names.push_back(tensor.name);
+      if (!is_weight(file.name, tensor.name) || !seen.insert(tensor.name).second) continue;
+      reader.names.push_back(tensor.name);
     }
   }
   reader.find = [checkpoint](std::string_view name) { return checkpoint->find(name); };

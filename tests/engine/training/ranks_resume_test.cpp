@@ -1,7 +1,9 @@
 // Runs of several ranks that stop and go on, by as many ranks or others.
+#include <algorithm>
 #include <cmath>
 
 #include "engine/model_files/model_source.h"
+#include "engine/model_files/weight_reader.h"
 #include "tests/engine/training/training_testing.h"
 #include "tests/support/ranks.h"
 
@@ -81,6 +83,24 @@ TEST_F(RanksResume, OtherNumbersOfRanksGoOnAsTheSameRun) {
       }
       EXPECT_EQ(second.last.banks.front().rows_ever_used, whole.last.banks.front().rows_ever_used);
     }
+  }
+}
+
+TEST_F(RanksResume, AnotherRunStartsFromAllWeightsOfACheckpointOfSeveral) {
+  for (const std::string increments : {"0", "1"}) {
+    const std::string name = "given" + increments;
+    const TrainingRecord given = train(
+        name, 3,
+        {"steps=20", "checkpoint.dump.every=1", "checkpoint.increment_share=" + increments}, 9);
+    EXPECT_EQ(given.saves.back().base_step >= 0, increments == "1");
+    const ModelSource source = find_model(folder_ / name);
+    std::vector<std::string> names = open_weights(source).names;
+    std::sort(names.begin(), names.end());
+    EXPECT_EQ(std::adjacent_find(names.begin(), names.end()), names.end()) << "a name stands twice";
+    const TrainingRecord taken = train(
+        "from " + name, 1, {"steps=1", "checkpoint.init_ckpt_path=" + (folder_ / name).string()});
+    EXPECT_TRUE(taken.was_told("all weights are from the checkpoint of step 9"));
+    EXPECT_FALSE(taken.was_told("left over"));
   }
 }
 
