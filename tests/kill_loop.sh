@@ -20,13 +20,13 @@ if [ $# -ge 4 ]; then
 fi
 . "$(dirname "$0")/kill_loop_run.sh"
 
-newest() { ls run/checkpoints 2> /dev/null | grep -E '^[0-9]{10}$' | tail -1; }
-
 during_save=0
 for kill in $(seq "$kills"); do
   "$program" train config.yaml "${table[@]}" > out.txt 2> error.txt &
   pid=$!
-  # Up to a third of a second after the first step, or at any moment of the start-up.
+  # Every second kill comes after a step of this very start, however slow the machine is, so that
+  # the loop moves on; the others at any moment, the start-up's too.
+  if [ $((kill % 2)) = 0 ]; then wait_for_a_step $pid; fi
   sleep "0.$(printf '%03d' $((RANDOM % 350)))"
   if ! kill -9 $pid 2> /dev/null; then
     echo "kill $kill: the run ended by itself:" >&2
@@ -46,7 +46,8 @@ for kill in $(seq "$kills"); do
   fi
   if ls -d run/checkpoints/.saving-* > /dev/null 2>&1; then during_save=$((during_save + 1)); fi
 done
-step=$((10#$(newest) + 10))
+reached=$(newest)
+step=$((10#${reached:-0} + 10))
 "$program" train config.yaml "${table[@]}" steps=$step > out.txt
 "$program" train config.yaml steps=$step dump_dir=whole checkpoint.dump.every=0 > /dev/null
 "$program" train config.yaml steps=$step dump_dir=again > /dev/null

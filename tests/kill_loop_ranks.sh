@@ -24,9 +24,6 @@ exec "$@"
 RANK
 chmod +x rank.sh
 as_ranks() { mpirun --oversubscribe --allow-run-as-root -n "$ranks" ./rank.sh "$program" train "$@"; }
-# What has ended and is only not yet asked for its exit code does not run.
-runs() { grep -q '^State:.[^Z]' "/proc/$1/status" 2> /dev/null; }
-newest() { ls run/checkpoints 2> /dev/null | grep -E '^[0-9]{10}$' | tail -1; }
 
 during_save=0
 named=0
@@ -35,7 +32,9 @@ for kill in $(seq "$kills"); do
   as_ranks config.yaml > out.txt 2> error.txt &
   launcher=$!
   while [ "$(ls pid.* 2> /dev/null | wc -l)" -lt "$ranks" ]; do sleep 0.01; done
-  # From the first meeting on, up to a second of steps and saves.
+  # Every second kill comes after a step of this very start, however slow the machine is; the others
+  # at any moment, the meeting's too.
+  if [ $((kill % 2)) = 0 ]; then wait_for_a_step $launcher; fi
   sleep "0.$(printf '%03d' $((RANDOM % 1000)))"
   victim=$((RANDOM % ranks))
   kill -9 "$(cat pid.$victim)" || { echo "kill $kill: the run ended by itself:" >&2; cat out.txt error.txt >&2; exit 1; }

@@ -1,5 +1,6 @@
 # Sourced by the kill loops: makes a folder that goes when the shell ends, enters it, and leaves there
-# prepared data and config.yaml, a small run that saves every second step. Needs $program.
+# prepared data and config.yaml, a small run that saves every second step. Needs $program. What the
+# loops ask about a run and its checkpoints stands at the end.
 export OMP_NUM_THREADS=1
 
 folder=$(mktemp -d)
@@ -33,3 +34,15 @@ checkpoint: {dump: {every: 2, keep: 2}}
 logging: {freq: 1}
 YAML
 "$program" prepare texts.jsonl --tokenizer bytes --out data > /dev/null
+
+# What has ended and is only not yet asked for its exit code does not run.
+runs() { grep -q '^State:.[^Z]' "/proc/$1/status" 2> /dev/null; }
+# The newest whole checkpoint's step; nothing before the first.
+newest() { ls run/checkpoints 2> /dev/null | grep -E '^[0-9]{10}$' | tail -1; }
+# Waits until the run writes a further step, or until its process is gone.
+wait_for_a_step() {
+  local before
+  before=$(steps_written)
+  until [ "$(steps_written)" -gt "$before" ] || ! runs "$1"; do sleep 0.01; done
+}
+steps_written() { cat run/metrics.jsonl 2> /dev/null | wc -l; }
