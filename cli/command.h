@@ -10,6 +10,7 @@ namespace memengine {
 
 void add_bench_command(CLI::App& program);
 void add_compare_command(CLI::App& program);
+void add_course_command(CLI::App& program);
 void add_demo_command(CLI::App& program);
 void add_eval_command(CLI::App& program);
 void add_export_command(CLI::App& program);

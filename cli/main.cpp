@@ -84,6 +84,7 @@ int run_program(int argument_count, char** arguments) {
   memengine::add_synth_command(program);
   memengine::add_demo_command(program);
   memengine::add_bench_command(program);
+  memengine::add_course_command(program);
 
   try {
     if (argument_count > 1) check_command(program, arguments[1]);
