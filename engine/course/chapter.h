@@ -38,5 +38,10 @@ Chapter six_picks_chapter();
 Chapter lazy_decay_chapter();
 Chapter row_life_chapter();
 Chapter exact_masters_chapter();
+Chapter step_streams_chapter();
+Chapter step_record_chapter();
+Chapter attention_tiles_chapter();
+Chapter row_owners_chapter();
+Chapter fair_comparison_chapter();
 
 }  // namespace memengine::course

@@ -7,9 +7,11 @@
 namespace memengine::course {
 
 const std::vector<Chapter>& chapters() {
-  static const std::vector<Chapter> all = {feed_forward_chapter(), product_keys_chapter(),
-                                           six_picks_chapter(),    lazy_decay_chapter(),
-                                           row_life_chapter(),     exact_masters_chapter()};
+  static const std::vector<Chapter> all = {
+      feed_forward_chapter(), product_keys_chapter(),   six_picks_chapter(),
+      lazy_decay_chapter(),   row_life_chapter(),       exact_masters_chapter(),
+      step_streams_chapter(), step_record_chapter(),    attention_tiles_chapter(),
+      row_owners_chapter(),   fair_comparison_chapter()};
   return all;
 }
 

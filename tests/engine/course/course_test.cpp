@@ -116,5 +116,63 @@ TEST(Course, ExactMasters) {
   expect_hint(6, "0x402e 1", "minus (hi << 16)");
 }
 
+TEST(Course, StepStreams) {
+  expect_shown(7, "the step ends at 13.5; with the exchange begun only in finish_step() at 15.25");
+  expect_right(7, "12.75 14.25");
+  expect_hint(7, "15 14.25", "slow pace");
+  expect_hint(7, "11.25 14.25", "waits for the side");
+  expect_hint(7, "10.75 14.25", "the longer of the two");
+  expect_hint(7, "24 14.25", "three lines");
+  expect_hint(7, "12.75 12", "only later");
+  expect_hint(7, "12.75 15", "after the norms");
+}
+
+TEST(Course, StepRecord) {
+  expect_shown(8, "  as an argument of the launch         3     4     4     4");
+  expect_shown(8, "  read from memory                     3     4     2     6");
+  expect_shown(8, "  as an argument of the launch         0   0.1   0.1   0.1");
+  expect_right(8, "2 4 5 7");
+  expect_right(8, "7, 5, 4, 2");
+  expect_hint(8, "1 2 4 5", "line 1 may stay");
+  expect_hint(8, "2 4 5 8", "page-locked");
+  expect_hint(8, "2 2 4 5", "four different");
+  expect_hint(8, "2 4 5 6.5", "four different");
+}
+
+TEST(Course, AttentionTiles) {
+  expect_shown(9, "attention_forward: 3.4571 and 5.1293");
+  expect_shown(9, "attention_backward: dQ = 0.0312");
+  expect_right(9, "5 2.4375 2 1 0");
+  expect_hint(9, "4 2.4375 2 1 0", "largest score");
+  expect_hint(9, "5 3.375 2 1 0", "shrinks");
+  expect_hint(9, "5 2 2 1 0", "sum of 2^(S - m)");
+  expect_hint(9, "5 2.4375 0 1 2", "descending");
+  expect_hint(9, "5 2.4375 3 2 1", "causal");
+  expect_hint(9, "5 2.4375 2 0 1", "blocks 0 to 2");
+}
+
+TEST(Course, RowOwners) {
+  expect_shown(10, "row 2 at rank 0: 2 of rank 0 + 1 of rank 1 = 3");
+  expect_right(10, "2 1 2 512");
+  expect_hint(10, "2 1 3 512", "de-duplicate");
+  expect_hint(10, "3 1 1 512", "in turn");
+  expect_hint(10, "1 2 2 512", "modulo 3");
+  expect_hint(10, "2 1 2 640", "own row");
+  expect_hint(10, "2 1 2 1024", "FP32");
+  expect_hint(10, "2 1 2 256", "128 bytes");
+}
+
+TEST(Course, FairComparison) {
+  expect_shown(11, "101.50       99.50   2.00 ms faster");
+  expect_shown(11, "1151  (+64%)");
+  expect_right(11, "7 0.1 -0.2");
+  expect_hint(11, "4 0.1 -0.2", "first pair");
+  expect_hint(11, "-7 0.1 -0.2", "which mean");
+  expect_hint(11, "8 0.1 -0.2", "mean of A's");
+  expect_hint(11, "7 0.2 -0.2", "equal steps");
+  expect_hint(11, "7 0.1 0.2", "sign");
+  expect_hint(11, "7 0.1 0.3", "how many steps");
+}
+
 }  // namespace
 }  // namespace memengine::course
