@@ -3,11 +3,15 @@
 
 #include <fmt/core.h>
 
+#include <csignal>
 #include <cstdio>
 
 #include "cli/arguments/arguments.h"
 #include "cli/command.h"
+#include "cli/ranks/launch.h"
+#include "cli/ranks/run_as_rank.h"
 #include "cli/terminal.h"
+#include "engine/bench/ranks/ranks_bench.h"
 #include "kernels/runtime/runtime.h"
 
 namespace memengine {
@@ -16,19 +20,68 @@ namespace {
 struct Arguments {
   bench::BenchOptions options;
   std::string device = "auto";
+  std::string gpus;
 };
+
+void say(const std::string& line) {
+  print("{}\n", Lines{line});
+  std::fflush(stdout);
+}
+
+// The words that make each rank do the same.
+std::vector<std::string> words_of(const Arguments& arguments) {
+  const bench::BenchOptions& options = arguments.options;
+  std::vector<std::string> words = {"bench", "--device", arguments.device};
+  const auto add_flag = [&](bool given, const char* name) {
+    if (given) words.emplace_back(name);
+  };
+  const auto add = [&](const std::string& name, const std::string& value) {
+    if (!value.empty()) words.insert(words.end(), {name, value});
+  };
+  add_flag(options.steps, "--steps");
+  add_flag(options.quick, "--quick");
+  for (const std::string& name : options.cases) add("--case", name);
+  add("--config", options.config);
+  add("--config-folder", options.config_folder);
+  add("--data", options.data);
+  add("--warm-up", std::to_string(options.warm_up));
+  add("--json", options.json_path);
+  words.insert(words.end(), options.overrides.begin(), options.overrides.end());
+  return words;
+}
+
+DeviceChoice choice_of(const std::string& device) {
+  if (device == "cpu") return DeviceChoice::cpu;
+  return device == "cuda" ? DeviceChoice::cuda : DeviceChoice::automatic;
+}
+
+void run_as_ranks(Arguments arguments, const RankStart& start) {
+  std::signal(SIGPIPE, SIG_IGN);
+  run_as_rank(start, choice_of(arguments.device), [&](JoinedRanks& ranks) {
+    arguments.options.device = choose_device(arguments.device);
+    bench::run_ranks_bench(arguments.options, *ranks.communicator, [&](const std::string& line) {
+      if (ranks.start.rank == 0) say(line);
+    });
+  });
+}
 
 void run(Arguments arguments) {
   bench::BenchOptions& options = arguments.options;
+  const RankStart start = rank_start();
+  if (start.size > 1) {
+    refuse_launch_by_rank(start, arguments.gpus, "--gpus");
+    return run_as_ranks(std::move(arguments), start);
+  }
+  if (!arguments.gpus.empty()) {
+    bench::check_ranks_bench_options(options);
+    return launch_on_gpus(arguments.gpus, words_of(arguments));
+  }
   options.device = choose_device(arguments.device);
   if (!options.ceilings && !options.ops && !options.steps && !options.decode &&
       options.profiled.empty()) {
     options.ceilings = options.ops = options.steps = true;
   }
-  bench::run_bench(options, [](const std::string& line) {
-    print("{}\n", Lines{line});
-    std::fflush(stdout);
-  });
+  bench::run_bench(options, say);
 }
 
 }  // namespace
@@ -41,7 +94,11 @@ void add_bench_command(CLI::App& program) {
       "  memengine bench --steps --case zero_copy_1m --case memory_373m\n"
       "  memengine bench --ops --config configs/memory_recipe.yaml data.batch_size=8\n"
       "  memengine bench --decode --case dense_373m\n"
-      "  memengine bench --profile-ops memory_373m --json bench.json");
+      "  memengine bench --profile-ops memory_373m --json bench.json\n\n"
+      "Several GPUs, or CPU ranks under mpirun: tokens/s of one rank and of all, and what the "
+      "exchanges\nbetween them take and send.\n\n"
+      "  memengine bench --gpus 2 --data data/novels\n"
+      "  mpirun -n 2 memengine bench --device cpu");
   auto arguments = std::make_shared<Arguments>();
   bench::BenchOptions& options = arguments->options;
   command->add_option("overrides", options.overrides, "a.b.c=value, for --config");
@@ -76,6 +133,8 @@ void add_bench_command(CLI::App& program) {
                     "Also measure what the guard against bad numbers costs a step");
   command->add_option("--table-gib", options.table_gib, "Host memory to gather from, GiB")
       ->capture_default_str();
+  command->add_option("--gpus", arguments->gpus,
+                      "Whole steps on so many GPUs of this host, or all, beside one of them");
   command->add_option("--against", options.against,
                       "A --json record of another commit: tell what changed since");
   command->add_option("--json", options.json_path, "Also write the results to this file");

@@ -1,6 +1,5 @@
 // memengine train CONFIG [a.b.c=value ...]
 #include <csignal>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -8,6 +7,7 @@
 
 #include "cli/arguments/arguments.h"
 #include "cli/command.h"
+#include "cli/ranks/launch.h"
 #include "cli/ranks/run_as_rank.h"
 #include "cli/terminal.h"
 #include "cli/train_display.h"
@@ -16,7 +16,6 @@
 #include "engine/run/run_summary.h"
 #include "engine/training/trainer.h"
 #include "kernels/runtime/error.h"
-#include "kernels/runtime/ranks/nccl_communicator.h"
 
 namespace memengine {
 namespace {
@@ -81,38 +80,24 @@ void train_as_rank(const RunConfig& config, JoinedRanks& ranks, Form form) {
 // One process for each of several GPUs of this host. What is wrong with the config is said before.
 void launch(const std::string& gpus, const std::string& path,
             const std::vector<std::string>& overrides, Form form) {
-  Launch launch;
-  launch.ranks = gpus_asked(gpus);
-  if (load_run_config(path, overrides, {0, launch.ranks}).device == DeviceChoice::cpu) {
+  const int ranks = gpus_asked(gpus);
+  if (load_run_config(path, overrides, {0, ranks}).device == DeviceChoice::cpu) {
     fail_input(
         "--gpus {}: the config says device=cpu; mpirun starts ranks on CPUs: mpirun -n {} "
         "memengine "
         "train ...",
-        gpus, launch.ranks);
+        gpus, ranks);
   }
-  if (launch.ranks > 1 && !nccl_is_built_in()) {
-    fail_input(
-        "--gpus {}: this build has no NCCL, which joins GPUs: install libnccl-dev and build again",
-        gpus);
-  }
-  launch.program = std::filesystem::read_symlink("/proc/self/exe").string();
-  launch.arguments = {"train", path};
-  if (form != Form::people) launch.arguments.push_back(form == Form::json ? "--json" : "--quiet");
-  launch.arguments.insert(launch.arguments.end(), overrides.begin(), overrides.end());
-  catch_stop_signals(nullptr);  // rank 0 answers them
-  launch.stop_signal = stop_signal;
-  launch.say = [](const std::string& line) { fmt::print(stderr, "memengine: {}\n", line); };
-  if (const int code = launch_ranks(launch); code != 0) throw EndedQuietly{code};
+  std::vector<std::string> words = {"train", path};
+  if (form != Form::people) words.push_back(form == Form::json ? "--json" : "--quiet");
+  words.insert(words.end(), overrides.begin(), overrides.end());
+  launch_on_gpus(gpus, words);
 }
 
 void train(const std::string& path, const std::vector<std::string>& overrides, Form form,
            const std::string& gpus) {
   const RankStart start = rank_start();
-  if (!gpus.empty() && start.size > 1) {
-    fail_input(
-        "--gpus starts ranks itself, and this process is rank {} of {} already: leave it out",
-        start.rank, start.size);
-  }
+  refuse_launch_by_rank(start, gpus, "--gpus");
   std::signal(SIGPIPE, SIG_IGN);  // a reader of our output that went away is no reason to stop
   if (!gpus.empty()) return launch(gpus, path, overrides, form);
   std::optional<RunConfig> config;

@@ -24,7 +24,10 @@ void Optimizer::measure_rows(const Context& context, std::span<const RowGradient
                tables[i].square_sum.data(), sizeof(double));
   }
   sum(context, value_square_sum_, table_square_sums_, 1.0);
-  context.communicator->all_reduce_sum(context, value_square_sum_);
+  {
+    const ExchangePurpose purpose(*context.communicator, "norm of row gradients");
+    context.communicator->all_reduce_sum(context, value_square_sum_);
+  }
   clip_scale(context, state_.value_scale, value_norm_, value_square_sum_,
              settings_.config.value_clip_norm());
 }

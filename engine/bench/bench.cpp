@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <optional>
 #include <set>
 
@@ -163,13 +162,7 @@ class Bench {
     say_("\n" + costliest_ops(results_, bench_case.name, &results_.steps.back()));
   }
 
-  void write_json() const {
-    if (options_.json_path.empty()) return;
-    std::ofstream file(options_.json_path);
-    file << to_json(results_) << '\n';
-    file.close();
-    if (!file) fail_input("bench: cannot write {}", options_.json_path);
-  }
+  void write_json() const { bench::write_json(results_, options_.json_path); }
 
   const BenchOptions& options_;
   const std::function<void(const std::string&)>& say_;
@@ -179,12 +172,7 @@ class Bench {
 
 }  // namespace
 
-Results run_bench(const BenchOptions& options, const std::function<void(const std::string&)>& say) {
-  if (!options.ceilings && !options.ops && !options.steps && !options.decode &&
-      options.profiled.empty()) {
-    fail_input(
-        "bench: nothing to do; choose --ceilings, --ops, --steps, --decode or --profile-ops");
-  }
+void check_bench_options(const BenchOptions& options) {
   if (!options.overrides.empty() && options.config.empty()) {
     fail_input("bench: '{}' would override a key of a config, but none is given (--config)",
                options.overrides.front());
@@ -199,6 +187,15 @@ Results run_bench(const BenchOptions& options, const std::function<void(const st
     fail_input("bench: --data={} does not exist: name a folder that `prepare` has made",
                options.data);
   }
+}
+
+Results run_bench(const BenchOptions& options, const std::function<void(const std::string&)>& say) {
+  if (!options.ceilings && !options.ops && !options.steps && !options.decode &&
+      options.profiled.empty()) {
+    fail_input(
+        "bench: nothing to do; choose --ceilings, --ops, --steps, --decode or --profile-ops");
+  }
+  check_bench_options(options);
   return Bench(options, say).run();
 }
 

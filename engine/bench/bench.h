@@ -37,6 +37,9 @@ struct BenchOptions {
   std::string json_path;  // rewritten after every case, so that a stopped run leaves what it had
 };
 
+// Input errors: overrides without a config, numbers out of range, data that is not there.
+void check_bench_options(const BenchOptions& options);
+
 // Hands every finished line of text to `say`. Input errors: an unknown case or config, overrides
 // without a config, nothing to do.
 Results run_bench(const BenchOptions& options, const std::function<void(const std::string&)>& say);

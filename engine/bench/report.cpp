@@ -4,9 +4,12 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "engine/bench/ranks/ranks_report.h"
 #include "engine/config/memory_plan.h"
+#include "kernels/runtime/error.h"
 
 namespace memengine::bench {
 namespace {
@@ -187,10 +190,21 @@ std::string to_json(const Results& results) {
                        {"ms", 1e3 * decode.seconds},
                        {"tokens_per_second", decode.tokens_per_second()}});
   }
-  const ordered_json document = {
+  ordered_json document = {
       {"device", results.device},        {"ceilings", ceilings}, {"ops", ops},
       {"op_failures", results.failures}, {"steps", steps},       {"decodes", decodes}};
+  for (const RanksResult& result : results.ranks) {
+    document["ranks"].push_back(ordered_json::parse(ranks_json(result)));
+  }
   return document.dump(2);
+}
+
+void write_json(const Results& results, const std::string& path) {
+  if (path.empty()) return;
+  std::ofstream file(path);
+  file << to_json(results) << '\n';
+  file.close();
+  if (!file) fail_input("bench: cannot write {}", path);
 }
 
 }  // namespace memengine::bench

@@ -22,5 +22,7 @@ std::string costliest_ops(const Results& results, const std::string& bench_case,
                           const StepResult* step);
 
 std::string to_json(const Results& results);
+// Into a file; an empty path: nowhere. Input error where it cannot be written.
+void write_json(const Results& results, const std::string& path);
 
 }  // namespace memengine::bench

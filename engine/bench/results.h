@@ -87,6 +87,33 @@ struct StepResult {
   double tokens_per_second() const { return static_cast<double>(tokens) / seconds; }
 };
 
+// What the exchanges of one purpose take of a step, on rank 0.
+struct ExchangeShare {
+  std::string purpose;  // "dense gradients"
+  double calls = 0;     // a step
+  double seconds = 0;   // a step: from the start of each to its end, waits for others included
+  double bytes = 0;     // a step: sent to other ranks
+};
+
+// A step of several ranks, each with the batch of the one.
+struct RanksResult {
+  std::string bench_case;
+  std::string tokens_from;  // "random tokens" or a folder of shards
+  int ranks = 1;
+  StepResult one, all;                   // of one rank alone, measured by rank 0; of all together
+  double seconds_observed = 0;           // of a step while its exchanges were measured
+  std::vector<ExchangeShare> exchanges;  // the longest first
+  std::int64_t host_bytes_of_all = 0;    // planned, of all ranks together
+  std::int64_t host_bytes_resident = 0;  // what all processes together took more while they had it
+  std::int64_t one_host_bytes_resident = 0;
+
+  // Of tokens per second; 0 where one of them failed.
+  double ratio() const {
+    const bool both = one.seconds > 0 && all.seconds > 0;
+    return both ? all.tokens_per_second() / one.tokens_per_second() : 0;
+  }
+};
+
 // Greedy decoding of `sequences` texts at once.
 struct DecodeResult {
   std::string bench_case;
@@ -109,6 +136,7 @@ struct Results {
   std::vector<std::string> failures;  // of op measurements: case and reason
   std::vector<StepResult> steps;
   std::vector<DecodeResult> decodes;
+  std::vector<RanksResult> ranks;
 };
 
 }  // namespace memengine::bench

@@ -31,7 +31,8 @@ void measure_guard(StepResult& result, TrainingLoop& loop, const StepOptions& op
   result.seconds_unguarded = median(seconds[0]);
 }
 
-void measure(StepResult& result, RunConfig config, Device device, const StepOptions& options) {
+void measure(StepResult& result, RunConfig config, Device device, const StepOptions& options,
+             const std::function<void()>& meanwhile) {
   const int steps = options.warm_up + options.steps;
   const int guard_steps =
       options.guards ? options.warm_up + 3 + 2 * guard_rounds * (options.steps / 2 + 1) : 0;
@@ -40,20 +41,29 @@ void measure(StepResult& result, RunConfig config, Device device, const StepOpti
   const double begin = now_seconds();
   TrainingLoop loop(config, device, options.data);
   result.seconds_to_start = now_seconds() - begin;
+  const std::vector<double> seconds = loop.run(steps);
+  read_steps(result, loop, config, options.warm_up, seconds);
+  if (device == Device::cuda) result.device_bytes_taken = free_before - free_memory_bytes(device);
+  if (meanwhile) meanwhile();
+  if (options.guards) measure_guard(result, loop, options);
+}
+
+}  // namespace
+
+void read_steps(StepResult& result, TrainingLoop& loop, const RunConfig& config, int warm_up,
+                const std::vector<double>& seconds) {
+  const TrainingModel& model = loop.model();
+  Runtime& runtime = loop.runtime();
   result.tokens = config.tokens_per_step();
-  TrainingModel& model = loop.model();
-  result.flops_per_token = static_cast<double>(model.transformer().training_flops_per_token());
+  result.flops_per_token =
+      static_cast<double>(loop.model().transformer().training_flops_per_token());
   result.device_bytes = model.memory_plan().device_bytes();
   result.host_bytes = model.memory_plan().host_bytes();
-
-  const std::vector<double> seconds = loop.run(steps);
-  Runtime& runtime = loop.runtime();
-  result.seconds = median({seconds.begin() + options.warm_up, seconds.end()});
+  result.seconds = median({seconds.begin() + warm_up, seconds.end()});
   copy_bytes(runtime.context(), &result.loss, loop.buffers().loss().data(), sizeof(double));
   runtime.synchronize();
-  if (device == Device::cuda) result.device_bytes_taken = free_before - free_memory_bytes(device);
   std::int64_t cached = 0;
-  for (const BankUsage& usage : step_usage(runtime, model.transformer())) {
+  for (const BankUsage& usage : step_usage(runtime, loop.model().transformer())) {
     result.picks += usage.picks;
     result.unique_rows += usage.unique_rows;
     if (!usage.cache) continue;
@@ -63,16 +73,14 @@ void measure(StepResult& result, RunConfig config, Device device, const StepOpti
   if (result.unique_rows > 0) {
     result.cache_hit_share = static_cast<double>(cached) / static_cast<double>(result.unique_rows);
   }
-  if (options.guards) measure_guard(result, loop, options);
 }
 
-}  // namespace
-
-StepResult bench_step(const BenchCase& bench_case, Device device, const StepOptions& options) {
+StepResult bench_step(const BenchCase& bench_case, Device device, const StepOptions& options,
+                      const std::function<void()>& meanwhile) {
   StepResult result;
   result.bench_case = bench_case.name;
   try {
-    measure(result, bench_case.config, device, options);
+    measure(result, bench_case.config, device, options, meanwhile);
   } catch (const Error& error) {
     if (error.kind() != Error::Kind::input) throw;
     result = {};

@@ -51,10 +51,11 @@ class RandomBatches {
         tokens_(device,
                 different_steps * static_cast<std::size_t>(micro_batches_) * per_batch_ + 1),
         document_starts_(device, per_batch_) {
+    const auto stream = static_cast<std::uint64_t>(2 + config.ranks.rank);
     const std::size_t all =
         different_steps * static_cast<std::size_t>(micro_batches_) * per_batch_ + 1;
     for (std::size_t i = 0; i < all; ++i) {
-      const std::uint64_t word = philox(1, 2, i).word[0];
+      const std::uint64_t word = philox(1, stream, i).word[0];
       tokens_.data()[i] = static_cast<std::int32_t>(
           word * static_cast<std::uint64_t>(config.model.vocab_size) >> 32);
     }
@@ -88,6 +89,8 @@ class ShardBatches {
     options.batch_size = config.data.batch_size;
     options.seq_len = config.data.seq_len;
     options.seed = 1;
+    options.rank = config.ranks.rank;
+    options.world = config.ranks.size;
     options.vocab_size = config.model.vocab_size;
     // What is being copied to the device stays untouched: see run_steps().
     options.keep = static_cast<int>(2 * config.grad_acc_steps);
@@ -107,9 +110,10 @@ struct TrainingLoop::Source {
   std::optional<ShardBatches> shards;
 };
 
-TrainingLoop::TrainingLoop(const RunConfig& config, Device device, const std::string& data)
+TrainingLoop::TrainingLoop(const RunConfig& config, Device device, const std::string& data,
+                           Communicator* ranks)
     : config_(config),
-      runtime_(device),
+      runtime_(device, ranks),
       model_(config_, runtime_),
       buffers_(device, config_.grad_acc_steps, config_.data.batch_size, config_.data.seq_len,
                config_.model.document_mask, config_.model.sliding_window.value_or(0)),
@@ -128,7 +132,7 @@ TrainingLoop::TrainingLoop(const RunConfig& config, Device device, const std::st
 
 TrainingLoop::~TrainingLoop() = default;
 
-std::vector<double> TrainingLoop::run(int count, bool guarded) {
+std::vector<double> TrainingLoop::run_with(StepGraph& graph, int count, bool guarded) {
   const Context& context = runtime_.context();
   const GuardTensors& guard = model_.optimizer().guard();
   StreamMarker uploaded[2];  // the host runs two steps ahead at most, as in training
@@ -151,7 +155,7 @@ std::vector<double> TrainingLoop::run(int count, bool guarded) {
                       micro);
     }
     uploaded[i % 2].record(context);
-    (guarded ? graph_ : unguarded_graph_).run(context, config_.cuda_graph, [&] {
+    graph.run(context, step_is_recorded(config_), [&] {
       compute_step(context, model_, buffers_, config_.grad_acc_steps, gradient_scale);
     });
     ++step_;

@@ -1,4 +1,5 @@
-// A model in training, for measurements: the trainer's steps without reports and checkpoints.
+// A model in training, for measurements: the trainer's steps without reports and checkpoints. With
+// several ranks all of them make the same calls.
 #pragma once
 
 #include <memory>
@@ -18,15 +19,22 @@ namespace memengine::bench {
 class TrainingLoop {
  public:
   // Fresh weights; tokens of the shards below the folder `data`, or random ones where it is empty.
-  // config.steps bounds how many steps can be run in all.
-  TrainingLoop(const RunConfig& config, Device device, const std::string& data);
+  // config.steps bounds how many steps can be run in all. `ranks` are those of config.ranks, and
+  // outlive the loop; null: there is one.
+  TrainingLoop(const RunConfig& config, Device device, const std::string& data,
+               Communicator* ranks = nullptr);
   ~TrainingLoop();
 
   // Trains `count` more steps (a graph on a GPU, unless the config says cuda_graph: false) and
   // waits for them. Returns the seconds of each: between its end and that of the step before on a
   // GPU. Without `guarded` nobody looks whether the numbers are good (optim/update_guard.h). The
   // first two calls of each kind also prepare its graph.
-  std::vector<double> run(int count, bool guarded = true);
+  std::vector<double> run(int count, bool guarded = true) {
+    return run_with(guarded ? graph_ : unguarded_graph_, count, guarded);
+  }
+  // The same with a graph of its own, so that what the exchanges of ranks are asked for while it is
+  // recorded is in no other.
+  std::vector<double> run_observed(int count) { return run_with(observed_graph_, count, true); }
 
   Runtime& runtime() { return runtime_; }
   TrainingModel& model() { return model_; }
@@ -35,13 +43,15 @@ class TrainingLoop {
  private:
   struct Source;
 
+  std::vector<double> run_with(StepGraph& graph, int count, bool guarded);
+
   RunConfig config_;
   Runtime runtime_;
   TrainingModel model_;
   BatchBuffers buffers_;
   std::unique_ptr<Source> source_;
   BadNumbers bad_numbers_;
-  StepGraph graph_, unguarded_graph_;
+  StepGraph graph_, unguarded_graph_, observed_graph_;
   std::int64_t step_ = 0;
 };
 

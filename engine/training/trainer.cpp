@@ -128,9 +128,7 @@ void Trainer::train_step() {
     // The graph is the record of a step without a probe; this one is launched op by op.
     compute_step(context, model_, batches_, micro_batches, gradient_scale, probe_.get());
   } else {
-    // With several ranks the host has to know how many rows go where.
-    const bool recorded = config_.cuda_graph && config_.ranks.size == 1;
-    step_graph_.run(context, recorded, [&] {
+    step_graph_.run(context, step_is_recorded(config_), [&] {
       compute_step(context, model_, batches_, micro_batches, gradient_scale);
     });
   }

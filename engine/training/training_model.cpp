@@ -14,6 +14,7 @@
 #include "io/checkpoints/checkpoint.h"
 #include "io/files/parallel.h"
 #include "kernels/reduce.h"
+#include "kernels/runtime/communicator.h"
 #include "kernels/runtime/runtime_cuda.h"
 
 namespace memengine {
@@ -267,7 +268,10 @@ void TrainingModel::finish_step() {
   const DenseParameters dense{parameters.values(), parameters.compute(), parameters.gradients()};
   wait_for(side, context);  // both take part in a graph without memory layers too
   wait_for(runtime_.link(), context);
-  context.communicator->all_reduce_sum(context, parameters.gradients());
+  {
+    const ExchangePurpose purpose(*context.communicator, "dense gradients");
+    context.communicator->all_reduce_sum(context, parameters.gradients());
+  }
   optimizer_->measure_dense(context, dense);
   wait_for(context, side);
   optimizer_->guard_step(context);

@@ -7,6 +7,11 @@
 
 namespace memengine {
 
+// With several ranks the host has to know how many rows go where.
+bool step_is_recorded(const RunConfig& config) {
+  return config.cuda_graph && config.ranks.size == 1;
+}
+
 void compute_step(const Context& context, TrainingModel& model, const BatchBuffers& batches,
                   std::int64_t micro_batches, double gradient_scale, Probe* probe) {
   Transformer& transformer = model.transformer();
@@ -25,7 +30,10 @@ void compute_step(const Context& context, TrainingModel& model, const BatchBuffe
     transformer.backward(context, batch, micro, hooks);
   }
   sum(context, batches.loss(), batches.loss_parts(), 1.0);
-  context.communicator->all_reduce_sum(context, batches.loss());
+  {
+    const ExchangePurpose purpose(*context.communicator, "loss");
+    context.communicator->all_reduce_sum(context, batches.loss());
+  }
   model.finish_step();
 }
 

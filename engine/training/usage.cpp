@@ -131,6 +131,7 @@ std::vector<BankUsage> UsageCounter::result() {
     BankUsage usage = describe(transformer_.banks()[i]);
     std::vector<std::int32_t> histogram(static_cast<std::size_t>(usage.rows));
     const Context& context = runtime_.context();
+    const ExchangePurpose purpose(*context.communicator, "use of rows");
     context.communicator->all_reduce_sum(context, histograms_[i]);
     copy_bytes(context, histogram.data(), histograms_[i].data(), histograms_[i].bytes());
     runtime_.synchronize();

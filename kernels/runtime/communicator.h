@@ -86,6 +86,9 @@ class Communicator {
   // Returns when all ranks have called it.
   void barrier() { gather<std::uint8_t>(0); }
 
+  // What the exchanges are for that are made now: "dense gradients". See ExchangePurpose.
+  const char* purpose() const { return purpose_; }
+
   // --- Waiting and endings.
 
   // How long a wait for another rank may last, in seconds. A save or an evaluation of one rank
@@ -108,8 +111,27 @@ class Communicator {
   }
 
  private:
+  friend class ExchangePurpose;
+
   double patience_ = 600;
   std::function<void()> watch_;
+  const char* purpose_ = "other";
+};
+
+// Names what the exchanges are for that are made while it lives, so that measurements tell them
+// apart. The name outlives the communicator.
+class ExchangePurpose {
+ public:
+  ExchangePurpose(Communicator& ranks, const char* name) : ranks_(ranks), before_(ranks.purpose_) {
+    ranks.purpose_ = name;
+  }
+  ~ExchangePurpose() { ranks_.purpose_ = before_; }
+  ExchangePurpose(const ExchangePurpose&) = delete;
+  ExchangePurpose& operator=(const ExchangePurpose&) = delete;
+
+ private:
+  Communicator& ranks_;
+  const char* before_;
 };
 
 }  // namespace memengine

@@ -36,8 +36,13 @@ void* create_event() {
   return event;
 }
 
+// In a recorded graph every replay marks anew.
 void record_event(const Context& context, void* event) {
-  MEMENGINE_CUDA_CHECK(cudaEventRecord(static_cast<cudaEvent_t>(event), context.stream));
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  MEMENGINE_CUDA_CHECK(cudaStreamIsCapturing(context.stream, &status));
+  MEMENGINE_CUDA_CHECK(cudaEventRecordWithFlags(
+      static_cast<cudaEvent_t>(event), context.stream,
+      status == cudaStreamCaptureStatusNone ? cudaEventRecordDefault : cudaEventRecordExternal));
 }
 
 void wait_event(void* event) {

@@ -54,7 +54,7 @@ class StreamMarker {
   StreamMarker(const StreamMarker&) = delete;
   StreamMarker& operator=(const StreamMarker&) = delete;
 
-  // Marks everything enqueued so far.
+  // Marks everything enqueued so far; recorded into a graph, at every replay.
   void record(const Context& context);
   // The host waits until the marked work is done; at once when nothing was marked.
   void wait();

@@ -4,6 +4,7 @@
 
 #include "kernels/norm/batch_norm.h"
 #include "kernels/norm/layer_norm.h"
+#include "kernels/runtime/communicator.h"
 #include "kernels/runtime/error.h"
 #include "kernels/runtime/runtime.h"
 #include "model/initial_std.h"
@@ -78,6 +79,7 @@ void QueryNormLayer::plan(Arena& kept, std::int64_t tokens, DType dtype) {
 }
 
 void QueryNormLayer::forward(const Context& context, Tensor out, Tensor x, Mode mode) {
+  const ExchangePurpose purpose(*context.communicator, "batch norm");
   switch (kind_) {
     case QueryNorm::none:
       no_norm();
@@ -99,6 +101,7 @@ void QueryNormLayer::forward(const Context& context, Tensor out, Tensor x, Mode 
 }
 
 void QueryNormLayer::backward(const Context& context, Tensor dx, Tensor dout, Tensor x) {
+  const ExchangePurpose purpose(*context.communicator, "batch norm");
   const auto by_head = [&](const Tensor& gradient) {
     return gradient.empty() ? Tensor() : gradient.reshape({heads_, k_dim_});
   };

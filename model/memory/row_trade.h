@@ -42,9 +42,9 @@ class RowTrade {
   void deliver(const Context& context, Tensor out, Tensor rows) const;
 
  private:
-  void send(const Context& context, void* to, const std::vector<std::int64_t>& to_counts,
-            const void* from, const std::vector<std::int64_t>& from_counts,
-            std::int64_t row_bytes) const;
+  void send(const Context& context, const char* purpose, void* to,
+            const std::vector<std::int64_t>& to_counts, const void* from,
+            const std::vector<std::int64_t>& from_counts, std::int64_t row_bytes) const;
 
   RowOwners owners_;
   RankPlace place_;
