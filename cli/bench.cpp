@@ -21,6 +21,7 @@ struct Arguments {
   bench::BenchOptions options;
   std::string device = "auto";
   std::string gpus;
+  int ranks = 0;
 };
 
 void say(const std::string& line) {
@@ -70,11 +71,17 @@ void run(Arguments arguments) {
   const RankStart start = rank_start();
   if (start.size > 1) {
     refuse_launch_by_rank(start, arguments.gpus, "--gpus");
+    refuse_launch_by_rank(start, arguments.ranks > 0 ? "ranks" : "", "--ranks");
     return run_as_ranks(std::move(arguments), start);
   }
   if (!arguments.gpus.empty()) {
     bench::check_ranks_bench_options(options);
     return launch_on_gpus(arguments.gpus, words_of(arguments));
+  }
+  if (arguments.ranks > 1) {
+    bench::check_ranks_bench_options(options);
+    arguments.device = "cpu";
+    return launch_on_cpu(arguments.ranks, words_of(arguments));
   }
   options.device = choose_device(arguments.device);
   if (!options.ceilings && !options.ops && !options.steps && !options.decode &&
@@ -95,10 +102,11 @@ void add_bench_command(CLI::App& program) {
       "  memengine bench --ops --config configs/memory_recipe.yaml data.batch_size=8\n"
       "  memengine bench --decode --case dense_373m\n"
       "  memengine bench --profile-ops memory_373m --json bench.json\n\n"
-      "Several GPUs, or CPU ranks under mpirun: tokens/s of one rank and of all, and what the "
+      "Several GPUs, or several ranks on the processor: tokens/s of one rank and of all, and what "
+      "the "
       "exchanges\nbetween them take and send.\n\n"
       "  memengine bench --gpus 2 --data data/novels\n"
-      "  mpirun -n 2 memengine bench --device cpu");
+      "  memengine bench --ranks 2");
   auto arguments = std::make_shared<Arguments>();
   bench::BenchOptions& options = arguments->options;
   command->add_option("overrides", options.overrides, "a.b.c=value, for --config");
@@ -133,8 +141,14 @@ void add_bench_command(CLI::App& program) {
                     "Also measure what the guard against bad numbers costs a step");
   command->add_option("--table-gib", options.table_gib, "Host memory to gather from, GiB")
       ->capture_default_str();
-  command->add_option("--gpus", arguments->gpus,
-                      "Whole steps on so many GPUs of this host, or all, beside one of them");
+  CLI::Option* on_gpus =
+      command->add_option("--gpus", arguments->gpus,
+                          "Whole steps on so many GPUs of this host, or all, beside one of them");
+  command
+      ->add_option("--ranks", arguments->ranks,
+                   "Whole steps as so many processes on this host's processor, beside one")
+      ->check(at_least(1))
+      ->excludes(on_gpus);
   command->add_option("--against", options.against,
                       "A --json record of another commit: tell what changed since");
   command->add_option("--json", options.json_path, "Also write the results to this file");

@@ -77,29 +77,42 @@ void train_as_rank(const RunConfig& config, JoinedRanks& ranks, Form form) {
   if (step < config.steps) throw Stopped{signal};
 }
 
+std::vector<std::string> words_of(const std::string& path,
+                                  const std::vector<std::string>& overrides, Form form) {
+  std::vector<std::string> words = {"train", path};
+  if (form != Form::people) words.push_back(form == Form::json ? "--json" : "--quiet");
+  words.insert(words.end(), overrides.begin(), overrides.end());
+  return words;
+}
+
 // One process for each of several GPUs of this host. What is wrong with the config is said before.
 void launch(const std::string& gpus, const std::string& path,
             const std::vector<std::string>& overrides, Form form) {
   const int ranks = gpus_asked(gpus);
   if (load_run_config(path, overrides, {0, ranks}).device == DeviceChoice::cpu) {
-    fail_input(
-        "--gpus {}: the config says device=cpu; mpirun starts ranks on CPUs: mpirun -n {} "
-        "memengine "
-        "train ...",
-        gpus, ranks);
+    fail_input("--gpus {}: the config says device=cpu: give --ranks {} instead", gpus, ranks);
   }
-  std::vector<std::string> words = {"train", path};
-  if (form != Form::people) words.push_back(form == Form::json ? "--json" : "--quiet");
-  words.insert(words.end(), overrides.begin(), overrides.end());
-  launch_on_gpus(gpus, words);
+  launch_on_gpus(gpus, words_of(path, overrides, form));
+}
+
+// The same on this host's processor.
+void launch(int ranks, const std::string& path, const std::vector<std::string>& overrides,
+            Form form) {
+  const DeviceChoice device = load_run_config(path, overrides, {0, ranks}).device;
+  if (choose_device(device) == Device::cuda) {
+    fail_input("--ranks {} is for ranks on the processor: add device=cpu, or give --gpus", ranks);
+  }
+  launch_on_cpu(ranks, words_of(path, overrides, form));
 }
 
 void train(const std::string& path, const std::vector<std::string>& overrides, Form form,
-           const std::string& gpus) {
+           const std::string& gpus, int ranks) {
   const RankStart start = rank_start();
   refuse_launch_by_rank(start, gpus, "--gpus");
+  refuse_launch_by_rank(start, ranks > 0 ? "ranks" : "", "--ranks");
   std::signal(SIGPIPE, SIG_IGN);  // a reader of our output that went away is no reason to stop
   if (!gpus.empty()) return launch(gpus, path, overrides, form);
+  if (ranks > 1) return launch(ranks, path, overrides, form);
   std::optional<RunConfig> config;
   said_by_first(start, [&] {
     config = load_run_config(path, overrides, {start.rank, start.size});
@@ -121,20 +134,25 @@ void add_train_command(CLI::App& program) {
       "3: "
       "training was stopped because of\nnumbers that are not finite (guard.max_bad_steps).\n\n"
       "Several GPUs: --gpus N on one host; torchrun, srun or mpirun start ranks on several hosts.\n"
-      "Several CPU ranks: mpirun -n N memengine train CONFIG device=cpu.");
+      "Several CPU ranks: --ranks N on one host, mpirun or srun on several.");
   const auto arguments = add_config(*command);
   auto quiet = std::make_shared<bool>(false), json = std::make_shared<bool>(false);
   CLI::Option* without = command->add_flag("--quiet", *quiet, "Only notes, on stderr");
   command->add_flag("--json", *json, "For programs: one JSON object a line")->excludes(without);
   auto gpus = std::make_shared<std::string>();
-  command->add_option("--gpus", *gpus, "Train on so many GPUs of this host, or all");
+  CLI::Option* on_gpus =
+      command->add_option("--gpus", *gpus, "Train on so many GPUs of this host, or all");
+  auto ranks = std::make_shared<int>(0);
+  command->add_option("--ranks", *ranks, "Train as so many processes on this host's processor")
+      ->check(at_least(1))
+      ->excludes(on_gpus);
   command->callback([=] {
     const ConfigArguments given = settled(*arguments, "train");
     train(given.path, given.overrides,
           *json    ? Form::json
           : *quiet ? Form::quiet
                    : Form::people,
-          *gpus);
+          *gpus, *ranks);
   });
 }
 

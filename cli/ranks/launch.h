@@ -13,6 +13,9 @@ namespace memengine {
 // Input error where there are not so many GPUs or no NCCL.
 void launch_on_gpus(const std::string& gpus, const std::vector<std::string>& words);
 
+// The same with `ranks` ranks on this host's processor. Input error where there is no MPI.
+void launch_on_cpu(int ranks, const std::vector<std::string>& words);
+
 // Input error where `option`, with a value, asks a process that is a rank already to start ranks.
 void refuse_launch_by_rank(const RankStart& start, const std::string& value, const char* option);
 

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <filesystem>
 
 #include "tests/cli/program.h"
 
@@ -109,6 +110,38 @@ TEST_F(RankRuns, EvaluationIsOneRanksToTheDigit) {
     EXPECT_FALSE(samples.empty());
     EXPECT_EQ(samples, file_bytes(folder / "one/samples_piqa.jsonl"));
   }
+}
+
+TEST_F(RankRuns, TheBenchmarkComparesThemWithOne) {
+  EXPECT_EQ(as_ranks(2, "bench --device cpu --quick --case small_memory"), 0) << error;
+  EXPECT_EQ(lines_with(""), 0) << error;
+  expect_contains(out, "2 ranks, each on CPU");
+  expect_contains(out, "dense gradients");
+  expect_contains(out, "row gradients");
+  EXPECT_EQ(out.find("small_memory"), out.rfind("small_memory")) << "said by both\n" << out;
+  EXPECT_EQ(as_ranks(2, "bench --device cpu --ops"), 2);
+  EXPECT_EQ(lines_with("several ranks measure whole steps"), 1) << error;
+}
+
+TEST_F(RankRuns, StartedByTheProgramItself) {
+  const std::string told = run_well(folder, {"train", "config.yaml", "steps=5", "--ranks", "2"});
+  expect_contains(told, "saved step 5");
+  expect_contains(run_well(folder, {"train", "config.yaml", "steps=6", "--ranks", "3"}),
+                  "the ranks are 3 from here on; they were 2");
+  expect_refusal(folder, {"train", "config.yaml", "--ranks", "2", "distributed.dp_shard=3"},
+                 {"dp_shard=3 does not divide the 2 ranks"});
+  expect_refusal(folder, {"train", "config.yaml", "--ranks", "2", "--gpus", "2"}, {"--gpus"});
+  expect_contains(run_well(folder, {"bench", "--ranks", "2", "--quick", "--case", "small_dense"}),
+                  "2 ranks, each on CPU");
+
+  RunningProgram program(
+      folder, {"train", "config.yaml", "steps=1000000", "--ranks", "2", "dump_dir=more"});
+  ASSERT_TRUE(program.wait_until(
+      [&] { return std::filesystem::exists(folder / "more/checkpoints/0000000025"); }));
+  program.send(SIGINT);
+  const Outcome stopped = program.finish();
+  EXPECT_EQ(stopped.code, 128 + SIGINT) << stopped.error;
+  expect_contains(stopped.out, "the same command goes on from there");
 }
 
 TEST_F(RankRuns, InspectPlansEachRank) {
