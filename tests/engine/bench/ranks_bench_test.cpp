@@ -31,7 +31,7 @@ model:
 data: {batch_size: 2, seq_len: 19, tokenizer: {name: bytes}}
 )";
 
-BenchOptions tiny_options() {
+BenchOptions options_of_ranks() {
   BenchOptions options;
   options.quick = true;
   const auto path = std::filesystem::path(testing::TempDir()) / "ranks_bench_tiny.yaml";
@@ -43,7 +43,7 @@ BenchOptions tiny_options() {
 TEST(RanksBench, TellsTheRatioAndWhatEachExchangeTakesAndSends) {
   if (mpi_ranks() != nullptr) GTEST_SKIP() << "of three ranks";
   omp_set_num_threads(1);
-  BenchOptions options = tiny_options();
+  BenchOptions options = options_of_ranks();
   options.json_path = testing::TempDir() + "/ranks_bench.json";
   Results results;
   std::string text;
@@ -96,7 +96,7 @@ TEST(RanksBench, TellsTheRatioAndWhatEachExchangeTakesAndSends) {
 
 TEST(RanksBench, AModelThatDoesNotFitIsToldByAll) {
   if (mpi_ranks() != nullptr) GTEST_SKIP() << "of two ranks";
-  BenchOptions options = tiny_options();
+  BenchOptions options = options_of_ranks();
   options.overrides = {"model.productkey_args.mem_n_keys=46000", "model.dim=1024",
                        "model.n_heads=16"};
   std::string text;
@@ -114,7 +114,7 @@ TEST(RanksBench, AModelThatDoesNotFitIsToldByAll) {
 
 TEST(RanksBench, OnlyWholeStepsAreMeasured) {
   Communicator alone;
-  BenchOptions options = tiny_options();
+  BenchOptions options = options_of_ranks();
   options.decode = true;
   try {
     run_ranks_bench(options, alone, [](const std::string&) {});
