@@ -28,11 +28,12 @@ DenseFeedForward::DenseFeedForward(ParameterStore& store, const ModelConfig& con
                         hidden_)) {}
 
 void DenseFeedForward::plan(Arena& kept, Arena& temporary, std::int64_t tokens, DType dtype,
-                            bool training) {
+                            Wanted wanted) {
   tokens_ = tokens;
-  gate_up_ = kept.allocate("activations", dtype, {tokens, 2 * hidden_});
+  const bool backward = wanted == Wanted::input || (wanted == Wanted::parameters && w2_.trained());
+  gate_up_ = (backward ? kept : temporary).allocate("activations", dtype, {tokens, 2 * hidden_});
   hidden_activation_ = temporary.allocate("activations", dtype, {tokens, hidden_});
-  if (training) dgate_up_ = temporary.allocate("activations", dtype, {tokens, 2 * hidden_});
+  if (backward) dgate_up_ = temporary.allocate("activations", dtype, {tokens, 2 * hidden_});
 }
 
 void DenseFeedForward::forward(const Context& context, Tensor out, Tensor x, Mode /*mode*/,

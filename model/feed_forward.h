@@ -17,14 +17,20 @@ namespace memengine {
 // Training keeps activations and batch statistics; evaluation does neither.
 enum class Mode : std::uint8_t { train, evaluate };
 
+// What backward() will be asked for: nothing (inference, and all below the lowest trained layer);
+// the gradients of the layer's own parameters and rows (the lowest trained layer); that of its
+// input too.
+enum class Wanted : std::uint8_t { nothing, parameters, input };
+
 class FeedForwardLayer {
  public:
   virtual ~FeedForwardLayer() = default;
 
-  // Allocates for up to `tokens` rows: from `kept` what the backward pass needs, from `temporary`
-  // what holds nothing between calls (all layers get the same memory there).
+  // Allocates for up to `tokens` rows: from `kept` what the backward pass needs for what is wanted
+  // of it, from `temporary` what holds nothing between calls (all layers get the same memory
+  // there).
   virtual void plan(Arena& kept, Arena& temporary, std::int64_t tokens, DType dtype,
-                    bool training) = 0;
+                    Wanted wanted) = 0;
 
   // out [N, C] = layer(x [N, C]).
   virtual void forward(const Context& context, Tensor out, Tensor x, Mode mode,
@@ -47,7 +53,7 @@ class DenseFeedForward : public FeedForwardLayer {
   DenseFeedForward(ParameterStore& store, const ModelConfig& config, std::int64_t layer);
 
   void plan(Arena& kept, Arena& temporary, std::int64_t tokens, DType dtype,
-            bool training) override;
+            Wanted wanted) override;
   void forward(const Context& context, Tensor out, Tensor x, Mode mode,
                std::int64_t micro_batch) override;
   void backward(const Context& context, Tensor dx, Tensor dout, Tensor x,
@@ -60,7 +66,7 @@ class DenseFeedForward : public FeedForwardLayer {
   std::int64_t hidden_;
   Parameter& w13_;            // [2 hidden, C]: w1 (gate), then w3 (up)
   Parameter& w2_;             // [C, hidden]
-  Tensor gate_up_;            // [N, 2 hidden], kept for the backward pass
+  Tensor gate_up_;            // [N, 2 hidden], kept for the backward pass, where there is one
   Tensor hidden_activation_;  // [N, hidden], temporary
   Tensor dgate_up_;           // [N, 2 hidden], temporary
   std::int64_t tokens_ = 0;

@@ -305,10 +305,11 @@ void Transformer::plan(ModelMemory& memory) {
     block.attention_inverse_rms = statistic();
     block.attention.plan(memory.device, memory.temporary, tokens, size_.dtype, kept);
     memory.temporary.rewind(temporary_mark);
+    const Wanted wanted = kept ? Wanted::input : lowest ? Wanted::parameters : Wanted::nothing;
     kept = kept || lowest;
     block.middle = kept ? activation(memory.device) : states[1];
     block.ffn_inverse_rms = statistic();
-    block.feed_forward->plan(memory.device, memory.temporary, tokens, size_.dtype, kept);
+    block.feed_forward->plan(memory.device, memory.temporary, tokens, size_.dtype, wanted);
     memory.temporary.rewind(temporary_mark);
     if (!kept) memory.device.rewind(block_mark);
   }

@@ -8,12 +8,12 @@ namespace memengine {
 
 // The two run one after the other and borrow the same memory.
 void MemoryBesideFeedForward::plan(Arena& kept, Arena& temporary, std::int64_t tokens, DType dtype,
-                                   bool training) {
+                                   Wanted wanted) {
   of_memory_ = temporary.allocate("activations", dtype, {tokens, dim_});
   const std::int64_t mark = temporary.mark();
-  dense_->plan(kept, temporary, tokens, dtype, training);
+  dense_->plan(kept, temporary, tokens, dtype, wanted);
   temporary.rewind(mark);
-  memory_->plan(kept, temporary, tokens, dtype, training);
+  memory_->plan(kept, temporary, tokens, dtype, wanted);
 }
 
 void MemoryBesideFeedForward::forward(const Context& context, Tensor out, Tensor x, Mode mode,

@@ -20,7 +20,7 @@ class MemoryBesideFeedForward : public FeedForwardLayer {
       : dense_(std::move(dense)), memory_(std::move(memory)), dim_(dim) {}
 
   void plan(Arena& kept, Arena& temporary, std::int64_t tokens, DType dtype,
-            bool training) override;
+            Wanted wanted) override;
   void forward(const Context& context, Tensor out, Tensor x, Mode mode,
                std::int64_t micro_batch) override;
   void backward(const Context& context, Tensor dx, Tensor dout, Tensor x,

@@ -57,22 +57,29 @@ MemoryLayer::MemoryLayer(ParameterStore& store, const ModelConfig& config, std::
 }
 
 void MemoryLayer::plan(Arena& kept, Arena& temporary, std::int64_t tokens, DType dtype,
-                       bool training) {
+                       Wanted wanted) {
   tokens_ = tokens;
   dtype_ = dtype;
   const std::int64_t capacity = bank_->lookup_capacity();
+  // Values alone, in the lowest trained layer, have their gradients without a way back through the
+  // picks and the query.
+  const bool through_query =
+      wanted == Wanted::input || (wanted == Wanted::parameters && is_trained());
+  Arena& for_query = through_query ? kept : temporary;
   const auto keep = [&](std::initializer_list<std::int64_t> shape) {
     return kept.allocate("activations", dtype, shape);
   };
   const auto borrow = [&](std::initializer_list<std::int64_t> shape) {
     return temporary.allocate("activations", dtype, shape);
   };
-  query_ = keep({tokens, config_.mem_heads, config_.mem_k_dim});
+  const auto plan_query = [&] {
+    return for_query.allocate("activations", dtype, {tokens, config_.mem_heads, config_.mem_k_dim});
+  };
+  query_ = plan_query();
   if (query_norm_) {
-    projected_ = keep({tokens, config_.mem_heads, config_.mem_k_dim});
-    query_norm_->plan(kept, tokens, dtype);
+    projected_ = plan_query();
+    query_norm_->plan(for_query, tokens, dtype);
   }
-  weights_ = keep({tokens, picks_});
   if (!bank_->reads_in_place()) {
     inverse_ = bank_->only_inverse();
     inverse_ = inverse_.empty() ? kept.allocate("memory layers", DType::i32, {tokens, picks_})
@@ -80,7 +87,10 @@ void MemoryLayer::plan(Arena& kept, Arena& temporary, std::int64_t tokens, DType
   }
   const bool gathers = !bank_->reads_in_place() && !bank_->reads_by_place();
   const DType gathered = bank_->gathered_dtype(dtype);
-  if (gathers) rows_ = kept.allocate("memory layers", gathered, {capacity, v_dim_});
+  if (gathers) {
+    Arena& arena = config_.peer_variant ? kept : for_query;
+    rows_ = arena.allocate("memory layers", gathered, {capacity, v_dim_});
+  }
   bag_ = keep({tokens, v_dim_});
   gated_bag_ = borrow({tokens, v_dim_});
   if (has_swilu()) swilu_gate_ = keep({tokens, v_dim_});
@@ -89,12 +99,13 @@ void MemoryLayer::plan(Arena& kept, Arena& temporary, std::int64_t tokens, DType
     ungated_ = keep({tokens, dim_});
   }
   if (config_.peer_variant) {
+    weights_ = keep({tokens, picks_});
     if (gathers) {
       expert_rows_ = kept.allocate("memory layers", gathered, {capacity, v_dim_});
     }
     expert_activations_ = keep({tokens, picks_});
   }
-  if (!training) {
+  if (wanted == Wanted::nothing) {
     coefficients_ = borrow({tokens, picks_});
     return;
   }
@@ -245,11 +256,9 @@ void MemoryLayer::backward_look_up(const Context& context, Tensor dx, Tensor dba
 
 MemoryLookup MemoryLayer::last_lookup(std::int64_t micro_batch, std::int64_t tokens) const {
   const std::int64_t slot = bank_->slots() > 1 ? this->slot(micro_batch) : 0;
-  Tensor weights = cut(weights_, tokens);
-  if (!config_.peer_variant) {
-    weights = coefficients_.empty() ? bank_->values().coefficients(slot, tokens)
-                                    : cut(coefficients_, tokens);
-  }
+  Tensor weights = coefficients_.empty() ? bank_->values().coefficients(slot, tokens)
+                                         : cut(coefficients_, tokens);
+  if (config_.peer_variant) weights = cut(weights_, tokens);
   return {cut(query_, tokens), sub_keys(sub_keys_.compute), by_head(bank_->picks(slot, tokens)),
           by_head(weights), has_swilu() ? cut(swilu_gate_, tokens) : Tensor()};
 }

@@ -58,7 +58,7 @@ class MemoryLayer : public FeedForwardLayer {
   bool reads_last() const { return reader_ + 1 == readers_; }
 
   void plan(Arena& kept, Arena& temporary, std::int64_t tokens, DType dtype,
-            bool training) override;
+            Wanted wanted) override;
   void forward(const Context& context, Tensor out, Tensor x, Mode mode,
                std::int64_t micro_batch) override;
   void backward(const Context& context, Tensor dx, Tensor dout, Tensor x,
@@ -131,7 +131,7 @@ class MemoryLayer : public FeedForwardLayer {
   // Kept from forward to backward.
   Tensor projected_;           // [N, H, k_dim] before the query norm; empty without one
   Tensor query_;               // [N, H, k_dim]
-  Tensor weights_;             // [N, K] softmax
+  Tensor weights_;             // [N, K] softmax, PEER only: elsewhere the bag's coefficients
   Tensor inverse_;             // [N, K] i32: which gathered row a pick means
   Tensor rows_;                // [capacity, v_dim] gathered; these three not where rows are read
   Tensor expert_rows_;         // [capacity, v_dim] gathered from u, PEER only          in place

@@ -49,6 +49,105 @@ TEST(FrozenParts, CostNothing) {
   }
 }
 
+std::int64_t kept_bytes(const ModelConfig& config, TrainedPart trained) {
+  ModelSize size;
+  size.tokens = size.length = 50;
+  size.trained = trained;
+  ModelMemory memory;
+  const Transformer model(config, size, memory);
+  const auto bytes = memory.device.bytes_by_purpose();
+  std::int64_t sum = 0;
+  for (const char* purpose : {"activations", "memory layers"}) {
+    if (bytes.contains(purpose)) sum += bytes.at(purpose);
+  }
+  return sum;
+}
+
+// The lowest trained layer keeps what its own gradients need, and nothing of what is frozen in it:
+// how wide the feed-forward beside the memory is makes no difference, and to the values alone not
+// how wide the queries are.
+TEST(FrozenParts, OfTheLowestTrainedLayerKeepNothing) {
+  ModelConfig narrow = small_memory();
+  narrow.productkey_args.placement = MemoryPlacement::beside;
+  for (const QueryNorm norm : {QueryNorm::none, QueryNorm::layernorm, QueryNorm::batchnorm}) {
+    narrow.productkey_args.mem_query_norm = norm;
+    ModelConfig wide = narrow, wide_queries = narrow;
+    wide.multiple_of = 96;
+    wide_queries.productkey_args.mem_k_dim = 96;
+    ASSERT_GT(wide.ffn_hidden(), narrow.ffn_hidden());
+    for (const TrainedPart trained : {TrainedPart::memory, TrainedPart::values}) {
+      EXPECT_EQ(kept_bytes(wide, trained), kept_bytes(narrow, trained));
+    }
+    EXPECT_GT(kept_bytes(wide, TrainedPart::all), kept_bytes(narrow, TrainedPart::all));
+    EXPECT_EQ(kept_bytes(wide_queries, TrainedPart::values),
+              kept_bytes(narrow, TrainedPart::values));
+    EXPECT_GT(kept_bytes(wide_queries, TrainedPart::memory),
+              kept_bytes(narrow, TrainedPart::memory));
+  }
+  // A layer above the lowest passes its input's gradient on, and keeps what that takes.
+  narrow.productkey_args.layers = "0,1";
+  ModelConfig wide = narrow;
+  wide.multiple_of = 96;
+  EXPECT_GT(kept_bytes(wide, TrainedPart::memory), kept_bytes(narrow, TrainedPart::memory));
+}
+
+std::map<std::int32_t, std::vector<double>> row_gradients(TestModel& test) {
+  const MemoryBank& bank = test.model().banks().front();
+  const UniqueRows& rows = bank.updated_rows();
+  std::map<std::int32_t, std::vector<double>> of_row;
+  const auto* from = bank.values().row_gradients().as<double>();
+  for (std::int32_t u = 0; u < *rows.count.as<std::int32_t>(); ++u) {
+    of_row[rows.rows.as<std::int32_t>()[u]].assign(from + u * 8, from + (u + 1) * 8);
+  }
+  return of_row;
+}
+
+// Whatever else is frozen, what is trained has the gradients that it has in full training. (Not
+// with a batch norm on the queries, which uses its running averages where values alone are
+// trained.)
+TEST(FrozenParts, LeaveTheOthersTheirGradients) {
+  struct Case {
+    const char* layers;
+    bool peer, gated;
+    QueryNorm norm;
+  };
+  for (const auto& [layers, peer, gated, norm] : {Case{"1", false, false, QueryNorm::none},
+                                                  {"1", false, true, QueryNorm::layernorm},
+                                                  {"0,1", false, false, QueryNorm::layernorm},
+                                                  {"1", true, false, QueryNorm::none},
+                                                  {"0,1", true, true, QueryNorm::none}}) {
+    for (const MemoryPlacement placement : {MemoryPlacement::beside, MemoryPlacement::replace}) {
+      ModelConfig config = small_memory();
+      config.productkey_args.placement = placement;
+      config.productkey_args.layers = layers;
+      config.productkey_args.peer_variant = peer;
+      config.productkey_args.mem_gated = gated;
+      config.productkey_args.mem_query_norm = norm;
+      TestModel whole(config, true, 5), part(config, true, 5, TrainedPart::memory),
+          values(config, true, 5, TrainedPart::values);
+      whole.loss(true), part.loss(true), values.loss(true);
+      EXPECT_EQ(row_gradients(part), row_gradients(whole));
+      EXPECT_EQ(row_gradients(values), row_gradients(whole));
+      const auto named = whole.model().parameters().named();
+      const auto of_part = part.model().parameters().named();
+      int compared = 0;
+      for (std::size_t i = 0; i < named.size(); ++i) {
+        const auto gradient = [](TestModel& test, const NamedTensor& tensor) {
+          const ParameterStore& store = test.model().parameters();
+          return store.part_of(store.gradients(), tensor.value);
+        };
+        const Tensor expected = gradient(whole, named[i]), actual = gradient(part, of_part[i]);
+        if (actual.empty()) continue;
+        ++compared;
+        for (std::int64_t k = 0; k < actual.size(); ++k) {
+          ASSERT_EQ(actual.as<double>()[k], expected.as<double>()[k]) << named[i].name;
+        }
+      }
+      EXPECT_GE(compared, 3);
+    }
+  }
+}
+
 // A layer that is not trained yet adds nothing, to the last bit.
 TEST(SilentMemory, LeavesTheModelAsItWas) {
   for (const bool projected : {true, false}) {
@@ -78,17 +177,7 @@ TEST(ChosenRows, HaveTheGradientsThatTheyHaveAmongAll) {
   for (std::int32_t row = 0; row < 25; ++row) frequency[row] = row < 20 ? 9 : row - 20;
   all.loss(true);
   few.loss(true);
-  const auto gradients = [](TestModel& test) {
-    const MemoryBank& bank = test.model().banks().front();
-    const UniqueRows& rows = bank.updated_rows();
-    std::map<std::int32_t, std::vector<double>> of_row;
-    const auto* from = bank.values().row_gradients().as<double>();
-    for (std::int32_t u = 0; u < *rows.count.as<std::int32_t>(); ++u) {
-      of_row[rows.rows.as<std::int32_t>()[u]].assign(from + u * 8, from + (u + 1) * 8);
-    }
-    return of_row;
-  };
-  const auto of_all = gradients(all), of_few = gradients(few);
+  const auto of_all = row_gradients(all), of_few = row_gradients(few);
   ASSERT_EQ(of_few.size(), 4);
   EXPECT_GT(of_all.size(), 12);
   int rare = 0;
