@@ -15,8 +15,13 @@ void print_task(const EvalConfig& config, const EvalTask& task) {
   const std::int64_t shots = task.num_fewshot.value_or(config.harness.num_fewshot.value_or(0));
   const double limit = task.limit.value_or(config.harness.limit.value_or(0));
   std::string text = fmt::format("{} shots", shots);
+  if (find_evaluation_task(task.task)->kind == TaskDefinition::Kind::loss) {
+    print("  {:<14} {}\n", task.title(), task.path.value_or("the model's own held-out data"));
+    return;
+  }
   try {
-    const Task loaded = load_task(task.task, config.data_dir.value_or("data_dir"), shots > 0);
+    const Task loaded = load_task(task.task, config.data_dir.value_or("data_dir"), shots > 0,
+                                  task.path.value_or(""));
     if (shots > 0) text += fmt::format(" (from {})", loaded.shot_split());
     text += fmt::format(", {} items", loaded.documents.size());
   } catch (const Error& error) {
@@ -24,7 +29,7 @@ void print_task(const EvalConfig& config, const EvalTask& task) {
   }
   if (limit >= 1) text += fmt::format(", of which {} are asked", limit);
   if (limit > 0 && limit < 1) text += fmt::format(", of which {}% are asked", limit * 100);
-  print("  {:<14} {}\n", task.task, text);
+  print("  {:<14} {}\n", task.title(), text);
 }
 
 }  // namespace

@@ -29,7 +29,8 @@ void print_ablation(const Ablation& ablation) {
         "{:<16} {:>8.4f} {:>9} {:>8}", result.silenced.empty() ? "nothing" : result.silenced,
         result.loss, result.silenced.empty() ? "" : fmt::format("{:+.4f}", result.change),
         result.silenced.empty() ? "" : fmt::format("{:.4f}", result.change_error));
-    if (result.recall) line += fmt::format(" {:>8.1f}%", 100 * result.recall->all.share());
+    if (result.recall)
+      line += fmt::format(" {:>8.1f}%", 100 * result.recall->metrics.front().value);
     for (const EvalTaskResult& task : result.tasks) {
       for (const EvalMetric& metric : task.metrics) {
         line += fmt::format("  {:>{}.4f}", metric.value,

@@ -122,6 +122,8 @@ void bind_eval(ConfigReader& reader, const std::string& prefix, EvalConfig& eval
                      reader.bind(path + ".task", task.task);
                      reader.bind(path + ".num_fewshot", task.num_fewshot);
                      reader.bind(path + ".limit", task.limit);
+                     reader.bind_path(path + ".path", task.path);
+                     reader.bind(path + ".name", task.name);
                      reader.ignore(path + ".dataset_kwargs", "sets are read from data_dir");
                    });
   bind("harness.num_fewshot", eval.harness.num_fewshot);

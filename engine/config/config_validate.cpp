@@ -1,6 +1,7 @@
 // What a config's values must satisfy, beyond their types. Each message names the key, its value
 // and the way out.
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <string>
 
@@ -238,12 +239,21 @@ void validate(const EvalConfig& eval, bool standalone) {
       fail_input("{} has an entry without `task`; give each a name", key("harness.tasks"));
     }
     check_shots(task.num_fewshot, task.limit);
+    const std::string& title = task.title();
+    const bool safe = std::all_of(title.begin(), title.end(), [](unsigned char c) {
+      return std::isalnum(c) != 0 || c == '_' || c == '-' || c == '.';
+    });
+    if (task.name && (title.empty() || !safe)) {
+      fail_input("{}: the name '{}' of {} names files: write letters, digits, and any of _-.",
+                 key("harness.tasks"), title, task.task);
+    }
   }
   const std::vector<EvalTask>& tasks = eval.harness.tasks;
   for (auto task = tasks.begin(); task != tasks.end(); ++task) {
-    if (std::any_of(tasks.begin(), task, [&](const EvalTask& t) { return t.task == task->task; })) {
-      fail_input("{} has {} twice, whose results would replace each other; run it on its own",
-                 key("harness.tasks"), task->task);
+    if (std::any_of(tasks.begin(), task,
+                    [&](const EvalTask& t) { return t.title() == task->title(); })) {
+      fail_input("{} has {} twice, whose results would replace each other: give each a `name`",
+                 key("harness.tasks"), task->title());
     }
   }
 }

@@ -1,157 +1,124 @@
-// The demo's stages, in order.
+// Everything is read from files, so a study that was run elsewhere tells the same.
 #include "engine/demo/demo.h"
 
-#include <fmt/format.h>
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <regex>
 
-#include <fstream>
-
-#include "engine/demo/demo_data.h"
-#include "engine/evaluation/eval_model.h"
-#include "engine/inference/inference_model.h"
-#include "engine/model_files/model_source.h"
-#include "engine/run/run_files.h"
-#include "engine/training/trainer.h"
+#include "engine/report/run_record.h"
 #include "io/files/file.h"
 #include "io/files/is_there.h"
-#include "io/files/output_folder.h"
-#include "io/synthetic/biographies.h"
+#include "io/files/line_file.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine {
 namespace {
 
 namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
 
-// Takes from a training what the table shows.
-class Observer : public TrainingListener {
- public:
-  explicit Observer(DemoModel& model) : model_(model) {}
-
-  void started(const RunConfig& /*config*/, const RunStart& start) override {
-    model_.flops_per_token = start.flops_per_token;
-    model_.parameters = start.parameters;
-    model_.value_parameters = start.value_parameters;
-    step_ = std::max<std::int64_t>(start.resumed_step, 0);
-  }
-  void stepped(const StepReport& report) override {
-    const double seconds = report.seconds_per_step * static_cast<double>(report.step - step_);
-    model_.train_seconds += seconds;
-    tokens_ += report.tokens_per_second * seconds;
-    model_.tokens_per_second = tokens_ / model_.train_seconds;
-    step_ = report.step;
-  }
-
- private:
-  DemoModel& model_;
-  std::int64_t step_ = 0;
-  double tokens_ = 0;
-};
-
-// Everything that the folder's contents were made from.
-std::string description(const DemoOptions& options, const RunConfig& config) {
-  return fmt::format("people: {}\npassages: {}\nvocabulary: {}\n{}", options.people,
-                     options.passages, options.vocabulary, dump_config(config));
+// "dense" of "dense-seed42".
+std::string without_seed(const std::string& name) {
+  static const std::regex seed("-seed[0-9]+$");
+  return std::regex_replace(name, seed, "");
 }
 
-constexpr const char* finished_mark = "finished\n";
-
-// Versions without a mark left the state file alone.
-bool is_older_demo(const fs::path& folder) {
+void read_recall(const fs::path& result, DemoModel& model) {
+  const fs::path path = result / "evaluation.json";
+  const Json json =
+      is_there(path) ? Json::parse(read_text_file(path, 16 << 20), nullptr, false) : Json();
   try {
-    const std::string state = read_text_file(folder / "demo.state", 1 << 20);
-    return state.starts_with("people: ") || state.starts_with(finished_mark);
-  } catch (const Error&) {
-    return false;
+    for (const auto& [key, value] : json.at("results").at("recall").items()) {
+      const std::size_t comma = key.find(",none");
+      if (comma == key.npos || !value.is_number()) continue;
+      const std::string name = key.substr(0, comma);
+      if (name.ends_with("_stderr")) continue;
+      const DemoScore score = {name, value.get<double>()};
+      if (name == "all") {
+        model.all = score;
+      } else {
+        model.by_attribute.push_back(score);
+      }
+    }
+    model.asked = json.at("n-samples").at("recall").at("effective").get<std::int64_t>();
+  } catch (const Json::exception&) {
+    fail_input("{}: the study's runs do not evaluate the task recall", path.string());
   }
 }
 
-// Keeps what a stopped demo of the same settings left; otherwise empties the folder.
-void settle_folder(const DemoOptions& options, const std::string& settings,
-                   DemoListener& listener) {
-  const fs::path state = options.out / "demo.state";
-  const std::string before = is_there(state) ? read_text_file(state, 1 << 20) : "";
-  if (before == settings) {
-    listener.said("going on where the demo was stopped");
-    return;
+// The rows of all tables that were picked on held-out data.
+double rows_used(const RunRecord& record) {
+  double used = 0;
+  bool any = false;
+  for (const auto& [key, curve] : record.curves) {
+    if (!key.starts_with("val/pkm/") || !key.ends_with("/unique_rows")) continue;
+    if (key == "val/pkm/unique_rows" || record.curve("val/pkm/unique_rows") == nullptr) {
+      used += curve.last();
+      any = true;
+    }
   }
-  for (const char* part : {"data", "dense", "memory"}) {
-    FileSystem::real().remove_all(options.out / part);
-  }
-  write_file_atomically(FileSystem::real(), state, settings);
+  return any ? used : std::nan("");
 }
 
-// Trains; false when it was stopped before the end.
-bool train(const RunConfig& config, DemoModel& model, DemoListener& listener,
-           const std::function<bool()>& stop) {
-  RunFiles files;
-  Observer observer(model);
-  Trainer trainer(config, {&files, &observer, &listener});
-  if (trainer.run(stop) < config.steps) return false;
-  const ValidationReport validation = trainer.validate();
-  model.loss = validation.loss;
-  for (const BankUsage& bank : validation.banks) {
-    model.rows += bank.rows;
-    model.rows_used += bank.unique_rows;
-  }
-  return true;
+std::int64_t number_of(double value) {
+  return std::isfinite(value) ? std::llround(value) : 0;
 }
 
-void question(const RunConfig& config, DemoModel& model, const DemoCorpus& corpus,
-              DemoListener& listener) {
-  const ModelSource source = find_model(config.dump_dir);
-  const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(source);
-  const std::int64_t length = source.model.max_seqlen;
-  Runtime runtime(choose_device(config.device));
-  InferenceSize size;
-  size.bf16 = config.distributed.model_dtype == ModelDtype::bf16;
-  size.tokens = std::max<std::int64_t>(512, length);
-  size.cache_length = length;
-  size.cache_sequences = 64;
-  InferenceModel inference(source.model, size, runtime);
-  inference.load(source);
-  EvalModel language_model(inference, *tokenizer, length);
-  const EncodeText encode = [&](std::string_view text) {
-    return tokenizer->encode(text, source.add_bos, false);
-  };
-  model.recall = evaluate_recall(
-      language_model, encode, corpus.questions, [&](std::size_t done, std::size_t total) {
-        listener.progress(fmt::format("{}: {} of {} questions answered", model.name, done, total));
-      });
+// What the model answered in its last evaluation, where the run's folder is still there.
+void read_completions(const fs::path& run, DemoModel& model, std::vector<DemoQuestion>& questions) {
+  std::error_code none;
+  std::vector<fs::path> steps;
+  for (fs::directory_iterator entry(run / "evals", none), end; !none && entry != end;
+       entry.increment(none)) {
+    steps.push_back(entry->path());
+  }
+  if (steps.empty()) return;
+  const fs::path path = *std::max_element(steps.begin(), steps.end()) / "samples_recall.jsonl";
+  if (!is_there(path)) return;
+  const bool first = questions.empty();
+  LineFile file(path);
+  for (std::string_view line; file.next(line);) {
+    const Json json = Json::parse(line, nullptr, false);
+    try {
+      const std::string prompt = json.at("doc").at("prompt");
+      model.completions[prompt] = json.at("resps").at(0).at(0);
+      if (first) questions.push_back({prompt, json.at("target")});
+    } catch (const Json::exception&) {
+    }
+  }
 }
 
 }  // namespace
 
-DemoResult run_demo(const DemoOptions& options, DemoListener& listener,
-                    const std::function<bool()>& stop) {
-  const RunConfig memory = demo_run_config(options, "memory");
-  const RunConfig dense = demo_run_config(options, "dense");
-  const std::string settings = description(options, memory);
-  // Refuses what it cannot tell before anything is written.
-  const BiographyCorpus told(0, options.people, options.passages);
-  const OutputFolder folder(options.out, "demo", [&] { return is_older_demo(options.out); });
-  settle_folder(options, settings, listener);
-
+DemoResult read_demo(const Study& study) {
   DemoResult result;
-  result.stopped = true;
-  listener.stage("corpus");
-  if (!prepare_demo_data(options, memory, result.corpus, listener, stop)) return result;
-
-  result.trained_tokens = memory.steps * memory.tokens_per_step();
-  result.dense.name = "dense";
-  result.memory.name = "memory";
-  for (const auto& [config, model] :
-       {std::pair(&dense, &result.dense), std::pair(&memory, &result.memory)}) {
-    listener.stage("train " + model->name);
-    if (!train(*config, *model, listener, stop)) return result;
+  for (const StudyRun& run : study.runs) {
+    if (!study_run_is_done(study, run)) {
+      fail_input("{}: the run {} is not done", study.out.string(), run.name);
+    }
+    const fs::path folder = study_result(study, run);
+    const RunRecord record = read_run(folder, {});
+    DemoModel& model = result.models.emplace_back();
+    model.name = without_seed(run.name);
+    model.tokens = number_of(record.end.tokens);
+    if (model.tokens > 0) model.flops_per_token = number_of(record.end.flops / record.end.tokens);
+    model.parameters = number_of(record.last("model/parameters"));
+    model.table_parameters = number_of(record.last("model/table_parameters"));
+    model.loss = record.last("val/loss");
+    model.rows_used = rows_used(record);
+    if (record.end.seconds > 0) model.tokens_per_second = record.end.tokens / record.end.seconds;
+    // "65536 rows": each value table has one share of the rows ever used.
+    for (const auto& [key, curve] : record.curves) {
+      const bool ever = key.starts_with("pkm/") && key.ends_with("rows_ever_used");
+      const auto share = record.curves.find(key.substr(0, key.size() - 14) + "ever_used_share");
+      if (!ever || share == record.curves.end() || !(share->second.last() > 0)) continue;
+      if (key != "pkm/rows_ever_used" && record.curve("pkm/rows_ever_used") != nullptr) continue;
+      model.rows += number_of(curve.last() / share->second.last());
+    }
+    read_recall(folder, model);
+    read_completions(study_run_folder(study, run), model, result.questions);
   }
-  listener.stage("recall");
-  for (const auto& [config, model] :
-       {std::pair(&dense, &result.dense), std::pair(&memory, &result.memory)}) {
-    if (stop()) return result;
-    question(*config, *model, result.corpus, listener);
-  }
-  result.stopped = false;
-  write_file_atomically(FileSystem::real(), options.out / "demo.state", finished_mark + settings);
   return result;
 }
 

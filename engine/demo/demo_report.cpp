@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "engine/demo/demo.h"
 #include "engine/run/run_files.h"
@@ -15,60 +16,83 @@ std::string percent(double share) {
   return fmt::format("{:.1f}%", 100 * share);
 }
 
-std::string row(const std::string& title, const std::string& dense, const std::string& memory) {
-  return fmt::format("  {:<30} {:>12} {:>12}\n", title, dense, memory);
+std::string count(std::int64_t number) {
+  return number == 0 ? "-" : count_text(static_cast<double>(number));
 }
 
-std::string speed(const DemoModel& model) {
-  return model.tokens_per_second > 0 ? count_text(model.tokens_per_second) : "(earlier)";
+double share_of(const DemoModel& model, const std::string& attribute) {
+  for (const DemoScore& score : model.by_attribute) {
+    if (score.attribute == attribute) return score.share;
+  }
+  return std::nan("");
 }
 
 // The standard error of the difference of two shares of the same questions, taken as independent.
-double difference_error(const RecallScore& a, const RecallScore& b) {
-  const auto variance = [](const RecallScore& score) {
-    return score.share() * (1 - score.share()) / static_cast<double>(score.asked);
+double difference_error(const DemoModel& a, const DemoModel& b) {
+  const auto variance = [](const DemoModel& model) {
+    const double share = model.all.share;
+    return share * (1 - share) / static_cast<double>(std::max<std::int64_t>(model.asked, 1));
   };
   return std::sqrt(variance(a) + variance(b));
+}
+
+const DemoModel* find_model(const DemoResult& result, bool with_table) {
+  for (const DemoModel& model : result.models) {
+    if ((model.table_parameters > 0) == with_table) return &model;
+  }
+  return nullptr;
 }
 
 }  // namespace
 
 std::string demo_table(const DemoResult& result) {
-  const DemoModel& dense = result.dense;
-  const DemoModel& memory = result.memory;
-  const auto count = [](std::int64_t number) { return count_text(static_cast<double>(number)); };
-  std::string table = row("", "dense", "memory");
-  table +=
-      row("training FLOPs per token", count(dense.flops_per_token), count(memory.flops_per_token));
-  table += row("parameters, dense", count(dense.parameters), count(memory.parameters));
-  table += row("parameters, value table", "-", count(memory.value_parameters));
-  table += row("held-out loss, nats per token", fmt::format("{:.3f}", dense.loss),
-               fmt::format("{:.3f}", memory.loss));
-  for (std::size_t i = 0; i < dense.recall.by_attribute.size(); ++i) {
-    std::string title = "recalled: " + dense.recall.by_attribute[i].attribute;
+  std::string table;
+  const auto row = [&](const std::string& title,
+                       const std::function<std::string(const DemoModel&)>& cell) {
+    table += fmt::format("  {:<30}", title);
+    for (const DemoModel& model : result.models) table += fmt::format(" {:>12}", cell(model));
+    table += "\n";
+  };
+  row("", [](const DemoModel& model) { return model.name; });
+  row("training FLOPs per token", [](const DemoModel& m) { return count(m.flops_per_token); });
+  row("parameters, dense", [](const DemoModel& m) { return count(m.parameters); });
+  row("parameters, value table", [](const DemoModel& m) { return count(m.table_parameters); });
+  row("held-out loss, nats per token", [](const DemoModel& model) {
+    return std::isfinite(model.loss) ? fmt::format("{:.3f}", model.loss) : "-";
+  });
+  for (const DemoScore& score : result.models.front().by_attribute) {
+    std::string title = "recalled: " + score.attribute;
     std::replace(title.begin(), title.end(), '_', ' ');
-    table += row(title, percent(dense.recall.by_attribute[i].share()),
-                 percent(memory.recall.by_attribute[i].share()));
+    row(title, [&](const DemoModel& model) { return percent(share_of(model, score.attribute)); });
   }
-  table += row(fmt::format("recalled: all {} facts", dense.recall.all.asked),
-               percent(dense.recall.all.share()), percent(memory.recall.all.share()));
-  table += row("training tokens/s", speed(dense), speed(memory));
-  table += row("table rows used", "-", fmt::format("{} of {}", memory.rows_used, memory.rows));
+  row(fmt::format("recalled: all {} facts", result.models.front().asked),
+      [](const DemoModel& model) { return percent(model.all.share); });
+  row("training tokens/s", [](const DemoModel& m) { return count_text(m.tokens_per_second); });
+  row("table rows used", [](const DemoModel& model) {
+    return std::isfinite(model.rows_used) && model.rows > 0
+               ? fmt::format("{:.0f} of {}", model.rows_used, model.rows)
+               : std::string("-");
+  });
   return table;
 }
 
 std::string demo_verdict(const DemoResult& result) {
-  const RecallScore& dense = result.dense.recall.all;
-  const RecallScore& memory = result.memory.recall.all;
-  const double difference = memory.share() - dense.share();
-  const double error = difference_error(dense, memory);
+  const DemoModel* dense = find_model(result, false);
+  const DemoModel* memory = find_model(result, true);
+  if (dense == nullptr || memory == nullptr) return "";
+  const double difference = memory->all.share - dense->all.share;
+  const double error = difference_error(*dense, *memory);
   std::string text = fmt::format(
-      "After the same {} tokens, at {:.1f}% of the dense model's FLOPs per token, the memory model "
-      "recalls\n{} of {} facts exactly, the dense model {}.",
-      count_text(static_cast<double>(result.trained_tokens)),
-      100.0 * static_cast<double>(result.memory.flops_per_token) /
-          static_cast<double>(result.dense.flops_per_token),
-      memory.recalled, memory.asked, dense.recalled);
+      "After {} tokens{}, at {:.1f}% of the dense model's FLOPs per token, the memory model "
+      "recalls\n{:.0f} of {} facts exactly, the dense model {:.0f}{}.",
+      count_text(static_cast<double>(memory->tokens)),
+      memory->tokens == dense->tokens ? " each" : "",
+      100.0 * static_cast<double>(memory->flops_per_token) /
+          static_cast<double>(std::max<std::int64_t>(dense->flops_per_token, 1)),
+      memory->recalled(), memory->asked, dense->recalled(),
+      memory->tokens == dense->tokens
+          ? ""
+          : fmt::format(" after {}", count_text(static_cast<double>(dense->tokens))));
   if (std::abs(difference) <= 2 * error) {
     text += "\nThat difference is within what chance explains: this run shows no winner.\n";
   } else if (difference < 0) {
@@ -78,29 +102,35 @@ std::string demo_verdict(const DemoResult& result) {
         "\nThe table's rows, of which a token reads only a few, hold what the dense weights of "
         "the\nsame cost do not.\n";
   }
-  const double loss = result.memory.loss - result.dense.loss;
-  text += fmt::format("Its held-out loss is {:.3f} nats per token {} than the dense model's.\n",
-                      std::abs(loss), loss < 0 ? "lower" : "higher");
+  const double loss = memory->loss - dense->loss;
+  if (std::isfinite(loss)) {
+    text += fmt::format("Its held-out loss is {:.3f} nats per token {} than the dense model's.\n",
+                        std::abs(loss), loss < 0 ? "lower" : "higher");
+  }
   return text;
 }
 
-std::string demo_completions(const DemoResult& result, std::size_t count) {
-  const std::vector<RecallItem>& items = result.corpus.questions;
-  const auto marked = [](const std::string& completion, const RecallItem& item) {
-    const std::size_t start = completion.find_first_not_of(' ');
-    const std::string said = start == std::string::npos ? "" : completion.substr(start);
-    return printable(said) +
-           ("   " + std::string(" " + said == item.answer ? "(right)" : "(wrong)"));
+std::string demo_completions(const DemoResult& result, std::size_t shown) {
+  const std::vector<DemoQuestion>& questions = result.questions;
+  const auto trimmed = [](const std::string& text) {
+    const std::size_t start = text.find_first_not_of(' ');
+    return start == std::string::npos ? std::string() : text.substr(start);
   };
   std::string text;
   // Another person and another attribute each time, spread over the corpus.
-  for (std::size_t i = 0; i < std::min(count, items.size()); ++i) {
-    const std::size_t people = items.size() / 6;
-    const std::size_t at = std::min((i * people / count) * 6 + i % 6, items.size() - 1);
-    text += fmt::format("  {} ...\n    the truth  {}\n    dense      {}\n    memory     {}\n",
-                        printable(items[at].prompt), printable(items[at].answer.substr(1)),
-                        marked(result.dense.recall.completions[at], items[at]),
-                        marked(result.memory.recall.completions[at], items[at]));
+  for (std::size_t i = 0; i < std::min(shown, questions.size()); ++i) {
+    const std::size_t people = questions.size() / 6;
+    const std::size_t at = std::min((i * people / shown) * 6 + i % 6, questions.size() - 1);
+    const DemoQuestion& question = questions[at];
+    text += fmt::format("  {} ...\n    {:<10} {}\n", printable(question.prompt), "the truth",
+                        printable(trimmed(question.answer)));
+    for (const DemoModel& model : result.models) {
+      const auto said = model.completions.find(question.prompt);
+      if (said == model.completions.end()) continue;
+      const bool right = trimmed(said->second) == trimmed(question.answer);
+      text += fmt::format("    {:<10} {}   {}\n", model.name, printable(trimmed(said->second)),
+                          right ? "(right)" : "(wrong)");
+    }
   }
   return text;
 }

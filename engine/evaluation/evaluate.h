@@ -4,11 +4,13 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "engine/evaluation/corpus/token_windows.h"
 #include "engine/evaluation/language_model.h"
 #include "engine/evaluation/requests.h"
 #include "engine/evaluation/scoring/metrics.h"
@@ -19,7 +21,13 @@ namespace memengine {
 struct EvalTaskChoice {
   std::string name;
   int num_fewshot = 0;
+  std::optional<double> limit;  // in place of EvalOptions'
+  std::string path;             // of the part that is asked; empty: below data_root
+  std::string title;            // of the results; empty: the task's name
 };
+
+// The windows of a path, for tasks of kind `loss` (token_windows.h).
+using OpenWindows = std::function<std::unique_ptr<TokenWindows>(const std::string& path)>;
 
 struct EvalOptions {
   std::vector<EvalTaskChoice> tasks;
@@ -28,19 +36,24 @@ struct EvalOptions {
   std::uint64_t fewshot_seed = 1234;
   std::optional<int> max_gen_tokens;  // in place of the task's own (256)
   std::string key_prefix;             // of the config's keys in messages, see EvalConfig
+  OpenWindows open_windows;           // none: a task of kind `loss` is an input error
 };
 
 struct EvalMetric {
   std::string name;
   double value = 0;
   std::optional<double> standard_error;
+  std::size_t count = 0;  // of what it is the mean
+  bool higher_is_better = true;
+  bool is_part = false;  // of one group's documents (Document::group), whose name it has
 };
 
 struct EvalTaskResult {
   Task task;
+  std::size_t available = 0;  // documents, or windows; the samples are of the first of them
   int num_fewshot = 0;
   std::vector<EvalSample> samples;
-  std::vector<EvalMetric> metrics;  // those of the task, in its order
+  std::vector<EvalMetric> metrics;  // those of the task, in its order, then of each group
   double seconds = 0;               // from items to scores
 };
 

@@ -29,26 +29,24 @@ double seconds_since_1970() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-// Runs of neighbouring tasks with the same limit are evaluated together.
-std::vector<EvalOptions> task_groups(const EvalConfig& config) {
-  std::vector<EvalOptions> groups;
+EvalOptions eval_options(const EvalConfig& config, const WindowSettings& windows) {
+  EvalOptions options;
+  if (config.data_dir) options.data_root = *config.data_dir;
+  options.key_prefix = config.key_prefix;
+  options.limit = config.harness.limit.value_or(0);
+  options.fewshot_seed = static_cast<std::uint64_t>(config.harness.fewshot_random_seed);
+  // The harness's tasks stop after 256 tokens of their own; the config can only stop earlier.
+  options.max_gen_tokens =
+      static_cast<int>(std::min<std::int64_t>(config.generator.max_gen_len, 256));
+  options.open_windows = [windows](const std::string& path) {
+    return open_token_windows(windows, path);
+  };
   for (const EvalTask& task : asked_tasks(config)) {
-    const double limit = task.limit.value_or(config.harness.limit.value_or(0));
-    if (groups.empty() || groups.back().limit != limit) {
-      EvalOptions options;
-      options.data_root = *config.data_dir;
-      options.key_prefix = config.key_prefix;
-      options.limit = limit;
-      options.fewshot_seed = static_cast<std::uint64_t>(config.harness.fewshot_random_seed);
-      // The harness's tasks stop after 256 tokens of their own; the config can only stop earlier.
-      options.max_gen_tokens =
-          static_cast<int>(std::min<std::int64_t>(config.generator.max_gen_len, 256));
-      groups.push_back(options);
-    }
     const std::int64_t shots = task.num_fewshot.value_or(config.harness.num_fewshot.value_or(0));
-    groups.back().tasks.push_back({task.task, static_cast<int>(shots)});
+    options.tasks.push_back(
+        {task.task, static_cast<int>(shots), task.limit, task.path.value_or(""), task.title()});
   }
-  return groups;
+  return options;
 }
 
 InferenceSize inference_size(const EvalConfig& config, const ModelConfig& model,
@@ -96,6 +94,18 @@ std::int64_t longest_text(const EvalConfig& config, const ModelConfig& model) {
   return length;
 }
 
+WindowSettings window_settings(const EvalConfig& config, const Tokenizer& tokenizer,
+                               const ModelConfig& model, const DataConfig* data) {
+  WindowSettings windows;
+  windows.tokenizer = &tokenizer;
+  windows.model = model;
+  windows.length = longest_text(config, model);
+  windows.key = config.key_prefix + "harness.tasks: path of loss";
+  windows.run = data;
+  if (data != nullptr) windows.add_bos = data->add_bos, windows.add_eos = data->add_eos;
+  return windows;
+}
+
 // The files of write_eval_files() that lie in a folder.
 std::vector<fs::path> result_files(const fs::path& folder) {
   std::vector<fs::path> files;
@@ -134,23 +144,35 @@ std::vector<EvalTask> asked_tasks(const EvalConfig& config) {
   }
   std::vector<EvalTask> tasks;
   for (const EvalTask& asked : config.harness.tasks) {
-    for (const std::string& name : evaluation_task_names(asked.task)) {
-      const bool twice = std::any_of(tasks.begin(), tasks.end(),
-                                     [&](const EvalTask& task) { return task.task == name; });
+    const std::vector<std::string> names = evaluation_task_names(asked.task);
+    if (names.size() > 1 && (asked.path || asked.name)) {
+      fail_input("{}harness.tasks: {} is {} tasks, which cannot share a path or a name",
+                 config.key_prefix, asked.task, names.size());
+    }
+    for (const std::string& name : names) {
+      EvalTask task = asked;
+      task.task = name;
+      const bool twice = std::any_of(tasks.begin(), tasks.end(), [&](const EvalTask& other) {
+        return other.title() == task.title();
+      });
       if (twice) {
         fail_input("{}harness.tasks has {} twice (also as one of {}); name it once",
-                   config.key_prefix, name, asked.task);
+                   config.key_prefix, task.title(), asked.task);
       }
-      tasks.push_back(asked);
-      tasks.back().task = name;
+      tasks.push_back(std::move(task));
     }
   }
   return tasks;
 }
 
+bool needs_data_dir(const EvalTask& task) {
+  const TaskDefinition* definition = find_evaluation_task(task.task);
+  return !task.path && definition != nullptr && definition->kind != TaskDefinition::Kind::loss;
+}
+
 void check_evaluation(const EvalConfig& config) {
-  asked_tasks(config);
-  if (!config.data_dir) {
+  for (const EvalTask& task : asked_tasks(config)) {
+    if (config.data_dir || !needs_data_dir(task)) continue;
     fail_input(
         "{0}data_dir is missing; give the folder with the evaluation sets, for instance "
         "{0}data_dir=data/eval",
@@ -158,13 +180,14 @@ void check_evaluation(const EvalConfig& config) {
   }
 }
 
-void check_items(const EvalConfig& config, const Tokenizer& tokenizer, bool add_bos,
+void check_items(const EvalConfig& config, const Tokenizer& tokenizer, const DataConfig& data,
                  const ModelConfig& model) {
-  const SpecialTokenEncoder encoder(tokenizer, SpaceInFront::every_part, add_bos);
+  const SpecialTokenEncoder encoder(tokenizer, SpaceInFront::every_part, data.add_bos);
   const EncodeText encode = [&](std::string_view text) { return encoder.encode(text); };
-  for (const EvalOptions& options : task_groups(config)) {
-    check_requests(encode, options, static_cast<int>(longest_text(config, model)));
-  }
+  WindowSettings windows = window_settings(config, tokenizer, model, &data);
+  windows.model_name = "this run";
+  const auto longest = static_cast<int>(longest_text(config, model));
+  check_requests(encode, eval_options(config, windows), longest);
 }
 
 MemoryPlan evaluation_plan(const EvalConfig& config, const ModelConfig& model, Device device) {
@@ -200,13 +223,14 @@ Evaluation run_evaluation(const EvalConfig& config, const ModelSource& source, D
   const SpecialTokenEncoder encoder(*tokenizer, source.space_in_front, source.add_bos);
   const EncodeText encode = [&](std::string_view text) { return encoder.encode(text); };
 
+  WindowSettings windows =
+      window_settings(config, *tokenizer, source.model, source.run ? &source.run->data : nullptr);
+  windows.model_name = source.folder.string();
+  if (!source.run) windows.add_bos = source.add_bos;
   DealtModel dealt(language_model, ranks);
   LanguageModel& asked = ranks.size() > 1 ? static_cast<LanguageModel&>(dealt) : language_model;
   Evaluation evaluation;
-  for (const EvalOptions& options : task_groups(config)) {
-    std::vector<EvalTaskResult> results = evaluate(asked, encode, options, progress);
-    std::move(results.begin(), results.end(), std::back_inserter(evaluation.results));
-  }
+  evaluation.results = evaluate(asked, encode, eval_options(config, windows), progress);
   EvalRunDescription& run = evaluation.run;
   run.model_name = source.folder.string();
   run.model_arguments = fmt::format("ckpt_dir={}", source.folder.string());

@@ -26,13 +26,18 @@ struct Evaluation {
 // errors: none, an unknown one, one twice.
 std::vector<EvalTask> asked_tasks(const EvalConfig& config);
 
-// Input error, without a look at the model or the sets: no tasks, an unknown task, no data_dir.
+// Whether its set is looked for below data_dir.
+bool needs_data_dir(const EvalTask& task);
+
+// Input error, without a look at the model or the sets: no tasks, an unknown task, no data_dir that
+// one needs.
 // (engine/run/settle_evaluation.h settles what a config leaves open.)
 void check_evaluation(const EvalConfig& config);
 
-// Reads and tokenizes every item that would be asked of a model with this tokenizer. Input errors:
-// a set that is missing or damaged, an item longer than such a model reads.
-void check_items(const EvalConfig& config, const Tokenizer& tokenizer, bool add_bos,
+// Reads and tokenizes every item that would be asked of a model with this tokenizer, trained on
+// this data. Input errors: a set that is missing or damaged, an item longer than such a model
+// reads.
+void check_items(const EvalConfig& config, const Tokenizer& tokenizer, const DataConfig& data,
                  const ModelConfig& model);
 
 // Makes config.dump_dir and finds out whether it can be written to: input error if not. Where the

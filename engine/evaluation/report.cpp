@@ -46,6 +46,8 @@ const char* output_type(const Task& task) {
       return "loglikelihood";
     case TaskDefinition::Kind::generation:
       return "generate_until";
+    case TaskDefinition::Kind::loss:
+      return "loglikelihood_rolling";
   }
   fail_internal("a task of an unknown kind");
 }
@@ -163,10 +165,9 @@ std::string eval_table(const std::vector<EvalTaskResult>& results) {
       const EvalMetric& metric = result.metrics[m];
       const std::string error =
           metric.standard_error ? fmt::format("{:.4f}", *metric.standard_error) : "N/A";
-      table +=
-          fmt::format("{:<{}} {:<12} {:>7.4f} ± {:<7} {:<14} {:>6}{}\n",
-                      m == 0 ? result.task.name : "", width, metric.name, metric.value, error,
-                      shots, result.samples.size(), m == 0 ? "  " + duration(result.seconds) : "");
+      table += fmt::format("{:<{}} {:<12} {:>7.4f} ± {:<7} {:<14} {:>6}{}\n",
+                           m == 0 ? result.task.name : "", width, metric.name, metric.value, error,
+                           shots, metric.count, m == 0 ? "  " + duration(result.seconds) : "");
     }
   }
   return table;
@@ -182,18 +183,17 @@ std::string eval_results_json(const std::vector<EvalTaskResult>& results,
   for (const EvalTaskResult& result : results) {
     const std::string& name = result.task.name;
     Json scores = {{"name", name}, {"alias", name}, {"sample_len", result.samples.size()}};
-    for (std::size_t m = 0; m < result.metrics.size(); ++m) {
-      const EvalMetric& metric = result.metrics[m];
+    for (const EvalMetric& metric : result.metrics) {
       scores[metric.name + "," + result.task.filter] = metric.value;
       scores[metric.name + "_stderr," + result.task.filter] =
           metric.standard_error ? Json(*metric.standard_error) : Json("N/A");
-      json["higher_is_better"][name][metric.name] = result.task.metrics[m]->higher_is_better;
+      json["higher_is_better"][name][metric.name] = metric.higher_is_better;
     }
     json["results"][name] = scores;
     json["configs"][name] = task_config(result);
     json["versions"][name] = result.task.version;
     json["n-shot"][name] = result.num_fewshot;
-    json["n-samples"][name] = {{"original", result.task.documents.size()},
+    json["n-samples"][name] = {{"original", result.available},
                                {"effective", result.samples.size()}};
   }
   json["config"] = {{"model", "memengine"},

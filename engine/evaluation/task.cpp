@@ -85,11 +85,12 @@ std::filesystem::path find_split(const Split& split, const std::filesystem::path
   return {};
 }
 
-Task load_task(const std::string& name, const std::filesystem::path& data_root, bool with_shots) {
+Task load_task(const std::string& name, const std::filesystem::path& data_root, bool with_shots,
+               const std::filesystem::path& path) {
   const TaskDefinition* definition = find_evaluation_task(name);
   if (definition == nullptr) fail_input("unknown evaluation task \"{}\"", name);
   Task task{*definition, {}, {}};
-  const std::filesystem::path asked = find_split(task.asked, data_root);
+  const std::filesystem::path asked = path.empty() ? find_split(task.asked, data_root) : path;
   if (asked.empty()) {
     fail_input("{}: missing; task {} needs its {} set there as JSON lines",
                (data_root / task.asked.files.front()).string(), name, task.asked.name);

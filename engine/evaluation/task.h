@@ -28,6 +28,7 @@ struct Document {
   // each); `question` is the right one then. Otherwise empty.
   std::vector<std::string> questions;
   std::vector<std::string> answers;  // generation: every accepted answer, at least one
+  std::string group;                 // of which scores are told apart, too; "": none
   std::string target;                // as the harness writes it down
   std::string where;                 // "file:line", for error messages
   std::string record;                // the JSON object: two documents are equal when these are
@@ -48,7 +49,8 @@ struct TaskDefinition {
   enum class Kind {
     multiple_choice,  // the log-likelihood of target_delimiter + choice, for each choice
     continuation,     // the log-likelihood of the one choice, as it is
-    generation        // what the model says next, greedily, up to a stop string
+    generation,       // what the model says next, greedily, up to a stop string
+    loss              // no questions: windows of tokens (engine/evaluation/corpus/)
   };
 
   std::string name;
@@ -63,6 +65,9 @@ struct TaskDefinition {
   std::string filter = "none";             // the harness's name for the answer's post-processing
   std::vector<std::string> until;          // generation: stop strings
   int max_gen_tokens = 256;                // generation: the harness's default
+  // Generation: as many tokens as the longest accepted answer has, and a few to spare, whatever
+  // max_gen_tokens says; and no prompt is cut.
+  bool exact_answers = false;
 
   Split asked;  // JSON lines
   Split
@@ -98,11 +103,13 @@ std::vector<std::string> evaluation_task_names(const std::string& name);
 // Where a split lies below `data_root`; an empty path where none of its files is there.
 std::filesystem::path find_split(const Split& split, const std::filesystem::path& data_root);
 
-// Loads task `name` from below `data_root`; its training part only when `with_shots`, and if it is
-// there. Input errors name file and line: not JSON, a field missing or of the wrong type, a label
+// Loads task `name` from below `data_root`, or the part that is asked from `path` unless that is
+// empty; its training part only when `with_shots`, and if it is there. Not for tasks of kind
+// `loss`. Input errors name file and line: not JSON, a field missing or of the wrong type, a label
 // out of range, an empty choice, no accepted answer. An unknown task, or a missing or empty file:
 // likewise.
-Task load_task(const std::string& name, const std::filesystem::path& data_root, bool with_shots);
+Task load_task(const std::string& name, const std::filesystem::path& data_root, bool with_shots,
+               const std::filesystem::path& path = {});
 
 // What stands before the question of each of the first `count` documents: the description, and
 // `num_fewshot` examples drawn by Python's random.Random(seed), one generator through all documents

@@ -2,96 +2,20 @@
 #include "engine/memory_probe/corpus.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "io/shards/shard.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine {
-namespace {
 
 namespace fs = std::filesystem;
 
-// Folders that hold shards: the path itself, or those in it.
-std::vector<fs::path> shard_folders(const fs::path& path) {
-  std::error_code ignored;
-  std::vector<fs::path> folders;
-  const auto holds_shards = [&](const fs::path& folder) {
-    return has_split(folder, "train") || has_split(folder, "val");
-  };
-  if (holds_shards(path)) return {path};
-  for (const auto& entry : fs::directory_iterator(path, ignored)) {
-    if (entry.is_directory(ignored) && holds_shards(entry.path())) folders.push_back(entry.path());
-  }
-  std::sort(folders.begin(), folders.end());
-  return folders;
-}
-
-std::vector<fs::path> folders_of(const ModelSource& source, const std::string& data) {
-  std::error_code ignored;
-  if (!data.empty()) {
-    if (!fs::exists(data, ignored)) fail_input("--data: nothing at '{}'", data);
-    return shard_folders(data);
-  }
-  if (!source.run || !source.run->data.root_dir) {
-    fail_input("{}: the model does not say what it was trained on: name shards with --data",
-               source.folder.string());
-  }
-  const fs::path root = *source.run->data.root_dir;
-  if (!fs::is_directory(root, ignored)) {
-    fail_input(
-        "{}: its data '{}' is not there: run from the folder where it was trained, or name "
-        "shards with --data",
-        source.folder.string(), root.string());
-  }
-  std::vector<fs::path> folders;
-  for (const auto& [name, weight] : source.run->data.sources) folders.push_back(root / name);
-  return folders.empty() ? shard_folders(root) : folders;
-}
-
-}  // namespace
-
-CorpusShards find_corpus(const ModelSource& source, const CorpusOptions& options) {
-  std::error_code ignored;
-  if (!options.data.empty() && fs::is_regular_file(options.data, ignored)) {
-    return {{options.data}, options.data};
-  }
-  const std::vector<fs::path> folders = folders_of(source, options.data);
-  if (folders.empty()) {
-    fail_input(
-        "--data: no token shards (*.bin) in '{}' or its folders: `memengine prepare` makes "
-        "them",
-        options.data.empty() ? *source.run->data.root_dir : options.data);
-  }
-  const auto any_has = [&](const std::string& split) {
-    return std::any_of(folders.begin(), folders.end(),
-                       [&](const fs::path& folder) { return has_split(folder, split); });
-  };
-  std::string split = options.split;
-  if (split.empty()) {
-    split = any_has(options.split_if_any)     ? options.split_if_any
-            : options.split_if_any == "train" ? "val"
-                                              : "train";
-  }
-  CorpusShards shards;
-  std::vector<std::string> names;
-  for (const fs::path& folder : folders) {
-    if (!has_split(folder, split)) continue;
-    const auto found = find_shards(folder, split);
-    shards.files.insert(shards.files.end(), found.begin(), found.end());
-    names.push_back(folder.string());
-  }
-  if (shards.files.empty()) {
-    fail_input("no {} shards in '{}': name others with --data or --split", split,
-               folders.front().string());
-  }
-  shards.what = fmt::format("{} ({})", fmt::join(names, ", "), split);
-  return shards;
-}
-
 Corpus::Corpus(ProbeModel& model, const CorpusOptions& options, CorpusProgress progress)
     : progress_(std::move(progress)) {
-  const CorpusShards shards = find_corpus(model.source(), options);
+  const ModelSource& source = model.source();
+  const CorpusShards shards =
+      find_corpus({options.data, options.split, options.split_if_any, "--data",
+                   source.folder.string(), source.run ? &source.run->data : nullptr});
   what_ = shards.what;
   std::int64_t longest = 0;
   for (const fs::path& file : shards.files) longest = std::max(longest, Shard(file).tokens() - 1);

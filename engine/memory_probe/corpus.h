@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/evaluation/corpus/corpus_shards.h"
 #include "engine/memory_probe/lookup_reader.h"
 #include "engine/memory_probe/probe_model.h"
 #include "io/shards/loader.h"
@@ -46,12 +47,5 @@ class Corpus {
   std::unique_ptr<ValidationReader> reader_;
   CorpusProgress progress_;
 };
-
-// The shards that options mean for a model, and the split they are of.
-struct CorpusShards {
-  std::vector<std::filesystem::path> files;
-  std::string what;
-};
-CorpusShards find_corpus(const ModelSource& source, const CorpusOptions& options);
 
 }  // namespace memengine

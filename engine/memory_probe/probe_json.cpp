@@ -1,6 +1,8 @@
 // One function a command; keys say their units.
 #include "engine/memory_probe/probe_json.h"
 
+#include <cmath>
+
 namespace memengine {
 namespace {
 
@@ -42,13 +44,12 @@ Json group_json(const FactGroup& group) {
           {"log_probability_change_nats", group.log_probability}};
 }
 
-Json recall_json(const RecallResult& recall) {
+Json recall_json(const EvalTaskResult& recall) {
   Json json;
-  const auto add = [&](const RecallScore& score) {
-    json[score.attribute] = {{"recalled", score.recalled}, {"asked", score.asked}};
-  };
-  for (const RecallScore& score : recall.by_attribute) add(score);
-  add(recall.all);
+  for (const EvalMetric& metric : recall.metrics) {
+    const double recalled = metric.value * static_cast<double>(metric.count);
+    json[metric.name] = {{"recalled", std::llround(recalled)}, {"asked", metric.count}};
+  }
   return json;
 }
 

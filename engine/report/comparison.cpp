@@ -72,6 +72,9 @@ std::vector<Reader> final_figures() {
       {{"cache_hit_share", "found in the cache", share, 53, false, true},
        last("pkm/cache_hit_share")},
       {{"cache_link_bytes", "bytes over the link a step", count, 38}, last("pkm/cache_link_bytes")},
+      {{"parameters", "dense parameters", count, 37}, last("model/parameters")},
+      {{"table_parameters", "table parameters", count, 36}, last("model/table_parameters")},
+      {{"device_bytes", "bytes on the device", count, 34}, last("memory/device_bytes")},
       {{"spikes", "spikes", count, 30},
        [](const RunRecord& r) {
          return r.curve("optim/spikes") == nullptr ? nothing : static_cast<double>(r.spikes);

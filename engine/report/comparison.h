@@ -58,7 +58,8 @@ int best_group(const Comparison& comparison, std::size_t column);
 // group has it says so: "4.2 (2 of 3)".
 std::string figure_text(const Figure& figure, FigureForm form, std::size_t runs);
 
-// Comma-separated (RFC 4180, with line feeds), all columns at full precision, then the keys that differ.
+// Comma-separated (RFC 4180, with line feeds), all columns at full precision, then the keys that
+// differ.
 std::string comparison_csv(const Comparison& comparison);
 // One JSON object, indented, with a newline at its end; what is not there is null.
 std::string comparison_json(const Comparison& comparison);

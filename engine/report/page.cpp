@@ -24,8 +24,9 @@ table{border-collapse:collapse;width:100%;font-size:.88rem}
 th,td{padding:5px 11px;text-align:left;border-bottom:1px solid var(--line);vertical-align:top}
 th{background:var(--box);font-weight:600;white-space:nowrap}tr:last-child td{border-bottom:0}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-td:first-child{min-width:min(16em,45vw);overflow-wrap:anywhere}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,380px),1fr));gap:16px}
+td:first-child{min-width:min(14em,32vw);overflow-wrap:anywhere}
+th:first-child,td:first-child{position:sticky;left:0}td:first-child{background:var(--bg)}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,330px),1fr));gap:16px}
 figure{margin:0;padding:10px;background:var(--box);border:1px solid var(--line);border-radius:6px;min-width:0}
 figcaption{font-weight:600;font-size:.9rem;margin-bottom:4px}figcaption .dim{font-weight:400}
 svg{display:block;width:100%;height:auto}
@@ -40,8 +41,9 @@ svg .goal{stroke:var(--dim);stroke-dasharray:5 4}
 .legend li{overflow-wrap:anywhere;min-width:0}
 .swatch{display:inline-block;width:.8em;height:.8em;border-radius:2px;background:var(--c);margin-right:.45em}
 .c0{--c:var(--s0)}.c1{--c:var(--s1)}.c2{--c:var(--s2)}.c3{--c:var(--s3)}.c4{--c:var(--s4)}.c5{--c:var(--s5)}.c6{--c:var(--s6)}.c7{--c:var(--s7)}
+@media (max-width:500px){svg text{font-size:16px}}
 @media print{:root{--bg:#fff;--fg:#000;--dim:#444;--line:#bbb;--box:#fff;--s0:#0b62b0;--s1:#c2500a;--s2:#00795a;--s3:#a1387e;--s4:#7a6200;--s5:#2a8fbd;--s6:#5d4bb3;--s7:#4a4f55}
-main{max-width:none;padding:0}.charts{grid-template-columns:1fr 1fr}figure,tr{break-inside:avoid}h2{break-after:avoid}.scroll{overflow:visible}.screen{display:none!important}th,td,th.n,td.n{padding:2px 3px;font-size:6.5pt;white-space:normal}td:first-child{min-width:5em}}
+main{max-width:none;padding:0}.charts{grid-template-columns:1fr 1fr}figure,tr{break-inside:avoid}h2{break-after:avoid}.scroll{overflow:visible}.screen{display:none!important}th,td,th.n,td.n{padding:2px 3px;font-size:6.5pt;white-space:normal}td:first-child{min-width:5em}th:first-child,td:first-child{position:static}}
 )css";
 
 }  // namespace

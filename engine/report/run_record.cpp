@@ -52,9 +52,21 @@ std::int64_t for_each_object(const fs::path& path, OnObject on_object) {
   return damaged;
 }
 
+// What an evaluation found, to be placed by its step.
+struct EvaluationLine {
+  double step = 0;
+  std::vector<std::pair<std::string, double>> firsts;  // the first metric of each task
+};
+
 class RecordReader {
  public:
-  RecordReader(RunRecord& record, const RunReading& reading) : record_(record), reading_(reading) {}
+  // `evaluations` in the order of their steps.
+  RecordReader(RunRecord& record, const RunReading& reading,
+               std::vector<EvaluationLine> evaluations)
+      : record_(record), reading_(reading), evaluations_(std::move(evaluations)) {}
+
+  // After the last line.
+  void finish() { place_evaluations(std::numeric_limits<double>::infinity()); }
 
   void read_line(const dom::object& line) {
     double step = nothing, tokens = nothing, iteration = nothing, words = nothing, flops = nothing;
@@ -78,6 +90,7 @@ class RecordReader {
     if (!std::isfinite(step)) return;
     advance(step, tokens, iteration, words, flops);
     find_events(spikes, skipped, norm);
+    place_evaluations(record_.end.step);
     for (const auto& [key, value] : line) {
       if (key == "global_step") continue;
       const std::optional<double> number = number_of(value);
@@ -87,6 +100,13 @@ class RecordReader {
   }
 
  private:
+  // Those up to a step, where the run stands now.
+  void place_evaluations(double step) {
+    for (; placed_ < evaluations_.size() && evaluations_[placed_].step <= step; ++placed_) {
+      for (const auto& [key, value] : evaluations_[placed_].firsts) add("eval/" + key, value);
+    }
+  }
+
   void advance(double step, double tokens, double iteration, double words, double flops) {
     RunPlace& place = record_.end;
     if (std::isfinite(iteration) && step > place.step) {
@@ -127,6 +147,8 @@ class RecordReader {
   RunRecord& record_;
   const RunReading& reading_;
   double flops_per_token_ = 0;
+  std::vector<EvaluationLine> evaluations_;
+  std::size_t placed_ = 0;
 };
 
 void flatten(const YamlNode& node, const std::string& key,
@@ -178,6 +200,30 @@ void read_config(RunRecord& record) {
   }
 }
 
+// Takes the last of every figure; returns the lines.
+std::vector<EvaluationLine> read_evaluations(RunRecord& record) {
+  std::vector<EvaluationLine> lines;
+  const fs::path path = record.folder / "metrics.eval.jsonl";
+  if (!is_there(path)) return lines;
+  for_each_object(path, [&](const dom::object& line) {
+    EvaluationLine& evaluation = lines.emplace_back();
+    std::string_view task;
+    for (const auto& [key, value] : line) {
+      const std::optional<double> number = number_of(value);
+      if (number && std::isfinite(*number) && key == "global_step") evaluation.step = *number;
+      const std::size_t slash = key.find('/');
+      if (!number || slash == key.npos || record.evaluation.size() >= max_curves) continue;
+      record.evaluation[std::string(key)] = *number;
+      if (key.substr(0, slash) == task) continue;
+      task = key.substr(0, slash);
+      evaluation.firsts.emplace_back(key, *number);
+    }
+  });
+  std::stable_sort(lines.begin(), lines.end(),
+                   [](const auto& a, const auto& b) { return a.step < b.step; });
+  return lines;
+}
+
 fs::path metrics_path(const fs::path& path) {
   std::error_code none;
   return fs::is_directory(path, none) ? path / "metrics.jsonl" : path;
@@ -208,26 +254,16 @@ RunRecord read_run(const fs::path& path, const RunReading& reading) {
   record.folder = metrics.parent_path();
   read_config(record);
   record.name = record.config_value("name");
-  RecordReader reader(record, reading);
+  RecordReader reader(record, reading, read_evaluations(record));
   record.damaged_lines =
       for_each_object(metrics, [&](const dom::object& line) { reader.read_line(line); });
+  reader.finish();
   if (record.lines == 0) {
     fail_input("{}: no line of it is a run's metrics; give the folder of a run that has trained",
                metrics.string());
   }
   if (record.name.empty()) {
     record.name = fs::absolute(record.folder).lexically_normal().filename().string();
-  }
-  const fs::path evaluation = record.folder / "metrics.eval.jsonl";
-  if (is_there(evaluation)) {
-    for_each_object(evaluation, [&](const dom::object& line) {
-      for (const auto& [key, value] : line) {
-        const std::optional<double> number = number_of(value);
-        if (number && key.find('/') != key.npos && record.evaluation.size() < max_curves) {
-          record.evaluation[std::string(key)] = *number;
-        }
-      }
-    });
   }
   return record;
 }

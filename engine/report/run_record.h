@@ -32,7 +32,9 @@ struct RunRecord {
   std::filesystem::path folder;
   std::string name;  // metrics' or config's; the folder's where neither has one
   std::vector<std::pair<std::string, std::string>> config;  // dotted keys; empty without the file
-  std::map<std::string, Curve> curves;       // by the metric's key: "loss/out", "val/loss", ...
+  // By the metric's key: "loss/out", "val/loss", ...; the first metric of each evaluation task as
+  // "eval/task/metric".
+  std::map<std::string, Curve> curves;
   std::map<std::string, double> evaluation;  // the last of every "task/metric" and "..._stderr"
   RunPlace end;
   double total_steps = 0;        // that the config asks for; 0: unknown
@@ -62,9 +64,9 @@ RunRecord read_run(const std::filesystem::path& path, const RunReading& reading)
 // there is none, with what was looked for.
 std::vector<std::filesystem::path> find_runs(const std::vector<std::filesystem::path>& paths);
 
-// Every line of metrics.jsonl as CSV (RFC 4180, with line feeds): a column for each key, in the order met, empty
-// where a line lacks it; damaged lines are left out. Two passes, in the memory of one line.
-// `out` is handed pieces of text.
+// Every line of metrics.jsonl as CSV (RFC 4180, with line feeds): a column for each key, in the
+// order met, empty where a line lacks it; damaged lines are left out. Two passes, in the memory of
+// one line. `out` is handed pieces of text.
 void metrics_csv(const std::filesystem::path& path,
                  const std::function<void(std::string_view)>& out);
 // A field of CSV, quoted where it must be.

@@ -9,10 +9,12 @@
 #include <map>
 #include <numeric>
 #include <set>
+#include <span>
 
 #include "engine/report/group_curve.h"
 #include "engine/report/html.h"
 #include "engine/report/page.h"
+#include "engine/report/report_notes.h"
 #include "engine/report/svg.h"
 #include "engine/run/run_lines.h"
 
@@ -67,11 +69,13 @@ class Report {
     page.lead = lead(runs);
     page.style = style;
     page.script = script;
-    page.body = legend() + html_section("figures", "Final figures", figures()) +
-                html_section("losses", "Loss", losses()) + target() + differences() +
-                section("optimisation", "Optimisation", optimisation()) +
-                section("speed", "Speed", speed()) +
-                section("memory", "Use of the memory", memory()) + notes();
+    page.body =
+        legend() + html_section("figures", "Final figures", figures()) + results() +
+        html_section("losses", evaluations(axes[0]).empty() ? "Loss" : "Loss and evaluation",
+                     losses()) +
+        target() + differences() + section("optimisation", "Optimisation", optimisation()) +
+        section("speed", "Speed", speed()) + section("memory", "Use of the memory", memory()) +
+        report_notes(comparison_);
     return html_page(page);
   }
 
@@ -141,18 +145,34 @@ class Report {
                               : html_swatch(static_cast<std::size_t>(at - drawn_.begin())) + title;
   }
 
-  // The columns that `wanted` holds for, with the best in bold.
+  // The columns that `wanted` holds for, with the best in bold; so many a table as paper has room
+  // for.
   template <typename Wanted>
   std::string table(Wanted wanted) const {
+    constexpr std::size_t most_columns = 9;
+    std::vector<std::size_t> columns;
+    for (std::size_t c = 0; c < comparison_.columns.size(); ++c) {
+      if (wanted(comparison_.columns[c])) columns.push_back(c);
+    }
+    const std::size_t tables = (columns.size() + most_columns - 1) / most_columns;
+    std::string html;
+    for (std::size_t t = 0; t < tables; ++t) {
+      const std::size_t first = columns.size() * t / tables;
+      const std::size_t last = columns.size() * (t + 1) / tables;
+      html += part_of_table(std::span(columns).subspan(first, last - first));
+    }
+    return html;
+  }
+
+  std::string part_of_table(std::span<const std::size_t> columns) const {
     HtmlTable table;
     table.head = {"run"};
     table.numeric = {false};
     for (std::size_t g = 0; g < comparison_.groups.size(); ++g) {
       table.rows.push_back({group_name(g)});
     }
-    for (std::size_t c = 0; c < comparison_.columns.size(); ++c) {
+    for (const std::size_t c : columns) {
       const ComparisonColumn& column = comparison_.columns[c];
-      if (!wanted(column)) continue;
       table.head.push_back(html_text(column.title));
       table.numeric.push_back(true);
       const int best = best_group(comparison_, c);
@@ -162,11 +182,19 @@ class Report {
         table.rows[g].push_back(best == static_cast<int>(g) ? "<b>" + text + "</b>" : text);
       }
     }
-    return table.head.size() > 1 ? html_table(table) : "";
+    return html_table(table);
   }
 
   std::string figures() const {
-    return table([](const ComparisonColumn& column) { return !column.key.starts_with("to_"); });
+    return table([](const ComparisonColumn& column) {
+      return !column.key.starts_with("to_") && column.key.find('/') == column.key.npos;
+    });
+  }
+
+  std::string results() const {
+    const std::string html = table(
+        [](const ComparisonColumn& column) { return column.key.find('/') != column.key.npos; });
+    return html.empty() ? "" : html_section("results", "Evaluation results", html);
   }
 
   std::string target() const {
@@ -240,7 +268,8 @@ class Report {
       chart.robust = true;
       if (comparison_.target > 0) chart.goal = comparison_.target;
       const std::string pictures = figure("Validation loss", "val/loss", axis, chart) +
-                                   figure("Training loss", "loss/out", axis, chart);
+                                   figure("Training loss", "loss/out", axis, chart) +
+                                   evaluations(axis);
       if (pictures.empty()) return "<p class=\"dim\">no losses</p>";
       const std::string id = fmt::format("x-{}", axis.id);
       controls += fmt::format("<input type=\"radio\" name=\"x\" id=\"{}\"{}/>", id,
@@ -249,6 +278,29 @@ class Report {
       panels += html_element("div", {{"class", fmt::format("panel charts {}", axis.id)}}, pictures);
     }
     return html_element("div", {{"class", "axes"}}, controls + panels);
+  }
+
+  // The first metric of each task that was asked more than once.
+  std::string evaluations(const Axis& axis) const {
+    constexpr int most = 12;
+    std::string pictures;
+    int count = 0;
+    for (const std::string& key : keys_) {
+      if (!key.starts_with("eval/") || !is_curve(key)) continue;
+      if (++count > most) break;
+      pictures += figure("Evaluation: " + key.substr(5), key, axis, {});
+    }
+    return pictures;
+  }
+
+  bool is_curve(const std::string& key) const {
+    for (const RunGroup& group : comparison_.groups) {
+      for (const RunRecord* record : group.runs) {
+        const Curve* curve = record->curve(key);
+        if (curve != nullptr && curve->lines() > 1) return true;
+      }
+    }
+    return false;
   }
 
   static std::string section(const char* id, const char* title, const std::string& pictures) {
@@ -305,35 +357,6 @@ class Report {
       pictures += figure(words, key, axes[0], chart);
     }
     return pictures;
-  }
-
-  std::string notes() const {
-    std::string items;
-    for (const RunGroup& group : comparison_.groups) {
-      for (const RunRecord* record : group.runs) {
-        const auto say = [&](const std::string& text) {
-          items += html_element("li", record->folder.string() + ": " + text);
-        };
-        if (record->damaged_lines > 0) {
-          say(fmt::format("{} damaged lines of metrics.jsonl are left out", record->damaged_lines));
-        }
-        const Curve* loss = record->curve("loss/out");
-        if (loss != nullptr && loss->not_finite() > 0) {
-          say(fmt::format("{} training losses are not finite", loss->not_finite()));
-        }
-        if (record->total_steps > record->end.step) {
-          say(fmt::format("at step {} of {}", record->end.step, record->total_steps));
-        }
-      }
-    }
-    std::string html;
-    if (!items.empty()) html += html_element("ul", {}, items);
-    html +=
-        "<p class=\"dim\">Seconds are those of training steps, without validation and saving. "
-        "FLOPs are the model's (README), at the speed that metrics.jsonl tells. Long curves are "
-        "drawn as means of neighbouring lines; figures are of all lines. Crosses are updates that "
-        "spiked or were skipped.</p>";
-    return html_section("notes", "Notes", html);
   }
 
   const Comparison& comparison_;

@@ -145,6 +145,8 @@ void RunFiles::started(const RunConfig& config, const RunStart& start) {
     fail_input("{}: cannot be written", log_path.string());
   }
   plan_ = start.plan;
+  parameters_ = start.parameters;
+  table_parameters_ = start.value_parameters;
   name_ = config.name;
   log(start_text(config, start));
   for (const std::string& notice : std::exchange(early_notices_, {})) log(notice);
@@ -174,6 +176,8 @@ void RunFiles::stepped(const StepReport& report) {
       {"speed/attainable_share", report.attainable_share},
       {"memory/device_bytes", plan_.device_bytes()},
       {"memory/host_table_bytes", plan_.host_bytes()},
+      {"model/parameters", parameters_},
+      {"model/table_parameters", table_parameters_},
   };
   if (!report.banks.empty()) {
     metrics.emplace_back("optim/value_grad_norm", report.value_gradient_norm);

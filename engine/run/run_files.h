@@ -64,6 +64,7 @@ class RunFiles : public TrainingListener {
   std::vector<std::string> early_notices_;
   std::string name_;  // of the run
   MemoryPlan plan_;
+  std::int64_t parameters_ = 0, table_parameters_ = 0;
 };
 
 }  // namespace memengine

@@ -68,15 +68,29 @@ std::string settle(EvalConfig& config, const std::vector<std::string>& folders,
   }
   if (config.data_dir) return "";
   tasks = asked_tasks(config);  // groups become their members, of which some may be missing
+  if (std::none_of(tasks.begin(), tasks.end(), needs_data_dir)) return "";
   for (const std::string& folder : folders) {
-    const auto lacks = [&](const EvalTask& task) { return !has_set(folder, task); };
-    if (std::all_of(tasks.begin(), tasks.end(), lacks)) continue;
+    const auto lacks = [&](const EvalTask& task) {
+      return needs_data_dir(task) && !has_set(folder, task);
+    };
+    if (std::none_of(tasks.begin(), tasks.end(), [&](const EvalTask& task) {
+          return needs_data_dir(task) && has_set(folder, task);
+        })) {
+      continue;
+    }
     config.data_dir = folder;
     const std::vector<std::string> missing = leave_out(tasks, lacks);
     if (!missing.empty()) {
       notices.push_back(fmt::format("{}: {} has no {}, which is left out; {}", key, folder,
                                     fmt::join(missing, ", "), how_to_get));
     }
+    return "";
+  }
+  const std::vector<std::string> left =
+      leave_out(tasks, [](const EvalTask& task) { return needs_data_dir(task); });
+  if (!tasks.empty()) {
+    notices.push_back(fmt::format("{}: left out, because there are no sets in {}: {}; {}", key,
+                                  fmt::join(folders, " or "), fmt::join(left, ", "), how_to_get));
     return "";
   }
   return fmt::format("{}data_dir is missing, and there are no evaluation sets in {}; {}",

@@ -1,9 +1,12 @@
 // A study's YAML: variants x grid x seeds.
 #include <algorithm>
 #include <set>
+#include <sstream>
+#include <utility>
 
 #include "engine/config/config.h"
 #include "engine/study/study.h"
+#include "engine/study/study_text.h"
 #include "io/config/config_reader.h"
 #include "io/config/yaml_tree.h"
 #include "io/config/yaml_values.h"
@@ -23,54 +26,6 @@ struct Variant {
   std::vector<std::string> overrides;
 };
 
-// A value as an override has it. Lists in their flow form.
-std::string value_text(const YamlNode& node, const std::string& key) {
-  switch (node.kind) {
-    case YamlNode::Kind::null:
-      return "null";
-    case YamlNode::Kind::scalar:
-      return node.quoted ? yaml_quote(node.text) : node.text;
-    case YamlNode::Kind::list: {
-      std::string text = "[";
-      for (const YamlNode& item : node.items) {
-        text += (text.size() > 1 ? ", " : "") + value_text(item, key);
-      }
-      return text + "]";
-    }
-    case YamlNode::Kind::map:
-      break;
-  }
-  fail_yaml_type(node, key, "a value or a list; write the keys below it with dots");
-}
-
-std::vector<std::string> overrides_of(const YamlNode* node, const std::string& key) {
-  std::vector<std::string> overrides;
-  if (node == nullptr || node->kind == YamlNode::Kind::null) return overrides;
-  if (node->kind != YamlNode::Kind::map) fail_yaml_type(*node, key, "a map of keys and values");
-  for (const YamlEntry& entry : node->children) {
-    if (entry.key == "name" || entry.key == "dump_dir") {
-      fail_input("{}: {}.{}: the study gives every run its name and folder", entry.value.where, key,
-                 entry.key);
-    }
-    overrides.push_back(entry.key + "=" + value_text(entry.value, key + "." + entry.key));
-  }
-  return overrides;
-}
-
-void check_keys(const YamlNode& map, const std::string& what,
-                const std::vector<std::string>& known) {
-  if (map.kind != YamlNode::Kind::map) fail_yaml_type(map, what, "a map");
-  for (const YamlEntry& entry : map.children) {
-    if (std::find(known.begin(), known.end(), entry.key) != known.end()) continue;
-    const auto nearest =
-        std::min_element(known.begin(), known.end(), [&](const auto& a, const auto& b) {
-          return edit_distance(entry.key, a) < edit_distance(entry.key, b);
-        });
-    fail_input("{}: unknown key '{}' in {}; the nearest is '{}'", entry.value.where, entry.key,
-               what, *nearest);
-  }
-}
-
 std::string safe_name(const std::string& name) {
   std::string safe;
   for (const char c : name) {
@@ -87,7 +42,7 @@ std::vector<Variant> listed(const YamlNode* node) {
   if (node->kind != YamlNode::Kind::list) fail_yaml_type(*node, "runs", "a list");
   std::vector<Variant> variants;
   for (const YamlNode& item : node->items) {
-    check_keys(item, "runs", {"name", "set"});
+    check_study_keys(item, "runs", {"name", "set"});
     const YamlNode* name = item.child("name");
     if (name == nullptr) fail_input("{}: a run of `runs` has no name", item.where);
     variants.push_back({yaml_text(*name, "runs.name"), overrides_of(item.child("set"), "set")});
@@ -108,7 +63,7 @@ std::vector<Variant> crossed(const std::vector<Variant>& variants, const YamlEnt
   for (const Variant& variant : variants) {
     for (const YamlNode& value : axis.value.items) {
       Variant each = variant;
-      const std::string text = value_text(value, key);
+      const std::string text = override_text(value, key);
       each.overrides.push_back(axis.key + "=" + text);
       each.name += (each.name.empty() ? "" : "-") + std::string(last_part(axis.key)) + "=" + text;
       result.push_back(std::move(each));
@@ -117,36 +72,142 @@ std::vector<Variant> crossed(const std::vector<Variant>& variants, const YamlEnt
   return result;
 }
 
+// `small` in place of what it names.
+void apply_small(YamlNode& tree, const std::string& file) {
+  YamlNode* found = tree.child("small");
+  if (found == nullptr) fail_input("{}: it has no small form (`small:`)", file);
+  const YamlNode small = *found;
+  check_study_keys(small, "small",
+                   {"out", "base", "variables", "prepare", "set", "runs", "grid", "seeds"});
+  const bool names_out = small.child("out") != nullptr;
+  for (const YamlEntry& entry : small.children) {
+    YamlNode* before = tree.child(entry.key);
+    const bool by_key = entry.key == "set" || entry.key == "variables";
+    if (before == nullptr) {
+      tree.children.push_back(entry);
+    } else if (!by_key || before->kind != YamlNode::Kind::map) {
+      *before = entry.value;
+    } else {
+      for (const YamlEntry& each : entry.value.children) {
+        YamlNode* old = before->child(each.key);
+        if (old == nullptr) {
+          before->children.push_back(each);
+        } else {
+          *old = each.value;
+        }
+      }
+    }
+  }
+  if (YamlNode* out = tree.child("out"); out != nullptr && !names_out) out->text += "_small";
+}
+
+// Variables of the file with the user's values; takes those out of the overrides.
+StudyVariables settle_variables(const YamlNode* node, std::vector<std::string>& overrides) {
+  StudyVariables variables;
+  if (node != nullptr && node->kind != YamlNode::Kind::null) {
+    if (node->kind != YamlNode::Kind::map) {
+      fail_yaml_type(*node, "variables", "a map of names and values");
+    }
+    for (const YamlEntry& entry : node->children) {
+      if (entry.key == "out") {
+        fail_input("{}: variables.out: ${{out}} is the study's folder", entry.value.where);
+      }
+      variables[entry.key] = yaml_text(entry.value, "variables." + entry.key);
+    }
+  }
+  std::erase_if(overrides, [&](const std::string& given) {
+    const std::size_t equals = given.find('=');
+    const auto variable = variables.find(given.substr(0, equals));
+    if (equals == given.npos || variable == variables.end()) return false;
+    variable->second = given.substr(equals + 1);
+    return true;
+  });
+  return variables;
+}
+
+// A command is a text, whose words are parted by spaces, or a list of words.
+std::vector<std::vector<std::string>> commands_of(const YamlNode* node) {
+  if (node == nullptr || node->kind == YamlNode::Kind::null) return {};
+  if (node->kind != YamlNode::Kind::list) fail_yaml_type(*node, "prepare", "a list of commands");
+  std::vector<std::vector<std::string>> commands;
+  for (const YamlNode& item : node->items) {
+    std::vector<std::string>& words = commands.emplace_back();
+    if (item.kind == YamlNode::Kind::list) {
+      for (const YamlNode& word : item.items) words.push_back(yaml_text(word, "prepare"));
+    } else {
+      std::istringstream text(yaml_text(item, "prepare"));
+      for (std::string word; text >> word;) words.push_back(word);
+    }
+    if (!words.empty() && words.front() == "memengine") words.erase(words.begin());
+    if (words.empty()) fail_input("{}: prepare: an empty command", item.where);
+  }
+  return commands;
+}
+
+void check_override(const std::string& given, bool has_seeds) {
+  const std::string key = given.substr(0, given.find('='));
+  if (key == "name" || key == "dump_dir" || (key == "seed" && has_seeds)) {
+    fail_input("{}: the study sets {} of every run itself", given, key);
+  }
+}
+
 }  // namespace
 
-Study load_study(const fs::path& path, const fs::path& out) {
-  const YamlNode tree =
+Study load_study(const fs::path& path, const StudyChanges& changes) {
+  YamlNode tree =
       parse_yaml(read_text_file(path, ConfigReader::max_bytes), path.string(),
                  {ConfigReader::max_bytes, ConfigReader::max_nodes, ConfigReader::max_depth});
-  check_keys(tree, "a study", {"base", "out", "set", "runs", "grid", "seeds"});
+  check_study_keys(
+      tree, "a study",
+      {"base", "out", "variables", "prepare", "set", "runs", "grid", "seeds", "small"});
+  if (changes.small) apply_small(tree, path.string());
+  std::erase_if(tree.children, [](const YamlEntry& entry) { return entry.key == "small"; });
   Study study;
-  const YamlNode* base = tree.child("base");
-  if (base == nullptr) {
-    fail_input("{}: base is missing: the config that the study starts from", path.string());
-  }
-  study.base = yaml_text(*base, "base");
-  if (!is_there(study.base)) study.base = path.parent_path() / study.base;
-  if (!is_there(study.base)) {
-    fail_input("{}: base: there is no {}", base->where, yaml_text(*base, "base"));
-  }
-  study.out = out;
-  if (out.empty()) {
-    const YamlNode* folder = tree.child("out");
+  std::vector<std::string> overrides = changes.overrides;
+  study.variables = settle_variables(tree.child("variables"), overrides);
+  study.out = changes.out;
+  YamlNode* folder = tree.child("out");
+  if (study.out.empty()) {
     if (folder == nullptr) fail_input("{}: out is missing: the study's folder", path.string());
+    put_variables(*folder, study.variables);
     study.out = yaml_text(*folder, "out");
   }
+  study.variables["out"] = study.out.string();
+  std::erase_if(tree.children, [](const YamlEntry& entry) { return entry.key == "variables"; });
+  put_variables(tree, study.variables);
+
+  study.base = changes.base;
+  if (study.base.empty()) {
+    const YamlNode* base = tree.child("base");
+    if (base == nullptr) {
+      fail_input("{}: base is missing: the config that the study starts from", path.string());
+    }
+    const fs::path typed = yaml_text(*base, "base");
+    study.base = path.parent_path() / typed;
+    if (!is_there(study.base)) study.base = typed;
+    if (!is_there(study.base)) fail_input("{}: base: there is no {}", base->where, typed.string());
+  }
+  study.prepare = commands_of(tree.child("prepare"));
 
   std::vector<Variant> variants = listed(tree.child("runs"));
   if (const YamlNode* grid = tree.child("grid")) {
     if (grid->kind != YamlNode::Kind::map) fail_yaml_type(*grid, "grid", "a map of lists");
     for (const YamlEntry& axis : grid->children) variants = crossed(variants, axis);
   }
-  if (const YamlNode* seeds = tree.child("seeds")) {
+  if (!changes.seeds.empty()) {
+    std::erase_if(tree.children, [](const YamlEntry& entry) { return entry.key == "seeds"; });
+    YamlNode given;
+    given.kind = YamlNode::Kind::list;
+    for (const std::string& seed : changes.seeds) {
+      YamlNode& item = given.items.emplace_back();
+      item.kind = YamlNode::Kind::scalar;
+      item.text = seed;
+    }
+    tree.children.push_back({"seeds", std::move(given)});
+  }
+  YamlNode* seeds = tree.child("seeds");
+  if (seeds != nullptr) {
+    if (changes.first_seed_only && seeds->items.size() > 1) seeds->items.resize(1);
     std::vector<Variant> seeded = crossed(variants, {"seed", *seeds});
     for (std::size_t i = 0; i < seeded.size(); ++i) {
       const std::string seed = seeded[i].overrides.back().substr(5);
@@ -156,20 +217,20 @@ Study load_study(const fs::path& path, const fs::path& out) {
     variants = std::move(seeded);
   }
   const std::vector<std::string> common = overrides_of(tree.child("set"), "set");
+  for (const std::string& given : overrides) check_override(given, seeds != nullptr);
   std::set<std::string> names;
   for (const Variant& variant : variants) {
     StudyRun run;
     run.name = safe_name(variant.name.empty() ? study.base.stem().string() : variant.name);
-    run.overrides = common;
-    run.overrides.insert(run.overrides.end(), variant.overrides.begin(), variant.overrides.end());
     if (!names.insert(run.name).second) {
       fail_input("{}: two runs are named '{}'; give them other names", path.string(), run.name);
     }
-    std::vector<std::string> all = run.overrides;
-    all.push_back("name=" + yaml_quote(run.name));
-    all.push_back("dump_dir=" + yaml_quote((study.out / "runs" / run.name).string()));
-    run.overrides = all;
-    run.config = dump_config(load_run_config(study.base.string(), all));
+    run.overrides = common;
+    run.overrides.insert(run.overrides.end(), variant.overrides.begin(), variant.overrides.end());
+    run.overrides.insert(run.overrides.end(), overrides.begin(), overrides.end());
+    run.overrides.push_back("name=" + yaml_quote(run.name));
+    run.overrides.push_back("dump_dir=" + yaml_quote(study_run_folder(study, run).string()));
+    run.config = dump_config(load_run_config(study.base.string(), run.overrides));
     study.runs.push_back(std::move(run));
   }
   return study;

@@ -17,7 +17,8 @@ namespace memengine {
 
 RunProcess::RunProcess(const std::filesystem::path& program,
                        const std::vector<std::string>& arguments,
-                       const std::filesystem::path& errors, const std::string& gpu) {
+                       const std::filesystem::path& output, const std::filesystem::path& errors,
+                       const std::string& gpu) {
   // All that allocates comes before the fork.
   std::vector<char*> words = {const_cast<char*>(program.c_str())};
   for (const std::string& word : arguments) words.push_back(const_cast<char*>(word.c_str()));
@@ -39,11 +40,14 @@ RunProcess::RunProcess(const std::filesystem::path& program,
   if (::getppid() != parent) ::_exit(127);
   ::setpgid(0, 0);
   const int nowhere = ::open("/dev/null", O_RDWR | O_CLOEXEC);
-  const int file =
-      ::open(errors.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
-  if (nowhere < 0 || file < 0) ::_exit(127);
+  constexpr int fresh = O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC;
+  const int file = ::open(errors.c_str(), fresh, 0644);
+  const int said = output.empty()     ? nowhere
+                   : output == errors ? file
+                                      : ::open(output.c_str(), fresh, 0644);
+  if (nowhere < 0 || file < 0 || said < 0) ::_exit(127);
   ::dup2(nowhere, STDIN_FILENO);
-  ::dup2(nowhere, STDOUT_FILENO);
+  ::dup2(said, STDOUT_FILENO);
   ::dup2(file, STDERR_FILENO);
   ::execve(program.c_str(), words.data(), environment.data());
   ::_exit(127);

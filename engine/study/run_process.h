@@ -1,4 +1,4 @@
-// `memengine train` as a process of its own.
+// A command of this program as a process of its own.
 #pragma once
 
 #include <sys/types.h>
@@ -11,11 +11,13 @@ namespace memengine {
 
 class RunProcess {
  public:
-  // Starts program with these arguments, its standard output to nowhere and stderr to a file. `gpu`
-  // other than empty is the only one that it sees. It is killed when this process dies, and Ctrl-C
-  // on the terminal does not reach it. Internal error where no process can be started.
+  // Starts program with these arguments, its standard output to a file (empty: to nowhere) and
+  // stderr to another, or the same. `gpu` other than empty is the only one that it sees. It is
+  // killed when this process dies, and Ctrl-C on the terminal does not reach it. Internal error
+  // where no process can be started.
   RunProcess(const std::filesystem::path& program, const std::vector<std::string>& arguments,
-             const std::filesystem::path& errors, const std::string& gpu);
+             const std::filesystem::path& output, const std::filesystem::path& errors,
+             const std::string& gpu);
   ~RunProcess();  // kills it if it still runs
   RunProcess(RunProcess&& other) noexcept;
   RunProcess& operator=(RunProcess&&) = delete;

@@ -343,7 +343,7 @@ SettledEvaluation Trainer::open_evaluation() const {
   const bool finished =
       !saved.empty() && saved.back() >= config_.steps && was_evaluated(saved.back());
   if (!finished) {
-    check_items(*settled.config, *data_.tokenizer, config_.data.add_bos, config_.model);
+    check_items(*settled.config, *data_.tokenizer, config_.data, config_.model);
   }
   return settled;
 }

@@ -11,8 +11,8 @@ namespace fs = std::filesystem;
 // Tests run in the repository's root; the program runs elsewhere.
 std::vector<std::string> demo(std::vector<std::string> more) {
   std::vector<std::string> words = {"demo",
-                                    "--config",
-                                    (fs::current_path() / "configs/demo.yaml").string(),
+                                    "--study",
+                                    (fs::current_path() / "configs/studies/demo.yaml").string(),
                                     "--out",
                                     "demo",
                                     "--people",
@@ -56,8 +56,9 @@ TEST(Demo, ComparesTwoModelsOfEqualCostAndStartsAgain) {
     EXPECT_EQ(row(said, "parameters, value table").first, "-");
     EXPECT_GT(std::stod(row(said, "held-out loss, nats per token").second), 0) << said;
   }
-  for (const char* name : {"data/questions.jsonl", "data/tokenizer.model", "dense/metrics.jsonl",
-                           "memory/metrics.jsonl", "memory/config.yaml"}) {
+  for (const char* name :
+       {"text/questions.jsonl", "data/tokenizer.model", "results/dense-seed42/metrics.jsonl",
+        "results/memory-seed42/result.json", "runs/memory-seed42/config.yaml", "report.html"}) {
     EXPECT_TRUE(fs::exists(folder / (std::string("demo/") + name))) << name;
   }
 }
@@ -67,7 +68,8 @@ TEST(Demo, GoesOnAfterCtrlC) {
   const auto call = demo({"--steps", "30", "logging.freq=1"});
   RunningProgram first(folder, call);
   ASSERT_TRUE(first.wait_until([&] {
-    return file_bytes(folder / "demo/dense/train.log").find("step  2") != std::string::npos;
+    return file_bytes(folder / "demo/runs/dense-seed42/train.log").find("step  2") !=
+           std::string::npos;
   }));
   first.send(SIGINT);
   const Outcome stopped = first.finish();
@@ -75,16 +77,45 @@ TEST(Demo, GoesOnAfterCtrlC) {
   expect_contains(stopped.out, "stopped; the same command goes on");
   const std::string said = run_well(folder, call);
   expect_contains(said, "going on");
-  expect_contains(said, "resumed at step");
+  expect_contains(file_bytes(folder / "demo/runs/dense-seed42/train.log"), "resumed at step");
   expect_contains(said, "recalled: all 42 facts");
 }
 
 TEST(Demo, RefusesFoldersAndConfigsThatAreNotIts) {
   const TemporaryFolder folder;
   folder.write("demo/data/mine.txt", "keep me");
-  expect_refusal(folder, demo({}), {"demo: holds 'data' and is not the folder of a demo"});
+  expect_refusal(folder, demo({}), {"demo: holds 'data' and is not the folder of a study"});
   EXPECT_EQ(file_bytes(folder / "demo/data/mine.txt"), "keep me");
-  expect_refusal(folder, demo({"model.productkey_args.is_enabled=false"}), {"is_enabled"});
+  expect_refusal(folder, demo({"model.dimm=8"}), {"dimm"});
+}
+
+TEST(Demo, AFolderOfAnEarlierVersionStartsAgain) {
+  const TemporaryFolder folder;
+  folder.write("demo/demo.state", "people: 7\n");
+  folder.write("demo/dense/config.yaml", "name: demo_dense\n");
+  expect_contains(run_well(folder, demo({"--steps", "2"})), "recalled: all 42 facts");
+  EXPECT_FALSE(fs::exists(folder / "demo/dense"));
+  EXPECT_FALSE(fs::exists(folder / "demo/demo.state"));
+}
+
+TEST(Demo, TheStudyGoesOnWithTheOtherSeeds) {
+  const TemporaryFolder folder;
+  auto words = demo({"--steps", "2"});
+  run_well(folder, words);
+  const std::vector<std::string> study = {"study",
+                                          words[2],
+                                          "--out",
+                                          "demo",
+                                          "people=7",
+                                          "passages=19",
+                                          "vocab=500",
+                                          "steps=2",
+                                          "device=cpu",
+                                          "data.batch_size=2",
+                                          "validation.every=0"};
+  const std::string said = run_well(folder, study);
+  expect_contains(said, "2 of 6 runs are done already");
+  expect_contains(said, "6 of 6 runs are done");
 }
 
 }  // namespace

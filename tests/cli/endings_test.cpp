@@ -162,9 +162,9 @@ TEST_F(Endings, DamageCanBeLookedAt) {
 
 TEST_F(Endings, ADemoSavesWhatItAsks) {
   const std::string said = run_well(
-      folder, {"demo", "--config", (fs::current_path() / "configs/demo.yaml").string(), "--out",
-               "demo", "--people", "7", "--passages", "19", "--vocab", "500", "--steps", "3",
-               "device=cpu", "data.batch_size=2", "checkpoint.dump.every=0"});
+      folder, {"demo", "--study", (fs::current_path() / "configs/studies/demo.yaml").string(),
+               "--out", "demo", "--people", "7", "--passages", "19", "--vocab", "500", "--steps",
+               "3", "device=cpu", "data.batch_size=2", "checkpoint.dump.every=0"});
   expect_contains(said, "recalled: all 42 facts");
 }
 

@@ -168,8 +168,8 @@ TEST_F(ForeignFiles, OnePrepareAtATimeInAFolder) {
     EXPECT_EQ(file_bytes(folder_ / "data/texts/.prepare/train/000.spill"), "at work");
   }
   const OutputFolder demo(folder_ / "demo", "demo");
-  folder_.write("demo.yaml", small_config());
-  expect_refusal(folder_, {"demo", "--config", "demo.yaml", "--out", "demo"},
+  const std::string study = (fs::current_path() / "configs/studies/demo.yaml").string();
+  expect_refusal(folder_, {"demo", "--study", study, "--out", "demo"},
                  {"demo: another run uses this folder (process "});
 }
 

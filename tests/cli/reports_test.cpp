@@ -122,6 +122,63 @@ TEST_F(Reports, AStudyThatIsKilledGoesOnWhereItWas) {
   EXPECT_FALSE(is_there("study/runs/memory-seed1"));
 }
 
+TEST_F(Reports, AStudyMakesItsDataAndAsksForRecall) {
+  folder_.write("studies/study.yaml",
+                "base: ../config.yaml\nout: study\n"
+                "variables: {people: 6}\n"
+                "prepare:\n  - synth --people ${people} --passages 8 --out ${out}/text\n"
+                "  - prepare ${out}/text/biographies.jsonl --tokenizer bytes --out ${out}/data "
+                "--overwrite\n"
+                "set:\n  steps: 4\n  data.root_dir: ${out}/data\n  data.seq_len: 128\n"
+                "  validation.every: 2\n  checkpoint.eval.every: 2\n"
+                "  eval.harness.tasks: [{task: recall, path: '${out}/text/questions.jsonl'}]\n"
+                "runs: [{name: dense, set: {model.productkey_args.is_enabled: false}}, "
+                "{name: memory}]\nsmall: {variables: {people: 3}, set: {steps: 2}}\n");
+  const std::string list = run_well(folder_, {"study", "studies/study.yaml", "--list"});
+  expect_contains(list, "memengine synth --people 6 --passages 8 --out study/text");
+  EXPECT_FALSE(fs::exists(folder_ / "study"));
+  const std::string said = run_well(folder_, {"study", "studies/study.yaml"});
+  expect_contains(said, "memengine synth --people 6");
+  expect_contains(said, "dense: step 4/4");
+  const auto result = nlohmann::json::parse(bytes("study/results/memory/result.json"));
+  EXPECT_TRUE(result["evaluation"].contains("recall/all"));
+  EXPECT_TRUE(result["evaluation"].contains("recall/birth_date"));
+  EXPECT_EQ(result["table_parameters"], 19 * 19 * 32);
+  EXPECT_GT(result["parameters"].get<int>(), 0);
+  const auto evaluation = nlohmann::json::parse(bytes("study/results/dense/evaluation.json"));
+  EXPECT_EQ(evaluation["n-samples"]["recall"]["effective"], 36);
+  // Asked twice, so its curve is drawn; the report's table has the shares.
+  expect_contains(bytes("study/report.html"), "Evaluation: recall/all");
+  expect_contains(run_well(folder_, {"compare", "study/results", "--csv"}), "recall/all");
+
+  // What is done is done, whatever happened to the data.
+  fs::remove_all(folder_ / "study/data");
+  expect_contains(run_well(folder_, {"study", "studies/study.yaml"}), "2 of 2 runs are done");
+  // Other data: made again, and all trained again, from nothing.
+  const std::string others = run_well(folder_, {"study", "studies/study.yaml", "people=7"});
+  expect_contains(others, "memengine synth --people 7");
+  expect_contains(others, "memory: step 4/4");
+  const auto again = nlohmann::json::parse(bytes("study/results/dense/evaluation.json"));
+  EXPECT_EQ(again["n-samples"]["recall"]["effective"], 42);
+  // The same data, another config: only trained again, not gone on with.
+  const std::string longer =
+      run_well(folder_, {"study", "studies/study.yaml", "people=7", "steps=3"});
+  EXPECT_EQ(longer.find("memengine synth"), std::string::npos) << longer;
+  EXPECT_EQ(nlohmann::json::parse(bytes("study/results/memory/result.json"))["steps"], 3);
+  run_well(folder_, {"study", "studies/study.yaml", "--small"});
+  EXPECT_EQ(nlohmann::json::parse(bytes("study_small/results/memory/result.json"))["steps"], 2);
+}
+
+TEST_F(Reports, DataThatCannotBeMadeAreOneLine) {
+  folder_.write("study.yaml",
+                "base: config.yaml\nout: study\nprepare: ['prepare nowhere --out x']\n");
+  const Outcome outcome = run_program(folder_, {"study", "study.yaml"});
+  EXPECT_EQ(outcome.code, 2);
+  expect_contains(outcome.error, "`memengine prepare nowhere --out x` failed with code 2: ");
+  expect_contains(outcome.error, "nowhere");
+  EXPECT_EQ(std::count(outcome.error.begin(), outcome.error.end(), '\n'), 1) << outcome.error;
+}
+
 TEST_F(Reports, ARunThatFailsDoesNotStopAStudy) {
   folder_.write("study.yaml",
                 "base: config.yaml\nout: study\nset: {steps: 3}\nruns:\n"

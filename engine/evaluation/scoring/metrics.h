@@ -22,6 +22,7 @@ struct EvalSample {
   std::vector<Loglikelihood> loglikelihoods;  // one per choice
   std::string generated;                      // generation: up to the stop string
   std::string answer;                         // generation: as it was scored
+  bool stopped = false;                       // generation: a stop string ended it
   std::vector<double> scores;                 // one a metric of the task
 };
 
@@ -41,5 +42,7 @@ extern const TaskMetric
     metric_acc_greedy;  // "acc" of a continuation: every token the most likely one
 extern const TaskMetric metric_perplexity;   // e to minus the mean log-likelihood of a continuation
 extern const TaskMetric metric_exact_match;  // the generated text is an accepted answer
+extern const TaskMetric metric_recall;       // "all": it is, to the letter, and ends there
+extern const TaskMetric metric_loss;  // a window's mean; engine/evaluation/corpus/ makes the scores
 
 }  // namespace memengine

@@ -8,6 +8,7 @@ TaskDefinition arc_easy();
 TaskDefinition boolq();
 TaskDefinition hellaswag();
 TaskDefinition lambada_openai();
+TaskDefinition loss();
 TaskDefinition nq_open();
 TaskDefinition openbookqa();
 TaskDefinition piqa();
@@ -16,8 +17,8 @@ TaskDefinition winogrande();
 
 const std::vector<TaskDefinition>& evaluation_tasks() {
   static const std::vector<TaskDefinition> tasks = {
-      hellaswag(),  piqa(),  nq_open(),    arc_easy(),       arc_challenge(),
-      winogrande(), boolq(), openbookqa(), lambada_openai(), recall()};
+      hellaswag(), piqa(),       nq_open(),        arc_easy(), arc_challenge(), winogrande(),
+      boolq(),     openbookqa(), lambada_openai(), recall(),   loss()};
   return tasks;
 }
 

@@ -15,7 +15,7 @@ namespace {
 
 constexpr const char* style = R"css(
 .text{font-size:1.15rem;line-height:2.1;max-width:72ch;background:var(--box);border:1px solid var(--line);border-radius:6px;padding:12px 16px;overflow-wrap:anywhere}
-.text a,.scale span{color:inherit;text-decoration:none;padding:2px 0;border-radius:3px;white-space:pre-wrap;background:color-mix(in srgb,var(--s1) var(--s,0%),transparent);border-bottom:2px solid transparent}
+.text a,.scale span{color:inherit;text-decoration:none;padding:2px 0;border-radius:3px;white-space:pre-wrap;background:color-mix(in srgb,var(--s1) calc(var(--s,0%)*.55),transparent);border-bottom:2px solid transparent}
 .text a:hover,.text a:focus{outline:2px solid var(--accent)}.text a.hit{border-bottom-color:var(--s2);outline:2px solid var(--s2)}
 .scale span{padding:2px 9px;font-size:.85rem}
 .panel{display:none;margin:1em 0;scroll-margin-top:8em}.panel:target{display:block}

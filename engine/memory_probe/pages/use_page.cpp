@@ -178,7 +178,7 @@ std::string use_page(const ProbeModel& model, const RowUse& use, const std::stri
       use.n_keys(), use.n_keys(),
       model.shares_table() && use.memories() > 1 ? ", shared by all layers" : "");
   page.style =
-      ".grids{display:grid;grid-template-columns:minmax(0,2fr) minmax(0,3fr);gap:14px;margin:.5em "
+      ".grids{display:grid;grid-template-columns:minmax(0,1fr) minmax(0,1fr);gap:14px;margin:.5em "
       "0 "
       "1.5em;max-width:1150px}.small{display:grid;grid-template-columns:repeat(auto-fill,minmax("
       "150px,1fr));gap:14px;align-content:start}@media(max-width:700px){.grids{grid-template-"

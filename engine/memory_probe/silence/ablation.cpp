@@ -106,11 +106,6 @@ Ablation run_ablation(ProbeModel& model, const AblationOptions& options,
     };
   };
   Corpus corpus(model, options.corpus, report("loss"));
-  std::vector<RecallItem> questions;
-  if (!options.questions.empty()) {
-    questions =
-        load_recall_questions(options.questions, static_cast<std::size_t>(options.question_limit));
-  }
   EvalModel language_model(model.model(), model.tokenizer(),
                            std::min(model.config().max_seqlen, model.model().size().tokens),
                            end_tokens(model.source(), model.tokenizer()));
@@ -120,7 +115,10 @@ Ablation run_ablation(ProbeModel& model, const AblationOptions& options,
   for (const std::string& task : options.tasks) evaluation.tasks.push_back({task, 0});
   evaluation.data_root = options.task_data;
   evaluation.limit = options.task_limit;
-
+  if (!options.questions.empty()) {
+    const auto limit = static_cast<double>(options.question_limit);
+    evaluation.tasks.push_back({"recall", 0, limit, options.questions, {}});
+  }
   if (!evaluation.tasks.empty()) {  // before the first pass
     check_requests([&](std::string_view text) { return encoder.encode(text); }, evaluation,
                    language_model.max_length());
@@ -141,11 +139,6 @@ Ablation run_ablation(ProbeModel& model, const AblationOptions& options,
     for (std::size_t i = 0; i < losses.size(); ++i) losses[i] -= whole[i];
     result.change = mean(losses);
     result.change_error = standard_error(losses);
-    if (!questions.empty()) {
-      const auto encode = [&](std::string_view text) { return model.encode(std::string(text)); };
-      result.recall = evaluate_recall(language_model, encode, questions, report("recall"));
-      result.recall->completions.clear();
-    }
     if (!evaluation.tasks.empty()) {
       const auto encode = [&](std::string_view text) { return encoder.encode(text); };
       result.tasks = evaluate(language_model, encode, evaluation,
@@ -154,6 +147,10 @@ Ablation run_ablation(ProbeModel& model, const AblationOptions& options,
                                                      static_cast<std::int64_t>(all));
                               });
       for (EvalTaskResult& task : result.tasks) task.samples.clear();
+      if (!options.questions.empty()) {
+        result.recall = std::move(result.tasks.back());
+        result.tasks.pop_back();
+      }
     }
     ablation.results.push_back(std::move(result));
   }

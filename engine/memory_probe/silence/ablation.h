@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "engine/evaluation/evaluate.h"
-#include "engine/evaluation/recall.h"
 #include "engine/memory_probe/corpus.h"
 #include "engine/memory_probe/probe_model.h"
 
@@ -32,11 +31,11 @@ struct AblationOptions {
 struct AblationResult {
   std::string silenced;  // "", "layer 4", "layer 4 head 1", "2 rows"
   std::int64_t layer = -1, head = -1;
-  double loss = 0;          // nats per token
-  double change = 0;        // of the loss, from the whole model's
-  double change_error = 0;  // standard error of that
-  std::optional<RecallResult> recall;
-  std::vector<EvalTaskResult> tasks;  // without samples
+  double loss = 0;                       // nats per token
+  double change = 0;                     // of the loss, from the whole model's
+  double change_error = 0;               // standard error of that
+  std::optional<EvalTaskResult> recall;  // without samples, like the tasks
+  std::vector<EvalTaskResult> tasks;     // without samples
 };
 
 struct Ablation {

@@ -12,7 +12,7 @@
 //
 // and for each arm a control: as many other rows, which all questions together read about as often.
 // A question is answered when every token of the value and the full stop after it is the model's
-// first choice; that is what greedy recall asks (engine/evaluation/recall.h).
+// first choice; that is what greedy recall asks (engine/evaluation/tasks/recall.cpp).
 #pragma once
 
 #include <cstdint>

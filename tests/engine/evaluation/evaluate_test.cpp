@@ -8,7 +8,6 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
-#include "engine/evaluation/recall.h"
 #include "engine/evaluation/report.h"
 #include "kernels/runtime/error.h"
 
@@ -246,40 +245,6 @@ TEST_F(EvalFolder, ABadItemOfTheLastTaskShowsBeforeTheFirstIsScored) {
   options.tasks = {{"nq_open", 0}};
   evaluate(model, encode_bytes, options);
   EXPECT_EQ(model.prompts.size(), 1U);
-}
-
-TEST_F(EvalFolder, RecallCountsExactAnswers) {
-  write("questions.jsonl",
-        R"({"prompt":"Anya was born in","answer":" Princeton","attribute":"birth_city"})"
-        "\n"
-        R"({"prompt":"Ben was born in","answer":" Rome","attribute":"birth_city"})"
-        "\n"
-        R"({"prompt":"Anya studied","answer":" Botany","attribute":"major"})"
-        "\n");
-  const auto items = load_recall_questions(root_ / "questions.jsonl");
-  ASSERT_EQ(items.size(), 3U);
-  EXPECT_EQ(load_recall_questions(root_ / "questions.jsonl", 2).size(), 2U);
-  KnownModel model(64);
-  model.completion = [](const std::string& prompt) -> std::string {
-    if (prompt == "Anya was born in") return " Princeton. Anya";
-    if (prompt == "Ben was born in") return " Rome";  // never ends
-    return " Botany and more.";
-  };
-  const RecallResult result = evaluate_recall(model, encode_bytes, items);
-  EXPECT_EQ(result.all.asked, 3);
-  EXPECT_EQ(result.all.recalled, 1);
-  ASSERT_EQ(result.by_attribute.size(), 2U);
-  EXPECT_EQ(result.by_attribute[0].attribute, "birth_city");
-  EXPECT_EQ(result.by_attribute[0].recalled, 1);
-  EXPECT_EQ(result.by_attribute[1].recalled, 0);
-  EXPECT_EQ(result.completions[2], " Botany and more");
-  EXPECT_NE(recall_table(result).find("33.33%"), std::string::npos);
-
-  KnownModel tiny(19);
-  EXPECT_THROW(evaluate_recall(tiny, encode_bytes, items), Error);
-  write("broken.jsonl", R"({"prompt":"x","answer":" ","attribute":"a"})");
-  EXPECT_THROW(load_recall_questions(root_ / "broken.jsonl"), Error);
-  EXPECT_THROW(load_recall_questions(root_ / "absent.jsonl"), Error);
 }
 
 }  // namespace

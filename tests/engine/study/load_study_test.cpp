@@ -1,8 +1,14 @@
 // What a study's YAML means: which runs, with which names and configs.
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <cstdlib>
 #include <fstream>
+#include <nlohmann/json.hpp>
+#include <thread>
 
+#include "engine/config/config.h"
+#include "engine/study/run_process.h"
 #include "engine/study/study.h"
 #include "kernels/runtime/error.h"
 #include "tests/io/temporary_folder.h"
@@ -12,17 +18,17 @@ namespace {
 
 class StudyFile : public ::testing::Test {
  protected:
-  Study load(const std::string& yaml) {
+  Study load(const std::string& yaml, const StudyChanges& changes = {}) {
     std::ofstream(folder_ / "base.yaml")
         << "name: b\ndump_dir: d\nsteps: 10\nseed: 7\n"
            "model: {dim: 32, n_layers: 1, n_heads: 2, vocab_size: 100}\n"
            "data: {root_dir: x, sources: {a: 1}}\n";
     std::ofstream(folder_ / "study.yaml") << yaml;
-    return load_study(folder_ / "study.yaml");
+    return load_study(folder_ / "study.yaml", changes);
   }
-  std::string refusal(const std::string& yaml) {
+  std::string refusal(const std::string& yaml, const StudyChanges& changes = {}) {
     try {
-      load(yaml);
+      load(yaml, changes);
     } catch (const Error& error) {
       EXPECT_EQ(error.kind(), Error::Kind::input);
       return error.what();
@@ -91,6 +97,110 @@ TEST_F(StudyFile, WhatIsWrongIsSaidWithItsPlace) {
             std::string::npos);
   EXPECT_NE(refusal("base: base.yaml\n" + out() + "set: {dump_dir: x}\n").find("name and folder"),
             std::string::npos);
+  EXPECT_NE(refusal("base: base.yaml\n" + out() + "prepare: ['']\n").find("an empty command"),
+            std::string::npos);
+  EXPECT_NE(refusal("base: base.yaml\n" + out() + "set: {seed: '${sed}'}\n")
+                .find("study.yaml:3: no variable 'sed'; there are out"),
+            std::string::npos);
+  EXPECT_NE(refusal("base: base.yaml\n" + out(), {.small = true}).find("no small form"),
+            std::string::npos);
+  EXPECT_NE(
+      refusal("base: base.yaml\nseeds: [1]\n" + out(), {.overrides = {"seed=3"}}).find("itself"),
+      std::string::npos);
+}
+
+constexpr const char* with_everything =
+    "base: base.yaml\n"
+    "variables: {people: 300, where: a b}\n"
+    "prepare:\n  - synth --people ${people} --out ${out}/text\n"
+    "  - [prepare, '${where}/x.jsonl', --out, '${out}/data']\n"
+    "set:\n  data.root_dir: ${out}/${where}\n  steps: ${people}\n"
+    "  eval.harness.tasks: [{task: recall, path: '${out}/q, r.jsonl'}, loss]\n"
+    "seeds: [1, 2]\n"
+    "small: {variables: {people: 9}, set: {optim.warmup: 3}, seeds: [5]}\n";
+
+TEST_F(StudyFile, VariablesStandForTheirValues) {
+  const Study study = load(with_everything + out());
+  const std::string folder = (folder_ / "out").string();
+  ASSERT_EQ(study.prepare.size(), 2u);
+  EXPECT_EQ(study.prepare[0],
+            (std::vector<std::string>{"synth", "--people", "300", "--out", folder + "/text"}));
+  EXPECT_EQ(study.prepare[1],
+            (std::vector<std::string>{"prepare", "a b/x.jsonl", "--out", folder + "/data"}));
+  ASSERT_EQ(study.runs.size(), 2u);
+  const RunConfig config = load_run_config(study.base.string(), study.runs[0].overrides);
+  EXPECT_EQ(config.data.root_dir, folder + "/a b");
+  EXPECT_EQ(config.steps, 300);
+  ASSERT_EQ(config.eval->harness.tasks.size(), 2u);
+  EXPECT_EQ(config.eval->harness.tasks[0].path, folder + "/q, r.jsonl");
+  EXPECT_EQ(config.eval->harness.tasks[1].task, "loss");
+}
+
+TEST_F(StudyFile, TheUserHasTheLastWord) {
+  StudyChanges changes;
+  changes.overrides = {"people=77", "optim.lr=0.5"};
+  changes.first_seed_only = true;
+  changes.out = folder_ / "elsewhere";
+  const Study study = load(with_everything + out(), changes);
+  ASSERT_EQ(study.runs.size(), 1u);
+  const RunConfig config = load_run_config(study.base.string(), study.runs[0].overrides);
+  EXPECT_EQ(config.steps, 77);
+  EXPECT_EQ(config.optim.lr, 0.5);
+  EXPECT_EQ(config.dump_dir, (folder_ / "elsewhere/runs/seed1").string());
+  EXPECT_EQ(study.prepare[0][2], "77");
+  const Study more = load(with_everything + out(), {.seeds = {"8", "9", "10"}});
+  ASSERT_EQ(more.runs.size(), 3u);
+  EXPECT_EQ(more.runs[2].name, "seed10");
+}
+
+TEST_F(StudyFile, TheSmallFormIsAnotherStudyInAnotherFolder) {
+  const Study study = load(with_everything + out(), {.small = true});
+  EXPECT_EQ(study.out, folder_ / "out_small");
+  ASSERT_EQ(study.runs.size(), 1u);
+  const RunConfig config = load_run_config(study.base.string(), study.runs[0].overrides);
+  EXPECT_EQ(config.steps, 9);
+  EXPECT_EQ(config.optim.warmup, 3);
+  EXPECT_EQ(config.data.root_dir, (folder_ / "out_small/a b").string());
+  EXPECT_EQ(config.seed, 5);
+}
+
+TEST_F(StudyFile, OtherDataAreAnotherRun) {
+  const Study study = load(with_everything + out());
+  const auto folder = study.out / "results" / study.runs[0].name;
+  std::filesystem::create_directories(folder);
+  const auto write = [&](const nlohmann::json& json) {
+    std::ofstream(folder / "result.json") << json;
+  };
+  write({{"config", study.runs[0].config}, {"prepare", study.prepare}});
+  EXPECT_TRUE(study_run_is_done(study, study.runs[0]));
+  auto prepare = study.prepare;
+  prepare[0][2] = "301";
+  write({{"config", study.runs[0].config}, {"prepare", prepare}});
+  EXPECT_FALSE(study_run_is_done(study, study.runs[0]));
+  write({{"config", study.runs[0].config}});
+  EXPECT_FALSE(study_run_is_done(study, study.runs[0]));
+}
+
+// The environment that a run gets, as a program sees it.
+TEST(RunProcessOfAStudy, SeesItsOwnGpuAlone) {
+  const TemporaryFolder folder;
+  ::setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3", 1);
+  const auto visible = [&](const std::string& gpu) {
+    const auto out = folder / "out", errors = folder / "errors";
+    RunProcess process("/usr/bin/env", {}, out, errors, gpu);
+    while (!process.ended()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    EXPECT_EQ(process.code(), 0);
+    std::string found;
+    std::ifstream lines(out);
+    for (std::string line; std::getline(lines, line);) {
+      if (line.starts_with("CUDA_VISIBLE_DEVICES=")) found += line.substr(21) + ";";
+    }
+    return found;
+  };
+  EXPECT_EQ(visible("3"), "3;");
+  EXPECT_EQ(visible(""), "0,1,2,3;");
+  ::unsetenv("CUDA_VISIBLE_DEVICES");
+  EXPECT_EQ(visible("1"), "1;");
 }
 
 }  // namespace
