@@ -110,7 +110,8 @@ void add_eval_command(CLI::App& program) {
       "\n"
       "ckpt_dir is a checkpoint, a run's folder (its newest checkpoint), an exported model or a\n"
       "Hugging Face Llama folder. Keys of the config can be overridden:\n\n"
-      "  memengine eval configs/eval.yaml ckpt_dir=runs/demo data_dir=data/eval harness.limit=100");
+      "  memengine eval configs/eval.yaml ckpt_dir=runs/laptop data_dir=data/eval "
+      "harness.limit=100");
   const auto arguments = add_config(*command);
   auto tokenizer = std::make_shared<std::string>();
   command

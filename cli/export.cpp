@@ -15,7 +15,7 @@ namespace memengine {
 void add_export_command(CLI::App& program) {
   CLI::App* command = program.add_subcommand(
       "export", "Write a model's weights as one safetensors file, or as a Hugging Face Llama");
-  command->footer("  memengine export runs/demo --out exported --format hf");
+  command->footer("  memengine export runs/laptop --out exported --format hf");
   struct Arguments {
     std::string model, out, tokenizer;
     std::string format = "reference";

@@ -161,8 +161,9 @@ void generate(const GenerateArguments& arguments) {
 void add_generate_command(CLI::App& program) {
   CLI::App* command = program.add_subcommand("generate", "Continue texts with a model");
   command->footer(
-      "  memengine generate runs/demo --prompt \"Once upon a time\" --temperature 0.8 --top-p 0.9\n"
-      "  memengine generate runs/demo          (interactive)");
+      "  memengine generate runs/laptop --prompt \"Once upon a time\" --temperature 0.8 --top-p "
+      "0.9\n"
+      "  memengine generate runs/laptop          (interactive)");
   auto arguments = std::make_shared<GenerateArguments>();
   command
       ->add_option("model", arguments->model,

@@ -86,7 +86,7 @@ void add_tokenize_command(CLI::App& program) {
   CLI::App* command = program.add_subcommand("tokenize", "Show the pieces and ids of a text");
   command->footer(
       "  memengine tokenize SmolLM2/tokenizer.json --text 'The capital of France is'\n"
-      "  memengine tokenize runs/demo --ids < lines.txt        one line of ids for each");
+      "  memengine tokenize runs/laptop --ids < lines.txt        one line of ids for each");
   auto arguments = std::make_shared<TokenizeArguments>();
   command
       ->add_option("tokenizer", arguments->tokenizer,

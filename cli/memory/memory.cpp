@@ -139,10 +139,11 @@ void add_memory_command(CLI::App& program) {
   CLI::App* memory = program.add_subcommand("memory", "Look inside a model's memory");
   memory->require_subcommand(1);
   memory->footer(
-      "  memengine memory use runs/demo/memory -o use.html\n"
-      "  memengine memory text runs/demo/memory \"Irene Rain Highham was born in\" -o text.html\n"
-      "  memengine memory row runs/demo/memory 4711\n"
-      "  memengine memory ablate runs/demo/memory\n"
+      "  memengine memory use runs/demo/runs/memory-seed42 -o use.html\n"
+      "  memengine memory text runs/demo/runs/memory-seed42 \"Irene Rain Highham was born in\" -o "
+      "text.html\n"
+      "  memengine memory row runs/demo/runs/memory-seed42 4711\n"
+      "  memengine memory ablate runs/demo/runs/memory-seed42\n"
       "docs/inside_the_memory.md has what they show.");
   add_memory_use(*memory);
   add_memory_text(*memory);

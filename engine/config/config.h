@@ -170,10 +170,10 @@ struct GeneratorConfig {
 // One evaluation set; in YAML a plain name, or a map {task: name, num_fewshot: 5, limit: 100}.
 struct EvalTask {
   std::string task;
-  std::optional<std::int64_t> num_fewshot;  // null: the harness's
-  std::optional<double> limit;              // null: the harness's
-  std::optional<std::string> path;          // of the set; null: below data_dir
-  std::optional<std::string> name;          // of its results; null: the task's
+  std::optional<std::int64_t> num_fewshot = {};  // null: the harness's
+  std::optional<double> limit = {};              // null: the harness's
+  std::optional<std::string> path = {};          // of the set; null: below data_dir
+  std::optional<std::string> name = {};          // of its results; null: the task's
 
   const std::string& title() const { return name ? *name : task; }
   bool operator==(const EvalTask&) const = default;

@@ -211,7 +211,7 @@ void validate(const EvalConfig& eval, bool standalone) {
   if (standalone && eval.ckpt_dir.empty()) {
     fail_input(
         "ckpt_dir is missing; give the checkpoint to evaluate, for instance "
-        "ckpt_dir=runs/demo/checkpoints");
+        "ckpt_dir=runs/laptop");
   }
   const std::string prefix = standalone ? "" : "eval.";
   const auto key = [&prefix](const char* name) { return prefix + name; };

@@ -21,9 +21,9 @@ namespace memengine {
 struct EvalTaskChoice {
   std::string name;
   int num_fewshot = 0;
-  std::optional<double> limit;  // in place of EvalOptions'
-  std::string path;             // of the part that is asked; empty: below data_root
-  std::string title;            // of the results; empty: the task's name
+  std::optional<double> limit = {};  // in place of EvalOptions'
+  std::string path = {};             // of the part that is asked; empty: below data_root
+  std::string title = {};            // of the results; empty: the task's name
 };
 
 // The windows of a path, for tasks of kind `loss` (token_windows.h).

@@ -22,8 +22,7 @@ std::vector<std::string> demo(std::vector<std::string> more) {
                                     "--vocab",
                                     "500",
                                     "device=cpu",
-                                    "data.batch_size=2",
-                                    "validation.every=0"};
+                                    "data.batch_size=2"};
   words.insert(words.end(), more.begin(), more.end());
   return words;
 }
@@ -102,17 +101,9 @@ TEST(Demo, TheStudyGoesOnWithTheOtherSeeds) {
   const TemporaryFolder folder;
   auto words = demo({"--steps", "2"});
   run_well(folder, words);
-  const std::vector<std::string> study = {"study",
-                                          words[2],
-                                          "--out",
-                                          "demo",
-                                          "people=7",
-                                          "passages=19",
-                                          "vocab=500",
-                                          "steps=2",
-                                          "device=cpu",
-                                          "data.batch_size=2",
-                                          "validation.every=0"};
+  const std::vector<std::string> study = {"study",      words[2],           "--out",     "demo",
+                                          "people=7",   "passages=19",      "vocab=500", "steps=2",
+                                          "device=cpu", "data.batch_size=2"};
   const std::string said = run_well(folder, study);
   expect_contains(said, "2 of 6 runs are done already");
   expect_contains(said, "6 of 6 runs are done");
