@@ -85,7 +85,7 @@ void run(Arguments arguments) {
   }
   options.device = choose_device(arguments.device);
   if (!options.ceilings && !options.ops && !options.steps && !options.decode &&
-      options.profiled.empty()) {
+      options.profiled.empty() && options.ladders.empty()) {
     options.ceilings = options.ops = options.steps = true;
   }
   bench::run_bench(options, say);
@@ -97,10 +97,12 @@ void add_bench_command(CLI::App& program) {
   CLI::App* command =
       program.add_subcommand("bench", "Measure the machine, every op, and whole training steps");
   command->footer(
-      "Without --ceilings, --ops, --steps, --decode or --profile-ops: all of the first three.\n\n"
+      "Without --ceilings, --ops, --steps, --decode, --ladder or --profile-ops: all of the first "
+      "three.\n\n"
       "  memengine bench --steps --case zero_copy_1m --case memory_373m\n"
       "  memengine bench --ops --config configs/memory_recipe.yaml data.batch_size=8\n"
       "  memengine bench --decode --case dense_373m\n"
+      "  memengine bench --ladder product_key\n"
       "  memengine bench --profile-ops memory_373m --json bench.json\n\n"
       "Several GPUs, or several ranks on the processor: tokens/s of one rank and of all, and what "
       "the "
@@ -118,6 +120,14 @@ void add_bench_command(CLI::App& program) {
   command->add_flag("--steps", options.steps, "Whole training steps of the cases");
   command->add_flag("--decode", options.decode,
                     "Generation: one text, several at once, a long prompt");
+  command
+      ->add_option(
+          "--ladder", options.ladders,
+          "An op in several ways, from the obvious one to the engine's, and what each step "
+          "gives: host_gather, product_key, bag_rows, sparse_adam or attention; may be "
+          "repeated")
+      ->type_name("NAME")
+      ->allow_extra_args(false);
   command
       ->add_option("--profile-ops", options.profiled,
                    "Ops and step of this case, and the ten costliest ops; may be repeated")

@@ -9,6 +9,8 @@
 #include "engine/bench/ceilings.h"
 #include "engine/bench/compare.h"
 #include "engine/bench/decode.h"
+#include "engine/bench/ladders/ladder.h"
+#include "engine/bench/ladders/run_ladder.h"
 #include "engine/bench/ops/ops.h"
 #include "engine/bench/report.h"
 #include "engine/bench/steps.h"
@@ -38,6 +40,7 @@ class Bench {
         chosen(options_.decode, decode_case_names(options_.device));
     std::vector<BenchCase> profiled;
     for (const std::string& name : options_.profiled) profiled.push_back(find(name));
+    for (const std::string& name : options_.ladders) find_ladder(name);
     std::optional<Record> record;
     if (!options_.against.empty()) record = read_record(options_.against);
     say_(results_.device);
@@ -57,6 +60,7 @@ class Bench {
     collect(profiled);
     notes.erase("");
     for (const std::string& note : notes) say_("note: " + note);
+    for (const std::string& name : options_.ladders) ladder(name);
     if (options_.ceilings || !op_cases.empty() || !profiled.empty()) ceilings();
     if (!op_cases.empty()) say_("\n" + op_head());
     for (const BenchCase& bench_case : op_cases) ops(bench_case);
@@ -133,6 +137,23 @@ class Bench {
     write_json();
   }
 
+  void ladder(const std::string& name) {
+    say_("");
+    LadderOptions ladder_options;
+    ladder_options.size = options_.quick ? LadderOptions::Size::quick : LadderOptions::Size::full;
+    ladder_options.table_gib = options_.table_gib;
+    try {
+      for (RungResult& rung : run_ladder(name, options_.device, timing_, ladder_options, say_)) {
+        results_.rungs.push_back(std::move(rung));
+      }
+    } catch (const Error& error) {
+      if (error.kind() != Error::Kind::input) throw;
+      results_.failures.push_back("ladder " + name + ": " + error.what());
+      say_("  " + results_.failures.back());
+    }
+    write_json();
+  }
+
   void step(const BenchCase& bench_case) {
     StepOptions step_options;
     step_options.data = options_.data;
@@ -191,9 +212,10 @@ void check_bench_options(const BenchOptions& options) {
 
 Results run_bench(const BenchOptions& options, const std::function<void(const std::string&)>& say) {
   if (!options.ceilings && !options.ops && !options.steps && !options.decode &&
-      options.profiled.empty()) {
+      options.profiled.empty() && options.ladders.empty()) {
     fail_input(
-        "bench: nothing to do; choose --ceilings, --ops, --steps, --decode or --profile-ops");
+        "bench: nothing to do; choose --ceilings, --ops, --steps, --decode, --ladder or "
+        "--profile-ops");
   }
   check_bench_options(options);
   return Bench(options, say).run();

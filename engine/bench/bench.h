@@ -16,7 +16,8 @@ struct BenchOptions {
   bool ceilings = false;  // all ceilings, the link's gathers included
   bool ops = false;
   bool steps = false;
-  bool decode = false;  // generation
+  bool decode = false;               // generation
+  std::vector<std::string> ladders;  // names (ladders/ladder.h)
   // Ops and step of each of these cases, and the costliest ops of the step.
   std::vector<std::string> profiled;
 

@@ -196,6 +196,11 @@ std::string to_json(const Results& results) {
   for (const RanksResult& result : results.ranks) {
     document["ranks"].push_back(ordered_json::parse(ranks_json(result)));
   }
+  for (const RungResult& rung : results.rungs) {
+    document["ladder_rungs"].push_back(
+        {{"ladder", rung.ladder}, {"rung", rung.rung}, {"file", rung.file}});
+    if (rung.seconds > 0) document["ladder_rungs"].back()["ms"] = 1e3 * rung.seconds;
+  }
   return document.dump(2);
 }
 

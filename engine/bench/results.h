@@ -128,6 +128,14 @@ struct DecodeResult {
   }
 };
 
+// One way of a ladder (ladders/ladder.h).
+struct RungResult {
+  std::string ladder, rung;
+  std::string file;    // of the repository
+  std::string why;     // it is faster than the one before
+  double seconds = 0;  // 0: it needs a GPU
+};
+
 struct Results {
   std::string device;
   Ceilings ceilings;
@@ -137,6 +145,7 @@ struct Results {
   std::vector<StepResult> steps;
   std::vector<DecodeResult> decodes;
   std::vector<RanksResult> ranks;
+  std::vector<RungResult> rungs;
 };
 
 }  // namespace memengine::bench

@@ -157,10 +157,10 @@ class RanksBench {
 
 void check_ranks_bench_options(const BenchOptions& options) {
   if (options.ceilings || options.ops || options.decode || options.guards ||
-      !options.profiled.empty() || !options.against.empty()) {
+      !options.profiled.empty() || !options.ladders.empty() || !options.against.empty()) {
     fail_input(
         "bench: several ranks measure whole steps: leave out --ceilings, --ops, --decode, "
-        "--profile-ops, --guards and --against");
+        "--profile-ops, --ladder, --guards and --against");
   }
   check_bench_options(options);
 }
