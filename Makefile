@@ -4,6 +4,7 @@
 #   make demo     build, then show what a memory layer is for, in a few minutes on two cores
 #   make test     build, CUDA sources too where nvcc is found, and run all tests
 #   make build    build only
+#   make docs     write docs/index.md, then check what README and docs name and show
 #   make format   clang-format all sources
 #   make clean    remove the build folder and ./memengine
 
@@ -25,7 +26,7 @@ CUDA := $(if $(NVCC),-DMEMENGINE_CUDA=ON -DCMAKE_CUDA_COMPILER=$(NVCC),-DMEMENGI
 CONFIGURE := -G Ninja -DCMAKE_BUILD_TYPE=Release
 CONFIGURE += $(if $(CCACHE),-DCMAKE_CXX_COMPILER_LAUNCHER=$(CCACHE) -DCMAKE_CUDA_COMPILER_LAUNCHER=$(CCACHE))
 
-.PHONY: demo test build program configure dependencies format clean
+.PHONY: demo test build program configure dependencies docs format clean
 
 # Where there is no GPU the demo does not wait for CUDA sources to compile.
 ifeq ($(GPU),)
@@ -52,6 +53,11 @@ configure: dependencies
 
 dependencies:
 	@.ci/install_dependencies.sh
+
+docs: configure
+	cmake --build $(BUILD) -j $(JOBS) --target check_docs memengine
+	$(BUILD)/check_docs --write-index
+	$(BUILD)/check_docs --run $(BUILD)/memengine
 
 format:
 	clang-format -i $$(git ls-files '*.h' '*.cpp' '*.cu' '*.cuh')

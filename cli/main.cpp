@@ -8,35 +8,19 @@
 #include <cstring>
 #include <exception>
 #include <filesystem>
+#include <memory>
 #include <new>
 #include <string>
 #include <system_error>
 
 #include "cli/command.h"
+#include "cli/program/program.h"
 #include "cli/terminal.h"
 #include "engine/training/bad_numbers.h"
-#include "io/config/yaml_values.h"
 #include "kernels/runtime/error.h"
-#include "kernels/runtime/gpu_code.h"
 #include "kernels/runtime/printable.h"
 
 namespace {
-
-// A first word that is no command is answered with the nearest one.
-void check_command(CLI::App& program, const std::string& word) {
-  if (word.starts_with('-')) return;
-  std::string nearest;
-  for (const CLI::App* command : program.get_subcommands([](CLI::App*) { return true; })) {
-    const std::string& name = command->get_name();
-    if (name == word) return;
-    if (nearest.empty() ||
-        memengine::edit_distance(word, name) < memengine::edit_distance(word, nearest)) {
-      nearest = name;
-    }
-  }
-  memengine::fail_input("there is no command '{}'; the nearest is '{}' (see memengine --help)",
-                        word, nearest);
-}
 
 // The help of the command that was called.
 std::string help_of(const CLI::App& program, int argument_count, char** arguments) {
@@ -57,37 +41,10 @@ int finish_output(int code) {
 }
 
 int run_program(int argument_count, char** arguments) {
-  CLI::App program(
-      "memengine trains and evaluates transformers with product-key memory layers whose value "
-      "table lives in host memory.",
-      "memengine");
-  program.set_version_flag("--version", fmt::format("memengine {}\nGPU code: {}", MEMENGINE_VERSION,
-                                                    memengine::describe_gpu_code()));
-  program.require_subcommand(1);
-  program.get_formatter()->column_width(36);
-  program.footer(
-      "Exit codes: 0 done; 2 the input is wrong; 3 training was stopped by bad numbers; 1 anything "
-      "else;\n128 + n stopped by signal n with work left (130 Ctrl-C, 143 SIGTERM, 138 SIGUSR1, "
-      "140 "
-      "SIGUSR2):\nthe same command goes on.");
-  memengine::add_prepare_command(program);
-  memengine::add_tokenize_command(program);
-  memengine::add_train_command(program);
-  memengine::add_eval_command(program);
-  memengine::add_generate_command(program);
-  memengine::add_export_command(program);
-  memengine::add_study_command(program);
-  memengine::add_report_command(program);
-  memengine::add_compare_command(program);
-  memengine::add_inspect_command(program);
-  memengine::add_memory_command(program);
-  memengine::add_synth_command(program);
-  memengine::add_demo_command(program);
-  memengine::add_bench_command(program);
-  memengine::add_course_command(program);
-
+  const std::unique_ptr<CLI::App> made = memengine::make_program();
+  CLI::App& program = *made;
   try {
-    if (argument_count > 1) check_command(program, arguments[1]);
+    if (argument_count > 1) memengine::check_command(program, arguments[1]);
     program.parse(argument_count, arguments);
     return 0;
   } catch (const CLI::ParseError& error) {

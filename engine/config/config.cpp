@@ -5,6 +5,7 @@
 
 #include <array>
 
+#include "engine/config/config_keys.h"
 #include "engine/config/config_model.h"
 #include "engine/config/config_notices.h"
 #include "engine/config/rank_keys.h"
@@ -306,6 +307,21 @@ std::vector<std::pair<std::string, std::string>> config_values(const RunConfig& 
   RunConfig copy = config;
   bind_run(recorder, copy);
   return recorder.values();
+}
+
+std::vector<std::string> run_config_keys() {
+  ConfigReader recorder;
+  RunConfig run;
+  run.eval.emplace();
+  bind_run(recorder, run);
+  return recorder.keys();
+}
+
+std::vector<std::string> eval_config_keys() {
+  ConfigReader recorder;
+  EvalConfig eval;
+  bind_eval(recorder, "", eval);
+  return recorder.keys();
 }
 
 bool RunConfig::operator==(const RunConfig& other) const {

@@ -359,6 +359,12 @@ const std::vector<std::pair<std::string, std::string>>& ConfigReader::values() c
   return impl_->records;
 }
 
+std::vector<std::string> ConfigReader::keys() const {
+  KeySet all = impl_->known;
+  all.insert(impl_->ignored.begin(), impl_->ignored.end());
+  return {all.begin(), all.end()};
+}
+
 std::string ConfigReader::dump() const {
   std::string out;
   std::vector<std::string> open;  // sections whose heads are printed

@@ -102,6 +102,8 @@ class ConfigReader {
   const std::vector<std::pair<std::string, std::string>>& values() const;
   // The same as one document, in the order bound. Ignored keys are left out.
   std::string dump() const;
+  // Every key that is accepted: bound, required, or ignored with all that is below it.
+  std::vector<std::string> keys() const;
 
  private:
   struct Impl;
