@@ -18,6 +18,7 @@
 #include <cstring>
 #include <thread>
 
+#include "io/text/ascii.h"
 #include "kernels/runtime/error.h"
 #include "kernels/runtime/ranks/connection.h"
 #include "kernels/runtime/ranks/rank_start.h"
@@ -139,7 +140,7 @@ int gpus_asked(const std::string& text) {
   }
   int count = 0;
   for (const char c : text) {
-    count = c >= '0' && c <= '9' && count < 100000 ? 10 * count + (c - '0') : 1 << 20;
+    count = is_digit(c) && count < 100000 ? 10 * count + (c - '0') : 1 << 20;
   }
   if (text.empty() || count < 1 || count >= 1 << 20) {
     fail_input("--gpus {}: give the number of GPUs of this host to train on, or all", text);

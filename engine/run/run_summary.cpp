@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "engine/run/run_lines.h"
+#include "io/text/ascii.h"
 #include "kernels/runtime/printable.h"
 
 namespace memengine {
@@ -13,7 +14,7 @@ namespace {
 // As a shell reads it back.
 std::string shell_word(const std::string& text) {
   const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](const char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+    return is_letter(c) || is_digit(c) ||
            std::string_view("._/=,+-").find(c) != std::string_view::npos;
   });
   if (plain) return text;

@@ -12,6 +12,7 @@
 #include "io/config/yaml_values.h"
 #include "io/files/file.h"
 #include "io/files/is_there.h"
+#include "io/text/ascii.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine {
@@ -29,8 +30,8 @@ struct Variant {
 std::string safe_name(const std::string& name) {
   std::string safe;
   for (const char c : name) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                       std::string_view("._=,+-").find(c) != std::string_view::npos;
+    const bool plain =
+        is_letter(c) || is_digit(c) || std::string_view("._=,+-").find(c) != std::string_view::npos;
     safe += plain ? c : '_';
   }
   if (!safe.empty() && safe[0] == '.') safe[0] = '_';

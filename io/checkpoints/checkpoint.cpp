@@ -12,6 +12,7 @@
 
 #include "io/checkpoints/checkpoint_state.h"
 #include "io/files/is_there.h"
+#include "io/text/ascii.h"
 #include "kernels/runtime/error.h"
 #include "kernels/runtime/memory/bytes_text.h"
 #include "kernels/runtime/ranks/together.h"
@@ -26,8 +27,7 @@ constexpr std::string_view replaced = ".replaced-";
 constexpr std::string_view removing = ".removing-";
 
 bool is_step_name(std::string_view name) {
-  return name.size() == 10 &&
-         std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
+  return name.size() == 10 && std::all_of(name.begin(), name.end(), is_digit);
 }
 
 std::vector<std::string> entries(const fs::path& root) {

@@ -13,6 +13,7 @@
 #include <map>
 #include <sstream>
 
+#include "io/text/ascii.h"
 #include "io/text/one_line.h"
 #include "kernels/runtime/error.h"
 
@@ -263,13 +264,13 @@ std::string yaml_quote(std::string_view text) {
   bool plain = !text.empty();
   bool has_letter = false;
   for (const char c : text) {
-    const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '/';
-    const bool other = (c >= '0' && c <= '9') || c == '.' || c == '-';
+    const bool letter = is_letter(c) || c == '_' || c == '/';
+    const bool other = is_digit(c) || c == '.' || c == '-';
     has_letter |= letter;
     plain &= letter || other;
   }
   const char first = text.empty() ? '-' : text.front();
-  plain &= has_letter && first != '-' && first != '.' && !(first >= '0' && first <= '9');
+  plain &= has_letter && first != '-' && first != '.' && !is_digit(first);
   for (const std::string_view word :
        {"null",  "Null", "NULL", "true", "True", "TRUE", "false", "False",
         "FALSE", "yes",  "Yes",  "YES",  "no",   "No",   "NO",    "on",

@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "io/text/ascii.h"
 #include "io/text/one_line.h"
 #include "kernels/runtime/error.h"
 
@@ -14,10 +15,6 @@ namespace memengine {
 namespace {
 
 using Kind = YamlNode::Kind;
-
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
 
 // 1_000_000 and 100_000.5 are YAML's own spelling: underscores between digits mean nothing.
 std::string without_underscores(std::string_view text) {

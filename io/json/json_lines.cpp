@@ -10,14 +10,11 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "io/text/ascii.h"
 #include "io/text/utf8.h"
 
 namespace memengine {
 namespace {
-
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
 
 // The code of an escape "\uXXXX" at `at`; 0 when there is none.
 unsigned escaped_code(std::string_view line, std::size_t at) {

@@ -16,7 +16,7 @@
 namespace memengine {
 namespace {
 
-constexpr std::size_t buffer_bytes = 64 << 10;
+constexpr std::size_t spill_buffer_bytes = 64 << 10;
 constexpr int split_bits = 4;  // a file that is too large is split in 16
 
 struct RecordHead {
@@ -82,13 +82,13 @@ void SpillFiles::append(std::uint64_t key, std::span<const std::uint8_t> tokens)
   const auto* head_bytes = reinterpret_cast<const std::uint8_t*>(&head);
   const std::lock_guard lock(file.mutex);
   file.buffer.insert(file.buffer.end(), head_bytes, head_bytes + sizeof head);
-  if (tokens.size() >= buffer_bytes) {  // no buffer grows with the largest document
+  if (tokens.size() >= spill_buffer_bytes) {  // no buffer grows with the largest document
     file.flush();
     file.write(tokens);
     return;
   }
   file.buffer.insert(file.buffer.end(), tokens.begin(), tokens.end());
-  if (file.buffer.size() >= buffer_bytes) file.flush();
+  if (file.buffer.size() >= spill_buffer_bytes) file.flush();
 }
 
 std::vector<std::int64_t> SpillFiles::flush() {

@@ -18,7 +18,7 @@
 namespace memengine {
 namespace {
 
-constexpr std::size_t buffer_bytes = 1 << 20;
+constexpr std::size_t shard_buffer_bytes = 1 << 20;
 
 void write_all(int file, const void* bytes, std::size_t count, const std::string& name) {
   const char* from = static_cast<const char*>(bytes);
@@ -85,7 +85,7 @@ ShardWriter::ShardWriter(const std::filesystem::path& path, const ShardInfo& inf
   info_.documents = info_.tokens = 0;
   file_->temporary = path.parent_path() / fmt::format(".{}.tmp", path.filename().string());
   file_->descriptor = FileSystem::real().create(file_->temporary);
-  file_->buffer.reserve(buffer_bytes + 64);
+  file_->buffer.reserve(shard_buffer_bytes + 64);
   XXH3_64bits_reset(file_->hash);
   const char no_header_yet[shard_header_bytes] = {};
   write_all(file_->descriptor, no_header_yet, sizeof no_header_yet, file_->temporary.string());
@@ -103,14 +103,14 @@ void ShardWriter::append(std::span<const std::int32_t> tokens) {
         static_cast<std::uint8_t>(token), static_cast<std::uint8_t>(token >> 8),
         static_cast<std::uint8_t>(token >> 16), static_cast<std::uint8_t>(token >> 24)};
     file_->buffer.insert(file_->buffer.end(), bytes, bytes + width);
-    if (file_->buffer.size() >= buffer_bytes) file_->flush();
+    if (file_->buffer.size() >= shard_buffer_bytes) file_->flush();
   }
   info_.tokens += static_cast<std::int64_t>(tokens.size());
 }
 
 void ShardWriter::append_raw(std::span<const std::uint8_t> bytes) {
   file_->buffer.insert(file_->buffer.end(), bytes.begin(), bytes.end());
-  if (file_->buffer.size() >= buffer_bytes) file_->flush();
+  if (file_->buffer.size() >= shard_buffer_bytes) file_->flush();
   info_.tokens += static_cast<std::int64_t>(bytes.size()) / shard_token_bytes(info_.vocab_size);
 }
 

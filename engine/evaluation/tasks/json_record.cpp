@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "io/files/line_file.h"
+#include "io/text/ascii.h"
 #include "kernels/runtime/error.h"
 
 namespace memengine {
@@ -64,7 +65,7 @@ int JsonRecord::label(const char* field, std::size_t count) const {
     label = value.get<bool>() ? 1 : 0;
   } else if (value.is_string()) {
     const auto& digits = value.get_ref<const std::string&>();
-    if (digits.size() == 1 && digits[0] >= '0' && digits[0] <= '9') label = digits[0] - '0';
+    if (digits.size() == 1 && is_digit(digits[0])) label = digits[0] - '0';
   }
   if (label < 0 || label >= static_cast<std::int64_t>(count)) {
     fail_input("{}: \"{}\" is {}, but must be a number from 0 to {}", where_, field, value.dump(),
