@@ -144,6 +144,9 @@ void compare(const RunArguments& arguments, bool csv, bool json) {
   print_table(comparison, window);
   print_differences(comparison, window);
   for (const RunRecord& record : records) {
+    if (record.damaged_config) {
+      print("note: {}: its config.yaml cannot be read\n", record.folder.string());
+    }
     if (record.damaged_lines > 0) {
       print("note: {}: {} of metrics.jsonl left out\n", record.folder.string(),
             counted(record.damaged_lines, "damaged line"));

@@ -93,7 +93,8 @@ std::vector<Reader> target_figures(bool by_validation) {
   const auto place = [by_validation](double RunPlace::*axis) {
     return [by_validation, axis](const RunRecord& record) {
       const Reached& reached = by_validation ? record.target : record.training_target;
-      return reached.reached ? reached.place.*axis : nothing;
+      // Where lines do not say, for instance FLOPs, it stands at zero.
+      return reached.reached && reached.place.*axis > 0 ? reached.place.*axis : nothing;
     };
   };
   return {{{"to_steps", "steps to it", count, 97, true}, place(&RunPlace::step)},
@@ -113,8 +114,10 @@ std::vector<Reader> evaluation_figures(const std::vector<RunRecord>& records) {
   std::vector<Reader> readers;
   for (const auto& [key, found] : keys) {
     if (readers.size() >= 60) break;
+    const std::string metric = key.substr(key.rfind('/') + 1);
+    const bool less = metric == "loss" || metric == "perplexity" || metric == "bits_per_byte";
     readers.push_back(
-        {{key, key, FigureForm::loss, 52, false, true}, [key = key](const RunRecord& record) {
+        {{key, key, FigureForm::loss, 52, less, !less}, [key = key](const RunRecord& record) {
            const auto value = record.evaluation.find(key);
            return value == record.evaluation.end() ? nothing : value->second;
          }});
@@ -288,7 +291,10 @@ int best_group(const Comparison& comparison, std::size_t column) {
   for (std::size_t g = 0; g < comparison.groups.size(); ++g) {
     const Figure& figure = comparison.figures[g][column];
     if (figure.count < comparison.groups[g].runs.size()) continue;
-    if (best >= 0 && figure.mean != best_value) differs = true;
+    // Seconds are sums: what differs in their last bits is equal.
+    const double difference = std::abs(figure.mean - best_value);
+    if (best >= 0 && difference <= 1e-9 * std::abs(best_value)) continue;
+    if (best >= 0) differs = true;
     if (best < 0 || (rule.less_is_better ? figure.mean < best_value : figure.mean > best_value)) {
       best = static_cast<int>(g);
       best_value = figure.mean;

@@ -62,7 +62,7 @@ std::string comparison_csv(const Comparison& comparison) {
     put(column.key);
     put(column.key + "_stderr");
   }
-  for (const auto& [key, values] : comparison.differences) put(key);
+  for (const auto& [key, values] : comparison.differences) put("config." + key);
   text += '\n';
   for (std::size_t g = 0; g < comparison.groups.size(); ++g) {
     const RunGroup& group = comparison.groups[g];

@@ -23,14 +23,14 @@ p{margin:.4em 0;max-width:75ch;overflow-wrap:anywhere}.dim{color:var(--dim)}a{co
 table{border-collapse:collapse;width:100%;font-size:.88rem}
 th,td{padding:5px 11px;text-align:left;border-bottom:1px solid var(--line);vertical-align:top}
 th{background:var(--box);font-weight:600;white-space:nowrap}tr:last-child td{border-bottom:0}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}th.n{white-space:normal}
 td:first-child{min-width:min(14em,32vw);overflow-wrap:anywhere}
 th:first-child,td:first-child{position:sticky;left:0}td:first-child{background:var(--bg)}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,330px),1fr));gap:16px}
 figure{margin:0;padding:10px;background:var(--box);border:1px solid var(--line);border-radius:6px;min-width:0}
 figcaption{font-weight:600;font-size:.9rem;margin-bottom:4px}figcaption .dim{font-weight:400}
 svg{display:block;width:100%;height:auto}
-svg text{fill:var(--dim);font-size:11px;font-family:inherit}
+svg text{fill:var(--dim);font-size:13px;font-family:inherit}
 svg .grid{stroke:var(--line);stroke-width:1}
 svg .curve{fill:none;stroke:var(--c);stroke-width:1.8;stroke-linejoin:round}
 svg .band{fill:var(--c);fill-opacity:.2;stroke:none}

@@ -17,6 +17,7 @@ std::string report_notes(const Comparison& comparison) {
       if (record->damaged_lines > 0) {
         say(fmt::format("{} damaged lines of metrics.jsonl are left out", record->damaged_lines));
       }
+      if (record->damaged_config) say("its config.yaml cannot be read");
       const Curve* loss = record->curve("loss/out");
       if (loss != nullptr && loss->not_finite() > 0) {
         say(fmt::format("{} training losses are not finite", loss->not_finite()));

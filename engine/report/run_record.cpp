@@ -34,6 +34,31 @@ std::optional<double> number_of(const dom::element& value) {
   return std::nullopt;
 }
 
+// Python writes what JSON cannot hold as the words NaN, Infinity and -Infinity: null in their
+// place, unless they stand in a string.
+std::string without_python_numbers(std::string_view line) {
+  std::string text;
+  bool quoted = false;
+  for (std::size_t i = 0; i < line.size(); ++i) {
+    const std::string_view rest = line.substr(i);
+    const std::string_view words[] = {"NaN", "-Infinity", "Infinity"};
+    const auto* word = quoted ? std::end(words)
+                              : std::find_if(std::begin(words), std::end(words),
+                                             [&](auto each) { return rest.starts_with(each); });
+    if (word != std::end(words)) {
+      text += "null";
+      i += word->size() - 1;
+      continue;
+    }
+    text += line[i];
+    if (quoted && line[i] == '\\' && i + 1 < line.size())
+      text += line[++i];
+    else if (line[i] == '"')
+      quoted = !quoted;
+  }
+  return text;
+}
+
 // The objects of a file of JSON lines; returns how many lines were damaged.
 template <typename OnObject>
 std::int64_t for_each_object(const fs::path& path, OnObject on_object) {
@@ -43,7 +68,12 @@ std::int64_t for_each_object(const fs::path& path, OnObject on_object) {
   std::string_view line;
   while (file.next(line)) {
     dom::object object;
-    if (parser.parse(line.data(), line.size(), true).get(object) == simdjson::SUCCESS) {
+    bool read = parser.parse(line.data(), line.size(), true).get(object) == simdjson::SUCCESS;
+    if (!read && (line.find("NaN") != line.npos || line.find("Infinity") != line.npos)) {
+      const std::string plain = without_python_numbers(line);
+      read = parser.parse(plain).get(object) == simdjson::SUCCESS;
+    }
+    if (read) {
       on_object(object);
     } else if (line.find_first_not_of(" \t\r") != line.npos) {
       ++damaged;
@@ -192,6 +222,7 @@ void read_config(RunRecord& record) {
     flatten(tree, "", record.config);
   } catch (const Error&) {
     record.config.clear();  // its metrics are still worth a line
+    record.damaged_config = true;
   }
   try {
     record.total_steps = std::stod(record.config_value("steps"));

@@ -41,6 +41,7 @@ struct RunRecord {
   std::vector<RunEvent> events;  // at most 200, the first ones
   std::int64_t spikes = 0, skipped = 0;
   std::int64_t lines = 0, damaged_lines = 0;
+  bool damaged_config = false;
   Reached target, training_target;  // by validation and by training loss
 
   const Curve* curve(const std::string& key) const;

@@ -215,8 +215,11 @@ std::string svg_chart(const Chart& chart) {
         axis_text(tick));
   }
   for (const double tick : scales.x_ticks()) {
-    axes += fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
-                        at(scales.x(tick)), floor + 16, axis_text(tick));
+    const double pixel = scales.x(tick);
+    const bool at_the_edge = pixel > picture_width - 24;  // half a label: it would be cut
+    axes += fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"{}\">{}</text>",
+                        at_the_edge ? at(picture_width) : at(pixel), floor + 16,
+                        at_the_edge ? "end" : "middle", axis_text(tick));
   }
   axes += fmt::format("<line class=\"grid\" x1=\"{}\" x2=\"{}\" y1=\"{}\" y2=\"{}\"/>", left,
                       picture_width - right, floor, floor);

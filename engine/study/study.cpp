@@ -181,7 +181,7 @@ class StudyWork {
 
 StudyOutcome run_study(const Study& study, const StudyOptions& options, StudyListener& listener,
                        const std::function<bool()>& stop) {
-  const OutputFolder folder(study.out, "study");
+  const OutputFolder folder(study.out, "study", [&] { return holds_carried_results(study.out); });
   FileSystem::real().make_folder(study.out / "logs");
   FileSystem::real().make_folder(study.out / "results");
   return StudyWork(study, options, listener, stop).run();

@@ -45,12 +45,12 @@ struct Study {
 
 // What a user may want otherwise than the file says.
 struct StudyChanges {
-  std::filesystem::path out, base;  // other than empty: in place of the file's
-  bool small = false;               // the file's small form
+  std::filesystem::path out = {}, base = {};  // other than empty: in place of the file's
+  bool small = false;                         // the file's small form
   bool first_seed_only = false;
-  std::vector<std::string> seeds;  // other than none: in place of the file's
+  std::vector<std::string> seeds = {};  // other than none: in place of the file's
   // "key=value", the last word on a variable of the study, or on a key of every run's config.
-  std::vector<std::string> overrides;
+  std::vector<std::string> overrides = {};
 };
 
 // Reads and checks everything: every run's config is loaded. The small form lies in <out>_small

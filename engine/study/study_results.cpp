@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -116,6 +117,23 @@ std::vector<fs::path> study_results(const Study& study) {
     if (study_run_is_done(study, run)) results.push_back(study_result(study, run));
   }
   return results;
+}
+
+bool holds_carried_results(const fs::path& out) {
+  std::error_code none;
+  const std::set<std::string> parts = {"results", "runs", "logs", "report.html"};
+  for (const fs::directory_entry& entry : fs::directory_iterator(out, none)) {
+    if (!parts.contains(entry.path().filename().string())) return false;
+  }
+  std::size_t results = 0;
+  for (const fs::directory_entry& entry : fs::directory_iterator(out / "results", none)) {
+    if (!holds_identity(entry.path() / "result.json",
+                        {{"name", entry.path().filename().string()}})) {
+      return false;
+    }
+    ++results;
+  }
+  return results > 0;
 }
 
 std::string last_line(const fs::path& path, std::size_t column, std::string_view begins) {

@@ -20,6 +20,10 @@ bool holds_identity(const std::filesystem::path& file, const nlohmann::ordered_j
 // Copies the small files of a run that has ended, result.json last, each written as a whole.
 void keep_result(const Study& study, const StudyRun& run, double wall_seconds);
 
+// Whether a folder holds what is carried of a study to another machine and nothing else: results/,
+// each with its result.json, perhaps runs/, logs/ and report.html.
+bool holds_carried_results(const std::filesystem::path& out);
+
 // The last line of a text file whose text from byte `column` begins with `begins`; "" where there
 // is none. In the file's last 64 KiB.
 std::string last_line(const std::filesystem::path& path, std::size_t column = 0,

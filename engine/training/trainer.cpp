@@ -245,6 +245,8 @@ void Trainer::report() {
       static_cast<double>(config_.tokens_per_step()) / report.seconds_per_step;
   report.flops_per_second = report.tokens_per_second *
                             static_cast<double>(model_.transformer().training_flops_per_token());
+  // A device that other work shared while it was measured can do at least what the run attains.
+  attainable_flops_ = std::max(attainable_flops_, report.flops_per_second / config_.ranks.size);
   report.attainable_share = report.flops_per_second / (config_.ranks.size * attainable_flops_);
   // The first report is of steps that also set things up.
   seconds_per_step_ = reports_++ < 2 ? report.seconds_per_step

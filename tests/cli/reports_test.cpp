@@ -154,6 +154,19 @@ TEST_F(Reports, AStudyMakesItsDataAndAsksForRecall) {
   // What is done is done, whatever happened to the data.
   fs::remove_all(folder_ / "study/data");
   expect_contains(run_well(folder_, {"study", "studies/study.yaml"}), "2 of 2 runs are done");
+  // On another machine: the results alone, carried there. A stranger's folder is refused still.
+  const TemporaryFolder other;
+  other.write("config.yaml", bytes("config.yaml"));
+  other.write("studies/study.yaml", bytes("studies/study.yaml"));
+  other.write("study/results/mine/text", "mine");
+  const auto recursive = fs::copy_options::recursive;
+  fs::copy(folder_ / "study/results", other / "study/results", recursive);
+  const Outcome refused = run_program(other, {"study", "studies/study.yaml"});
+  EXPECT_EQ(refused.code, 2);
+  expect_contains(refused.error, "is not the folder of a study");
+  fs::remove_all(other / "study/results/mine");
+  expect_contains(run_well(other, {"study", "studies/study.yaml"}), "2 of 2 runs are done");
+  EXPECT_FALSE(fs::exists(other / "study/data"));
   // Other data: made again, and all trained again, from nothing.
   const std::string others = run_well(folder_, {"study", "studies/study.yaml", "people=7"});
   expect_contains(others, "memengine synth --people 7");

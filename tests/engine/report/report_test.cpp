@@ -7,7 +7,10 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
 
 #include "kernels/runtime/error.h"
 #include "tests/engine/report/xml_testing.h"
@@ -206,6 +209,58 @@ TEST_F(Report, CsvAndJsonHoldTheSameFigures) {
   const auto json = nlohmann::json::parse(comparison_json(comparison));
   EXPECT_EQ(json["runs"][0]["figures"]["loss"]["mean"], 4.125);
   EXPECT_TRUE(json["runs"][0]["figures"]["loss"]["stderr"].is_null());
+}
+
+// Bold is the lower loss and the higher recall; equal sums of seconds have no best.
+TEST_F(Report, TheBestOfAColumnIsWhatItsFigureMeans) {
+  const fs::path a = write("a", "name: a\n", line(1, "5"));
+  const fs::path b = write("b", "name: b\n", line(1, "5.000000000001"));
+  std::ofstream(a / "metrics.eval.jsonl")
+      << R"({"global_step": 1, "t/loss": 3.5, "u/perplexity": 9, "recall/all": 0.25})";
+  std::ofstream(b / "metrics.eval.jsonl")
+      << R"({"global_step": 1, "t/loss": 3.25, "u/perplexity": 8, "recall/all": 0.125})";
+  const std::vector<RunRecord> records = read(6);
+  const Comparison comparison = compare_runs(records, 6);
+  std::map<std::string, int> best;
+  for (std::size_t c = 0; c < comparison.columns.size(); ++c) {
+    best[comparison.columns[c].key] = best_group(comparison, c);
+  }
+  EXPECT_EQ(best.at("t/loss"), 1);
+  EXPECT_EQ(best.at("u/perplexity"), 1);
+  EXPECT_EQ(best.at("recall/all"), 0);
+  EXPECT_EQ(best.at("loss"), -1);
+  write("c", "name: c\n", "{\"global_step\": 1, \"loss/out\": 4}\n");
+  const std::vector<RunRecord> more = read(6);
+  EXPECT_EQ(figure(compare_runs(more, 6), 2, "to_flops").count, 0u);  // it does not say
+}
+
+// A column of the configs is told from a figure of the same name.
+TEST_F(Report, CsvColumnsHaveNamesOfTheirOwn) {
+  write("a", "name: a\nsteps: 2\n", line(1, "5") + line(2, "4"));
+  write("b", "name: b\nsteps: 3\n", line(1, "5") + line(3, "4"));
+  const std::vector<RunRecord> records = read();
+  const std::string csv = comparison_csv(compare_runs(records, 0));
+  std::istringstream header(csv.substr(0, csv.find('\n')));
+  std::multiset<std::string> names;
+  for (std::string name; std::getline(header, name, ',');) names.insert(name);
+  EXPECT_EQ(names.count("steps"), 1u) << csv;
+  EXPECT_EQ(names.count("config.steps"), 1u) << csv;
+  EXPECT_EQ(names.size(), std::set<std::string>(names.begin(), names.end()).size()) << csv;
+}
+
+TEST_F(Report, WordsThatPythonWritesAreNumbersThatAreNotFinite) {
+  write("a", "name: [\n",
+        line(1, "5", ", \"note\": \"Infinity \\\" NaN\"") + line(2, "NaN") + line(3, "-Infinity") +
+            line(4, "Infinity") + "{\"global_step\": NaNo}\n" + line(5, "4"));
+  const RunRecord run = read().front();
+  EXPECT_EQ(run.lines, 5);
+  EXPECT_EQ(run.damaged_lines, 1);
+  EXPECT_EQ(run.curve("loss/out")->not_finite(), 3);
+  EXPECT_EQ(run.last("loss/out"), 4);
+  EXPECT_TRUE(run.damaged_config);
+  std::string csv;
+  metrics_csv(root_ / "a", [&](std::string_view text) { csv += text; });
+  EXPECT_NE(csv.find("Infinity \"\" NaN"), std::string::npos) << csv;
 }
 
 TEST_F(Report, ARunsCsvHasAColumnForEveryKey) {
