@@ -97,6 +97,11 @@ void generate(const GenerateArguments& arguments) {
     fmt::print(stderr, "note: {}\n", printable(notice));
   const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(source);
   Runtime runtime(choose_device(arguments.device));
+  if (runtime.context().device == Device::cpu && !source.half_precision.empty() &&
+      !arguments.fp32) {
+    fmt::print(stderr, "note: the weights are {}: the CPU computes in FP32\n",
+               source.half_precision);
+  }
   InferenceSize size;
   size.bf16 = !arguments.fp32;
   size.cache_sequences = 1;

@@ -1,4 +1,4 @@
-// memengine inspect PATH: says what a config, shards or a checkpoint hold.
+// memengine inspect PATH: says what a config, shards, a checkpoint or a Hugging Face folder hold.
 #include "cli/inspect/inspect.h"
 
 #include "cli/arguments/arguments.h"
@@ -31,6 +31,7 @@ void inspect(const InspectArguments& arguments) {
   }
   if (extension == ".safetensors") return inspect_checkpoint(arguments);
   if (fs::is_directory(path, error)) {
+    if (is_given_model(path)) return inspect_given_model(arguments);
     // A run's folder, its checkpoints, or one of them.
     for (const char* below : {"", "checkpoints"}) {
       const fs::path folder = path / below;
@@ -65,7 +66,9 @@ void add_inspect_command(CLI::App& program) {
       "  memengine inspect data/novels\n"
       "      documents, tokens, their histogram, a sample; checksums are verified\n"
       "  memengine inspect runs/zero_copy\n"
-      "      the newest checkpoint's step, tensors and bytes; every block is verified");
+      "      the newest checkpoint's step, tensors and bytes; every block is verified\n"
+      "  memengine inspect SmolLM2-135M-Instruct\n"
+      "      a Hugging Face folder: its tensors, and its sizes as a config has them");
   auto arguments = std::make_shared<InspectArguments>();
   command->add_option("path", arguments->path, "A config, shard, checkpoint, or folder of these")
       ->required();

@@ -1,4 +1,4 @@
-// The three things that `memengine inspect` can look at; each prints to stdout.
+// The four things that `memengine inspect` can look at; each prints to stdout.
 #pragma once
 
 #include <filesystem>
@@ -33,6 +33,9 @@ void print_ranks(const RunConfig& config, int ranks, Device device);
 void inspect_evaluation(const InspectArguments& arguments);
 // A shard, a source's folder, or a folder of sources.
 void inspect_shards(const InspectArguments& arguments);
+// A folder in Hugging Face's form: the same, and its model as a config has it.
+bool is_given_model(const std::filesystem::path& path);
+void inspect_given_model(const InspectArguments& arguments);
 // One checkpoint, the newest of a folder of them, or a file of tensors.
 void inspect_checkpoint(const InspectArguments& arguments);
 

@@ -105,17 +105,20 @@ void add_study_command(CLI::App& program) {
   command
       ->add_option("--seeds", arguments->changes.seeds, "In place of the study's, for instance 1,2")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(at_least(0));
   command
       ->add_option("--only", arguments->only,
                    "Only runs whose names begin so, for instance dense,memory-lr=2e-3; the report "
                    "has all that are done")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->allow_extra_args(false);
   command->add_flag("--list", arguments->list, "Only say what it would prepare and run");
   command
       ->add_option("--gpus", arguments->options.gpus,
                    "One run on each at a time, for instance 0,1,2,3 (default: one after the other)")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->allow_extra_args(false);
   command
       ->add_option("--to", arguments->target,
                    "The report also says what it took to reach this loss")

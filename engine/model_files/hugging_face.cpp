@@ -1,6 +1,8 @@
 // Import: what config.json means, which weights are read, and where they go.
 #include "engine/model_files/hugging_face.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -71,7 +73,37 @@ void refuse_unsupported(const ConfigFile& config) {
   for (const char* key : {"attention_bias", "mlp_bias", "use_sliding_window"}) {
     if (config.flag(key)) refuse(std::string(key) + "=true");
   }
-  if (config.content.contains("quantization_config")) refuse("a quantization_config");
+  if (!config.content.value("quantization_config", json()).is_null()) {
+    refuse("a quantization_config");
+  }
+  if (config.get<double>("partial_rotary_factor").value_or(1) != 1) refuse("partial_rotary_factor");
+  const json kinds = config.content.value("layer_types", json::array());
+  for (const json& kind : kinds.is_array() ? kinds : json::array({kinds})) {
+    if (!kind.is_null() && kind != "full_attention") refuse("a layer of type " + kind.dump());
+  }
+}
+
+// Of rope_scaling or rope_parameters: what is there must be understood, or another model would be
+// computed than the one that was trained.
+void refuse_unknown_rope(const ConfigFile& config, const char* key, const json& rope) {
+  if (!rope.is_object()) fail_input("{}: {} is not a map", config.path, key);
+  static const std::set<std::string> known = {"rope_type",
+                                              "type",
+                                              "rope_theta",
+                                              "factor",
+                                              "low_freq_factor",
+                                              "high_freq_factor",
+                                              "original_max_position_embeddings"};
+  for (const auto& [name, value] : rope.items()) {
+    const bool says_nothing = value.is_null() || (name == "partial_rotary_factor" && value == 1);
+    if (!known.contains(name) && !says_nothing) {
+      fail_input("{}: {}.{} cannot be imported: only {} can", config.path, key, name,
+                 fmt::join(known, ", "));
+    }
+  }
+  if (rope.contains("rope_theta") && !rope["rope_theta"].is_number()) {
+    fail_input("{}: {}.rope_theta is no number", config.path, key);
+  }
 }
 
 // rope_scaling, or rope_parameters of newer files; refuses the kinds that we do not compute.
@@ -79,8 +111,11 @@ RopeScaling rope_scaling_of(const ConfigFile& config) {
   RopeScaling scaling;
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     const json rope = config.content.value(key, json());
-    if (!rope.is_object()) continue;
-    const json kind = rope.value("rope_type", rope.value("type", json("default")));
+    if (rope.is_null()) continue;
+    refuse_unknown_rope(config, key, rope);
+    json kind = rope.value("rope_type", json());
+    if (kind.is_null()) kind = rope.value("type", json());
+    if (kind.is_null()) kind = "default";
     const auto number = [&](const char* name) {
       const auto found = rope.find(name);
       if (found == rope.end() || !found->is_number()) {
@@ -136,7 +171,7 @@ void check_tensor(const std::string& where, const std::string& name, const Tenso
   }
 }
 
-// Which files hold the weights, and whether the output matrix is the embedding.
+// Which files hold the weights, in what numbers, and whether the output matrix is the embedding.
 void look_at_weights(ModelSource& source) {
   const fs::path& folder = source.folder;
   const bool single = is_there(folder / "model.safetensors");
@@ -160,10 +195,13 @@ void look_at_weights(ModelSource& source) {
                     "model.safetensors.index.json beside it",
                     folder.string()));
   }
-  if (!source.model.weight_tying) return;
   const SafetensorsReader reader(folder);
   const TensorInfo* head = reader.find("lm_head.weight");
   const TensorInfo* embedding = reader.find("model.embed_tokens.weight");
+  if (embedding && embedding->dtype != FileDtype::f32 && holds_numbers(*embedding)) {
+    source.half_precision = file_dtype_name(embedding->dtype);
+  }
+  if (!source.model.weight_tying) return;
   if (!head || !embedding || !holds_numbers(*head) || !holds_numbers(*embedding)) return;
   if (same_numbers(reader, *head, *embedding)) return;
   source.model.weight_tying = false;
@@ -208,11 +246,9 @@ ModelSource find_hugging_face(const fs::path& folder) {
   model.max_seqlen = config.get<std::int64_t>("max_position_embeddings").value_or(2048);
   model.norm_eps = config.get<double>("rms_norm_eps").value_or(1e-6);
   model.rope_theta = config.get<double>("rope_theta").value_or(1e4);
-  const json rope = config.content.value("rope_parameters", json());
-  if (rope.is_object() && rope.contains("rope_theta") && rope["rope_theta"].is_number()) {
-    model.rope_theta = rope["rope_theta"].get<double>();
-  }
   model.rope_scaling = rope_scaling_of(config);
+  const json rope = config.content.value("rope_parameters", json::object());
+  if (rope.is_object() && rope.contains("rope_theta")) model.rope_theta = rope["rope_theta"];
   const std::string type = config.get<std::string>("model_type").value_or("llama");
   model.qkv_bias = type == "qwen2";
   model.qk_norm = type == "qwen3";

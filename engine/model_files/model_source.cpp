@@ -59,6 +59,7 @@ TokenizerConfig tokenizer_of_file(const std::string& path) {
   std::string first(static_cast<std::size_t>(std::min<std::uint64_t>(file.size(), 64)), '\0');
   file.read(0, std::as_writable_bytes(std::span(first)));
   refuse_lfs_pointer(path, first);
+  if (fs::path(path).filename() == tokenizer_json_name) return {TokenizerKind::hf, path};
   const std::size_t begin = std::min(first.find_first_not_of(" \t\r\n"), first.size());
   if (first.substr(begin).starts_with('{')) return {TokenizerKind::hf, path};
   return {first.starts_with('\n') ? TokenizerKind::sp : TokenizerKind::tiktoken, path};

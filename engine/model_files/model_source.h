@@ -30,9 +30,10 @@ struct ModelSource {
   bool add_bos = true;                 // texts begin with BOS, where the tokenizer has one
   SpaceInFront space_in_front = SpaceInFront::every_part;  // as evaluation reads special tokens
   std::vector<std::int32_t> end_tokens;  // end a generation; none: the tokenizer's EOS does
-  std::vector<std::string> notices;      // what a user should know of how it is read, a line each
-  std::optional<RunConfig> run;          // of a checkpoint, or exported from one
-  std::int64_t step = -1;                // of a checkpoint
+  std::string half_precision;        // "BF16" or "F16": how the files hold the weights; or empty
+  std::vector<std::string> notices;  // what a user should know of how it is read, a line each
+  std::optional<RunConfig> run;      // of a checkpoint, or exported from one
+  std::int64_t step = -1;            // of a checkpoint
 };
 
 // `tokenizer`, when not empty, replaces the model's own: the path of a tokenizer's file, or
@@ -47,8 +48,9 @@ std::unique_ptr<Tokenizer> open_tokenizer(const ModelSource& source);
 // The tokens that end a generation: the model's own, or the tokenizer's EOS.
 std::vector<std::int32_t> end_tokens(const ModelSource& source, const Tokenizer& tokenizer);
 
-// What kind of tokenizer a file holds, by how it begins: a SentencePiece model is binary, a
-// tokenizer.json is an object, tiktoken ranks are other text. "bytes" needs no file.
+// What kind of tokenizer a file holds, by its name, tokenizer.json, or by how it begins: a
+// SentencePiece model is binary, a tokenizer.json is an object, tiktoken ranks are other text.
+// "bytes" needs no file.
 TokenizerConfig tokenizer_of_file(const std::string& path);
 
 }  // namespace memengine

@@ -74,8 +74,63 @@ std::vector<std::string> differences(const ModelConfig& ours, const ModelConfig&
   compare("rope_theta", ours.rope_theta, theirs.rope_theta);
   compare("rope_scaling", scaling(ours.rope_scaling), scaling(theirs.rope_scaling));
   compare("sliding_window", ours.sliding_window.value_or(0), theirs.sliding_window.value_or(0));
+  compare("qkv_bias", ours.qkv_bias, theirs.qkv_bias);
+  compare("qk_norm", ours.qk_norm, theirs.qk_norm);
   compare("weight_tying", ours.weight_tying, theirs.weight_tying);
   return words;
+}
+
+// Input error where tensors of one name would have two shapes, with the keys that make it the given
+// model's size.
+void check_sizes(const ModelConfig& ours, const ModelConfig& theirs, const std::string& where) {
+  std::vector<std::string> words, keys;
+  const auto compare = [&](const char* name, std::int64_t here, std::int64_t there) {
+    if (here == there) return;
+    words.push_back(fmt::format("{} is {} there and {} here", name, there, here));
+    keys.push_back(fmt::format("model.{}={}", name, there));
+  };
+  compare("dim", ours.dim, theirs.dim);
+  if (ours.vocab_size > 0) compare("vocab_size", ours.vocab_size, theirs.vocab_size);
+  const bool other_heads = ours.heads() * ours.head_size() != theirs.heads() * theirs.head_size();
+  const bool other_kv_heads =
+      ours.kv_heads() * ours.head_size() != theirs.kv_heads() * theirs.head_size();
+  if (other_heads || other_kv_heads) {
+    compare("n_heads", ours.heads(), theirs.heads());
+    compare("n_kv_heads", ours.kv_heads(), theirs.kv_heads());
+    compare("head_dim", ours.head_size(), theirs.head_size());
+  }
+  const std::vector<std::int64_t> memory_here = ours.memory_layers();
+  const std::vector<std::int64_t> memory_there = theirs.memory_layers();
+  const auto has_dense = [](const ModelConfig& model, const std::vector<std::int64_t>& memory) {
+    return model.productkey_args.placement == MemoryPlacement::beside ||
+           static_cast<std::int64_t>(memory.size()) < model.n_layers;
+  };
+  if (ours.ffn_hidden() != theirs.ffn_hidden() && has_dense(ours, memory_here) &&
+      has_dense(theirs, memory_there)) {
+    words.push_back(fmt::format("the feed-forward is {} wide there and {} here",
+                                theirs.ffn_hidden(), ours.ffn_hidden()));
+    keys.push_back(fmt::format("model.multiple_of={}", theirs.multiple_of));
+    if (ours.ffn_dim_multiplier != theirs.ffn_dim_multiplier) {
+      keys.push_back(theirs.ffn_dim_multiplier
+                         ? fmt::format("model.ffn_dim_multiplier={}", *theirs.ffn_dim_multiplier)
+                         : "model.ffn_dim_multiplier=null");
+    }
+  }
+  const bool both_have = std::any_of(memory_here.begin(), memory_here.end(), [&](auto layer) {
+    return std::binary_search(memory_there.begin(), memory_there.end(), layer);
+  });
+  if (both_have) {
+    const ProductKeyConfig &here = ours.productkey_args, &there = theirs.productkey_args;
+    compare("productkey_args.mem_n_keys", here.mem_n_keys, there.mem_n_keys);
+    compare("productkey_args.mem_heads", here.mem_heads, there.mem_heads);
+    compare("productkey_args.mem_k_dim", here.mem_k_dim, there.mem_k_dim);
+    if (ours.value_dim() != theirs.value_dim()) {
+      compare("productkey_args.mem_v_dim", here.mem_v_dim, there.mem_v_dim);
+    }
+  }
+  if (words.empty()) return;
+  fail_input("{}: {} holds a model of another size: {}; set {}", key, where, fmt::join(words, ", "),
+             fmt::join(keys, " "));
 }
 
 bool is_zero(const Context& context, const Tensor& tensor) {
@@ -127,6 +182,7 @@ void check_values_learn(const Context& context, const Transformer& transformer) 
 std::vector<std::string> load_initial_weights(const Context& context, const RunConfig& config,
                                               const ModelSource& source, Transformer& transformer) {
   const std::string where = source.folder.string();
+  check_sizes(config.model, source.model, where);
   WeightsReport report;
   if (source.kind == ModelSource::Kind::hugging_face) {
     load_hugging_face(context, source.folder, transformer, &report);

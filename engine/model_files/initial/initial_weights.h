@@ -16,8 +16,8 @@
 
 namespace memengine {
 
-// Into a model that is initialised. Returns sentences to say. Input errors: a tensor of another
-// shape, nothing to take, a tied output for a model that has its own, and optim.train=values where
+// Into a model that is initialised. Returns sentences to say. Input errors: a model of another size
+// (with the keys that make it the same) or a tensor of another shape, nothing to take, a tied output for a model that has its own, and optim.train=values where
 // a layer's output projection is zero, so that its values would never have a gradient.
 std::vector<std::string> load_initial_weights(const Context& context, const RunConfig& config,
                                               const ModelSource& source, Transformer& transformer);

@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "engine/model_files/export.h"
 #include "engine/model_files/hugging_face_tokenizer.h"
@@ -261,6 +262,53 @@ TEST(HuggingFaceTokenizer, MergesOfRealTokenizers) {
   EXPECT_EQ(ranks["model"]["merges"][0], "\u0120 \u0120");
   EXPECT_EQ(ranks["model"]["vocab"].size(), 128000u);
   EXPECT_TRUE(ranks["post_processor"].is_null());
+}
+
+// What would be another model than the one that was trained, if it were read past.
+TEST_F(StrangersFolder, ConfigsOfOtherModelsAreRefused) {
+  using nlohmann::json;
+  const json scaled = {{"rope_type", "linear"}, {"factor", 2.0}};
+  const auto with = [](json map, const char* key, const json& value) {
+    map[key] = value;
+    return map;
+  };
+  const std::vector<std::tuple<const char*, json, const char*>> refused = {
+      {"rope_scaling", "linear", "rope_scaling is not a map"},
+      {"rope_scaling", json::array({1}), "rope_scaling is not a map"},
+      {"rope_scaling", {{"type", "dynamic"}, {"factor", 2.0}}, "of type \"dynamic\""},
+      {"rope_scaling", with(scaled, "attention_factor", 1.5), "rope_scaling.attention_factor"},
+      {"rope_parameters", with(scaled, "rope_theta", "1e4"), "rope_parameters.rope_theta"},
+      {"rope_parameters", with(scaled, "partial_rotary_factor", 0.5), "partial_rotary_factor"},
+      {"rope_parameters",
+       {{"full_attention", scaled}, {"sliding_attention", scaled}},
+       "rope_parameters.full_attention"},
+      {"partial_rotary_factor", 0.5, "partial_rotary_factor"},
+      {"layer_types", json::array({"full_attention", "sliding_attention"}), "sliding_attention"},
+      {"quantization_config", {{"bits", 4}}, "quantization_config"},
+      {"attention_bias", true, "attention_bias"},
+      {"model_type", "gemma", "model_type 'gemma'"}};
+  const fs::path folder = make(true);
+  const std::string config = file_bytes(folder / "config.json");
+  for (const auto& [key, value, words] : refused) {
+    folder_.write("hf/config.json", config);
+    set("config.json", key, value);
+    expect_input_error(words, [&] { find_model(folder); });
+  }
+}
+
+// The same keys where they say nothing new.
+TEST_F(StrangersFolder, ConfigsMaySayTheUsualAtLength) {
+  using nlohmann::json;
+  const fs::path folder = make(true);
+  const std::vector<float> expected = logits_of(find_model(folder), text_);
+  const double theta = find_model(folder).model.rope_theta;
+  set("config.json", "rope_scaling", {{"rope_type", nullptr}});
+  set("config.json", "rope_parameters",
+      {{"rope_type", "default"}, {"rope_theta", theta}, {"partial_rotary_factor", 1.0}});
+  set("config.json", "partial_rotary_factor", 1.0);
+  set("config.json", "layer_types", json::array({"full_attention", "full_attention"}));
+  set("config.json", "quantization_config", nullptr);
+  EXPECT_EQ(logits_of(find_model(folder), text_), expected);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // Memory added to a model that exists: what is taken, what begins silent, what is trained.
 #include <map>
 #include <set>
+#include <sstream>
 
 #include "engine/memory_probe/rows/background.h"
 #include "engine/model_files/weight_reader.h"
@@ -22,6 +23,11 @@ class MemoryAdded : public SmallRuns {
   }
   std::string init(const std::string& run) const {
     return "checkpoint.init_ckpt_path=" + (folder_ / run).string();
+  }
+  static std::string joined_words(const Words& words) {
+    std::string text;
+    for (const std::string& word : words) text += word + " ";
+    return text;
   }
   // All weights of a run's newest checkpoint.
   std::map<std::string, std::vector<float>> weights(const std::string& run) const {
@@ -113,12 +119,57 @@ TEST_F(MemoryAdded, RefusesWhatCannotLearn) {
   EXPECT_NE(error.find("optim.train=memory trains memory layers, and the model has none"),
             std::string::npos)
       << error;
-  train("wide", {init("dense"), "model.dim=16"});
-  EXPECT_NE(error.find("the config makes it"), std::string::npos) << error;
   train("uncounted", {init("dense"), "optim.rows_per_step=3"});
   EXPECT_NE(error.find("memengine memory count"), std::string::npos) << error;
   train("from nothing", {"optim.rows_per_step=3"});
   EXPECT_NE(error.find("checkpoint.init_ckpt_path"), std::string::npos) << error;
+}
+
+// One line that says how to make it the same size; who does what it says can go on.
+TEST_F(MemoryAdded, RefusesAModelOfAnotherSizeAndSaysWhichKeysMakeItFit) {
+  const Words small_memory = {
+      "model.productkey_args.mem_n_keys=8", "model.productkey_args.mem_heads=2",
+      "model.productkey_args.mem_k_dim=4", "model.productkey_args.mem_v_dim=6"};
+  train("given", with(beside_, with(small_memory, {"steps=1", "model.ffn_dim_multiplier=2"})));
+  ASSERT_EQ(error, "");
+  const auto same =
+      with(beside_, with(small_memory, {init("given"), "steps=1", "model.ffn_dim_multiplier=2"}));
+  int number = 0;
+  const auto refused = [&](const Words& other, const std::string& what) {
+    const std::string run = "other" + std::to_string(++number);
+    train(run, with(same, other));
+    EXPECT_NE(error.find(what), std::string::npos) << error;
+    const std::size_t advice = error.find("; set ");
+    ASSERT_NE(advice, std::string::npos) << error;
+    Words followed = with(same, other);
+    std::istringstream words(error.substr(advice + 6));
+    for (std::string word; words >> word;) followed.push_back(word);
+    train(run, followed);
+    EXPECT_EQ(error, "") << joined_words(followed);
+  };
+  refused({"model.dim=16"}, "dim is 8 there and 16 here");
+  refused({"model.vocab_size=300"}, "vocab_size is 258 there and 300 here");
+  refused({"model.n_kv_heads=1"}, "n_kv_heads is 2 there and 1 here");
+  refused({"model.head_dim=6"}, "head_dim is 4 there and 6 here");
+  refused({"model.multiple_of=32"}, "the feed-forward is 48 wide there and 64 here");
+  refused({"model.ffn_dim_multiplier=null"}, "the feed-forward is 48 wide there and 24 here");
+  refused({"model.productkey_args.mem_n_keys=16", "model.productkey_args.mem_v_dim=-1"},
+          "productkey_args.mem_n_keys is 8 there and 16 here, productkey_args.mem_v_dim is 6 there "
+          "and -1 here");
+  refused({"model.productkey_args.mem_k_dim=8", "model.productkey_args.mem_heads=1"},
+          "productkey_args.mem_heads is 2 there and 1 here");
+}
+
+// Fewer layers are another model, which says what it left.
+TEST_F(MemoryAdded, TakesTheLayersThatItHas) {
+  train("deep", with(dense_, {"model.n_layers=3", "steps=1"}));
+  const TrainingRecord record = train("shallow", with(dense_, {init("deep"), "steps=1"}));
+  EXPECT_EQ(error, "");
+  EXPECT_TRUE(record.was_told("left over: layers.2.attention"));
+  EXPECT_TRUE(record.was_told("model.n_layers is 2 here and 3 there"));
+  const TrainingRecord biased =
+      train("biased", with(dense_, {init("deep"), "steps=1", "model.qkv_bias=true"}));
+  EXPECT_TRUE(biased.was_told("model.qkv_bias is true here and false there"));
 }
 
 TEST_F(MemoryAdded, SaysWhereAKeyMakesItAnotherModel) {
