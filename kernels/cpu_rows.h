@@ -1,9 +1,13 @@
 // The two inner loops of every sparse op on the CPU, over the elements of one row. Both vectorise.
+// And how many elements make a loop worth several threads.
 #pragma once
 
 #include <cstdint>
 
 namespace memengine {
+
+// A loop over fewer elements is done before other threads have begun theirs.
+inline constexpr std::int64_t worth_sharing = 8 * 1024;
 
 // out += factor * x
 template <typename T>

@@ -86,7 +86,7 @@ void token_scores(const Context& context, Tensor log_probabilities, Tensor best,
     std::int32_t* arg_max = best.as<std::int32_t>();
     const T* all_logits = logits.as<T>();
     const std::int32_t* target = targets.as<std::int32_t>();
-#pragma omp parallel for
+#pragma omp parallel for if (rows > 1)
     for (std::int64_t n = 0; n < rows; ++n) {
       const T* z = all_logits + n * vocabulary;
       const T largest = maximum(z, vocabulary);

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "kernels/cpu_rows.h"
 #include "kernels/dispatch.h"
 #include "kernels/linear/cpu_gemm.h"
 
@@ -19,7 +20,7 @@ void embedding_forward(const Context& context, Tensor out, Tensor tokens, Tensor
     T* rows = out.as<T>();
     const T* table = weight.as<T>();
     const std::int32_t* token = tokens.as<std::int32_t>();
-#pragma omp parallel for
+#pragma omp parallel for if (count * channels > worth_sharing)
     for (std::int64_t n = 0; n < count; ++n) {
       std::copy_n(table + token[n] * channels, channels, rows + n * channels);
     }

@@ -10,6 +10,7 @@
 #include <array>
 #include <cmath>
 
+#include "kernels/cpu_rows.h"
 #include "kernels/dispatch.h"
 
 namespace memengine {
@@ -27,7 +28,7 @@ void rotate(T* qkv, const std::int32_t* positions, std::int64_t tokens, std::int
   for (std::int64_t i = 0; i < pairs; ++i) {
     frequency[static_cast<std::size_t>(i)] = rope_frequency(angles, i, head_dim);
   }
-#pragma omp parallel for
+#pragma omp parallel for if (tokens * rotated_heads * head_dim > worth_sharing)
   for (std::int64_t n = 0; n < tokens; ++n) {
     T cosine[max_head_dim / 2];
     T sine[max_head_dim / 2];

@@ -92,10 +92,18 @@ std::string decode_head() {
 
 std::string decode_line(const DecodeResult& result) {
   if (!result.failure.empty()) return fmt::format("  {:<24} {}", result.bench_case, result.failure);
-  return fmt::format("  {:<24} {:>9} {:>8} {:>8} {:>10.2f} {:>11.0f}  {}", result.bench_case,
-                     result.sequences, result.prompt, result.new_tokens, 1e3 * result.seconds,
-                     result.tokens_per_second(),
-                     result.new_tokens > 1 ? "new tokens" : "the prompt's tokens");
+  std::string line = fmt::format(
+      "  {:<24} {:>9} {:>8} {:>8} {:>10.2f} {:>11.0f}  {}", result.bench_case, result.sequences,
+      result.prompt, result.new_tokens, 1e3 * result.seconds, result.tokens_per_second(),
+      result.new_tokens > 1 ? "new tokens" : "the prompt's tokens");
+  if (result.memory_rate > 0) {
+    line +=
+        fmt::format("\n  {:<24} {} per token: {:.2f} GB/s, {:.1f}% of the memory's {:.2f} GB/s",
+                    "  weights read", bytes_text(result.bytes_per_token),
+                    result.tokens_per_second() * static_cast<double>(result.bytes_per_token) / 1e9,
+                    100 * result.share_of_memory(), result.memory_rate / 1e9);
+  }
+  return line;
 }
 
 std::string costliest_ops(const Results& results, const std::string& bench_case,
@@ -189,6 +197,10 @@ std::string to_json(const Results& results) {
                        {"new_tokens", decode.new_tokens},
                        {"ms", 1e3 * decode.seconds},
                        {"tokens_per_second", decode.tokens_per_second()}});
+    if (decode.memory_rate > 0) {
+      decodes.back()["bytes_per_token"] = decode.bytes_per_token;
+      decodes.back()["memory_bytes_per_second"] = decode.memory_rate;
+    }
   }
   ordered_json document = {
       {"device", results.device},        {"ceilings", ceilings}, {"ops", ops},

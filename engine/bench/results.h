@@ -121,10 +121,18 @@ struct DecodeResult {
   std::int64_t sequences = 0;
   std::int64_t prompt = 0, new_tokens = 0;  // tokens of each text
   double seconds = 0;                       // from the prompts to the last token, median
+  // One text on the CPU: what a new token reads of the weights and of the rows it picks, and what
+  // all threads together read of the memory; 0: not measured.
+  std::int64_t bytes_per_token = 0;
+  double memory_rate = 0;  // bytes/s
 
   // Of new tokens; of the prompts' tokens where only one new token was asked for.
   double tokens_per_second() const {
     return static_cast<double>(sequences * (new_tokens > 1 ? new_tokens : prompt)) / seconds;
+  }
+  // Of the memory's rate; above 1 where the weights stay in a cache.
+  double share_of_memory() const {
+    return tokens_per_second() * static_cast<double>(bytes_per_token) / memory_rate;
   }
 };
 

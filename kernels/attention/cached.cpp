@@ -85,7 +85,9 @@ void attention_cached(const Context& context, Tensor out, Tensor key_cache, Tens
     T* result = out.as<T>();
     const T* packed = qkv.as<T>();
     const T scale = static_cast<T>(1.0 / std::sqrt(static_cast<double>(shape.head_dim)));
-#pragma omp parallel for schedule(dynamic)
+    // Of the first row, which stands for all.
+    const std::int64_t elements = rows * shape.heads * shape.head_dim * (position[0] + 1);
+#pragma omp parallel for schedule(dynamic) if (rows > 1 || elements > worth_sharing)
     for (std::int64_t task = 0; task < rows * shape.heads; ++task) {
       const std::int64_t s = task / shape.heads;
       const std::int64_t head = task % shape.heads;

@@ -2,10 +2,12 @@
 //
 //     dx = dy W        dW += dy^T x        db += sum over rows of dy
 //
-// The bias is written to the output first, and the product adds to it.
+// The bias is written to the output first, and the product adds to it. A few rows have a product of
+// their own (cpu_few_rows.h).
 #include "kernels/linear/linear.h"
 
 #include "kernels/dispatch.h"
+#include "kernels/linear/cpu_few_rows.h"
 #include "kernels/linear/cpu_gemm.h"
 
 namespace memengine {
@@ -40,6 +42,18 @@ void linear_forward(const Context& context, Tensor out, Tensor x, Tensor weight,
   const Shape shape = linear_shape(out, x, weight);
   const std::int64_t rows = shape.rows, inputs = shape.inputs, outputs = shape.outputs;
   dispatch_floating(x.dtype(), [&]<typename T>() {
+    if (rows <= cpu_few_rows) {
+      if (bias.empty()) {
+        few_rows_product<T, T>(out.as<T>(), x.as<T>(), weight.as<T>(), nullptr, rows, inputs,
+                               outputs);
+      } else {
+        dispatch_floating(bias.dtype(), [&]<typename B>() {
+          few_rows_product(out.as<T>(), x.as<T>(), weight.as<T>(), bias.as<B>(), rows, inputs,
+                           outputs);
+        });
+      }
+      return;
+    }
     if (!bias.empty()) {
       dispatch_floating(bias.dtype(),
                         [&]<typename B>() { fill_rows(out.as<T>(), bias.as<B>(), rows, outputs); });

@@ -11,6 +11,7 @@
 
 #include <cmath>
 
+#include "kernels/cpu_rows.h"
 #include "kernels/dispatch.h"
 #include "kernels/linear/cpu_gemm.h"
 
@@ -20,7 +21,7 @@ namespace {
 template <typename T>
 void forward(T* out, T* sum, T* inverse_rms, const T* x, const T* branch, const T* weight,
              std::int64_t rows, std::int64_t channels, double epsilon) {
-#pragma omp parallel for
+#pragma omp parallel for if (rows * channels > worth_sharing)
   for (std::int64_t n = 0; n < rows; ++n) {
     const T* s = x + n * channels;
     if (branch) {
@@ -56,7 +57,7 @@ void backward_weight(T* dweight, const T* dout, const T* x, const T* inverse_rms
 template <typename T>
 void backward_input(T* dx, const T* dout, const T* dresidual, const T* x, const T* inverse_rms,
                     const T* weight, std::int64_t rows, std::int64_t channels) {
-#pragma omp parallel for
+#pragma omp parallel for if (rows * channels > worth_sharing)
   for (std::int64_t n = 0; n < rows; ++n) {
     const T* dy = dout + n * channels;
     const T* s = x + n * channels;

@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "kernels/cpu_rows.h"
 #include "kernels/dispatch.h"
 
 namespace memengine {
@@ -22,7 +23,7 @@ void copy_columns(const Context& context, Tensor out, std::int64_t out_first, Te
   const std::int64_t from_row = x.dim(1) * width;
   std::byte* to = static_cast<std::byte*>(out.data()) + out_first * width;
   const std::byte* from = static_cast<const std::byte*>(x.data()) + x_first * width;
-#pragma omp parallel for
+#pragma omp parallel for if (rows * columns > worth_sharing)
   for (std::int64_t n = 0; n < rows; ++n) {
     std::memcpy(to + n * to_row, from + n * from_row, static_cast<std::size_t>(columns * width));
   }

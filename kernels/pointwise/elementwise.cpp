@@ -1,6 +1,7 @@
 // Element-wise ops on the CPU.
 #include "kernels/pointwise/elementwise.h"
 
+#include "kernels/cpu_rows.h"
 #include "kernels/dispatch.h"
 
 namespace memengine {
@@ -12,7 +13,7 @@ void add(const Context& context, Tensor out, Tensor a, Tensor b) {
     T* sum = out.as<T>();
     const T* left = a.as<T>();
     const T* right = b.as<T>();
-#pragma omp parallel for simd
+#pragma omp parallel for simd if (parallel : count > worth_sharing)
     for (std::int64_t i = 0; i < count; ++i) sum[i] = left[i] + right[i];
   });
 }
@@ -24,7 +25,7 @@ void cast(const Context& context, Tensor out, Tensor x) {
     dispatch_floating(x.dtype(), [&]<typename From>() {
       To* to = out.as<To>();
       const From* from = x.as<From>();
-#pragma omp parallel for simd
+#pragma omp parallel for simd if (parallel : count > worth_sharing)
       for (std::int64_t i = 0; i < count; ++i) to[i] = static_cast<To>(from[i]);
     });
   });

@@ -7,6 +7,7 @@
 // Both layouts are the same loop over rows; only the distance between rows differs.
 #include "kernels/pointwise/swiglu.h"
 
+#include "kernels/cpu_rows.h"
 #include "kernels/dispatch.h"
 #include "kernels/vector_math.h"
 
@@ -16,7 +17,7 @@ namespace {
 template <typename T>
 void forward(T* out, const T* up, const T* gate, std::int64_t rows, std::int64_t columns,
              std::int64_t stride) {
-#pragma omp parallel for
+#pragma omp parallel for if (rows * columns > worth_sharing)
   for (std::int64_t n = 0; n < rows; ++n) {
     T* y = out + n * columns;
     const T* u = up + n * stride;
@@ -31,7 +32,7 @@ void forward(T* out, const T* up, const T* gate, std::int64_t rows, std::int64_t
 template <bool restore, typename T, typename Dout>
 void backward(T* dup, T* dgate, Dout* dout, const T* up, const T* gate, std::int64_t rows,
               std::int64_t columns, std::int64_t stride) {
-#pragma omp parallel for
+#pragma omp parallel for if (rows * columns > worth_sharing)
   for (std::int64_t n = 0; n < rows; ++n) {
     T* du = dup + n * stride;
     T* dg = dgate + n * stride;

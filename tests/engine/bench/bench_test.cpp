@@ -241,6 +241,11 @@ TEST_F(Bench, DecodingCountsNewTokensOrThePromptsOwn) {
                 static_cast<double>(result.sequences * counted), 1e-6);
   }
   EXPECT_EQ(results.decodes.back().new_tokens, 1);
+  if (options.device == Device::cpu) {
+    EXPECT_GT(results.decodes.front().bytes_per_token, 0);
+    EXPECT_GT(results.decodes.front().memory_rate, 0);
+    EXPECT_NE(said.find("of the memory's"), std::string::npos) << said;
+  }
   EXPECT_NE(said.find("the prompt's tokens"), std::string::npos) << said;
   EXPECT_NE(to_json(results).find("\"decodes\""), std::string::npos);
 }

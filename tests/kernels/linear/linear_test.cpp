@@ -1,6 +1,9 @@
 #include "kernels/linear/linear.h"
 
+#include <omp.h>
+
 #include <cmath>
+#include <utility>
 
 #include "tests/support/gradient_test.h"
 
@@ -65,6 +68,35 @@ TEST_P(Linear, Forward) {
       linear_forward(context(), biased, x_tensor, weight_tensor, bias_tensor);
       expect_close(download(biased), with_bias);
     }
+  }
+}
+
+// A text that decodes alone and one that decodes beside others get the same numbers, whatever the
+// number of threads.
+TEST_P(Linear, AFewRowsAreTheSameToTheBitBesideOthers) {
+  if (GetParam().device != Device::cpu) GTEST_SKIP() << "is for the CPU";
+  const int threads = omp_get_max_threads();
+  for (const auto [inputs, outputs] : {std::pair{136, 301}, {37, 1000}, {576, 70}}) {
+    SCOPED_TRACE(testing::Message() << inputs << " -> " << outputs);
+    auto x = normal(12 * inputs), weight = normal(outputs * inputs), bias = normal(outputs);
+    const Tensor x_tensor = upload(dtype(), {12, inputs}, x);
+    const Tensor weight_tensor = upload(dtype(), {outputs, inputs}, weight);
+    const Tensor bias_tensor = upload(dtype(), {outputs}, bias);
+    const Tensor together = poisoned(dtype(), {12, outputs});
+    omp_set_num_threads(1);
+    linear_forward(context(), together, x_tensor, weight_tensor, bias_tensor);
+    const auto expected = download(together);
+    omp_set_num_threads(3);
+    for (const std::int64_t rows : {1, 2, 3, 4, 7}) {
+      for (std::int64_t first = 0; first + rows <= 12; first += rows) {
+        const Tensor apart = poisoned(dtype(), {rows, outputs});
+        linear_forward(context(), apart, x_tensor.rows(first, rows), weight_tensor, bias_tensor);
+        const auto from = expected.begin() + first * outputs;
+        EXPECT_EQ(download(apart), std::vector<double>(from, from + rows * outputs))
+            << rows << " rows from row " << first;
+      }
+    }
+    omp_set_num_threads(threads);
   }
 }
 
