@@ -66,7 +66,7 @@ fs::path save(const fs::path& root, std::int64_t step, std::int64_t keep = -1) {
   return save(FileSystem::real(), root, run, keep);
 }
 
-std::string read_all(const Checkpoint& checkpoint, const std::string& name, std::size_t chunk) {
+std::string bytes_of(const Checkpoint& checkpoint, const std::string& name, std::size_t chunk) {
   std::string bytes(checkpoint.find(name)->bytes, '?');
   for (std::size_t at = 0; at < bytes.size(); at += chunk) {
     const std::size_t part = std::min(chunk, bytes.size() - at);
@@ -80,9 +80,9 @@ void expect_holds(const Checkpoint& checkpoint, std::int64_t step) {
   EXPECT_EQ(checkpoint.step(), step);
   EXPECT_EQ(checkpoint.state(), run.state);
   for (const std::size_t chunk : {7u, 99u, 989u}) {
-    EXPECT_EQ(read_all(checkpoint, "w", chunk), run.bytes[0]);
-    EXPECT_EQ(read_all(checkpoint, "b", chunk), run.bytes[1]);
-    EXPECT_EQ(read_all(checkpoint, "w.m", chunk), run.bytes[2]);
+    EXPECT_EQ(bytes_of(checkpoint, "w", chunk), run.bytes[0]);
+    EXPECT_EQ(bytes_of(checkpoint, "b", chunk), run.bytes[1]);
+    EXPECT_EQ(bytes_of(checkpoint, "w.m", chunk), run.bytes[2]);
   }
 }
 
@@ -340,8 +340,8 @@ TEST(Checkpoint, ReadsVerifyTheBlocksTheyTouch) {
   bytes.back() = static_cast<char>(bytes.back() ^ 1);
   spill(path / "model.safetensors", bytes);
   const Checkpoint checkpoint(path);
-  EXPECT_EQ(read_all(checkpoint, "w", 19), Saved(19).bytes[0]);
-  EXPECT_NE(input_error_of([&] { read_all(checkpoint, "b", 19); }).find("checksum"),
+  EXPECT_EQ(bytes_of(checkpoint, "w", 19), Saved(19).bytes[0]);
+  EXPECT_NE(input_error_of([&] { bytes_of(checkpoint, "b", 19); }).find("checksum"),
             std::string::npos);
 }
 

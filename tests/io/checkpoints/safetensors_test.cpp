@@ -37,7 +37,7 @@ TensorSource source(std::string name, FileDtype dtype, std::vector<std::int64_t>
   return tensor;
 }
 
-std::string read_all(const SafetensorsReader& reader, const TensorInfo& tensor) {
+std::string tensor_bytes(const SafetensorsReader& reader, const TensorInfo& tensor) {
   std::string bytes(tensor.bytes, '?');
   reader.read(tensor.name, 0, std::as_writable_bytes(std::span(bytes)));
   return bytes;
@@ -92,7 +92,7 @@ TEST(Safetensors, RoundTripsEveryDtypeInOddBlocks) {
       ASSERT_TRUE(tensor);
       EXPECT_EQ(tensor->dtype, dtypes[i]);
       EXPECT_EQ(tensor->shape, (std::vector<std::int64_t>{19, 3}));
-      EXPECT_EQ(read_all(reader, *tensor), contents[i]);
+      EXPECT_EQ(tensor_bytes(reader, *tensor), contents[i]);
       std::string tail(5, '?');
       reader.read(tensor->name, 11, std::as_writable_bytes(std::span(tail)));
       EXPECT_EQ(tail, contents[i].substr(11, 5));
@@ -123,8 +123,8 @@ TEST(Safetensors, SeveralFilesThroughAnIndex) {
   const auto index = folder / "model.safetensors.index.json";
   spill(index, R"({"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}})");
   const SafetensorsReader reader(folder.path());
-  EXPECT_EQ(read_all(reader, *reader.find("a")), first);
-  EXPECT_EQ(read_all(reader, *reader.find("b")), second);
+  EXPECT_EQ(tensor_bytes(reader, *reader.find("a")), first);
+  EXPECT_EQ(tensor_bytes(reader, *reader.find("b")), second);
   for (const char* bad :
        {"{", "[]", "{}", R"({"weight_map": 3})", R"({"weight_map": {"a": 1}})",
         R"({"weight_map": {"a": "../1.safetensors"}})", R"({"weight_map": {"a": "3.safetensors"}})",
@@ -189,7 +189,7 @@ TEST(Safetensors, MutatedFilesNeverCrash) {
     spill(path, bytes);
     try {
       const SafetensorsReader reader(path);
-      for (const TensorInfo& info : reader.tensors()) read_all(reader, info);
+      for (const TensorInfo& info : reader.tensors()) tensor_bytes(reader, info);
     } catch (const Error& error) {
       EXPECT_EQ(error.kind(), Error::Kind::input);
     }
