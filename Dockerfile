@@ -10,7 +10,7 @@ FROM ${BASE}
 RUN apt-get update && apt-get install -y --no-install-recommends make && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-RUN make build PORTABLE=1 && cmake --install build --prefix /usr/local && rm -rf build memengine
+RUN make program PORTABLE=1 && cmake --install build --prefix /usr/local && rm -rf build memengine
 WORKDIR /work
 ENTRYPOINT ["memengine"]
 CMD ["--help"]
