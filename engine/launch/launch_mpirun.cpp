@@ -21,7 +21,7 @@ namespace {
 
 constexpr int not_found = 127;
 
-// The words before the program's own. More ranks than cores is the user's choice.
+// The words before the program's own. Some more ranks than cores is the user's choice.
 std::vector<std::string> mpirun_words(int ranks) {
   std::vector<std::string> words = {"mpirun", "--quiet", "--oversubscribe",    "--bind-to",
                                     "none",   "-n",      std::to_string(ranks)};
@@ -38,15 +38,19 @@ int launch_mpirun(const Launch& launch) {
         "build again",
         launch.ranks);
   }
+  const int cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  const int most = std::max(8, 4 * cores);
+  if (launch.ranks > most) {
+    fail_input("--ranks {}: too many for this machine's {} cores; at most {}", launch.ranks, cores,
+               most);
+  }
   std::vector<std::string> words = mpirun_words(launch.ranks);
   words.push_back(launch.program);
   words.insert(words.end(), launch.arguments.begin(), launch.arguments.end());
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
-  const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
-  const std::string threads =
-      std::to_string(std::max(1U, cores / static_cast<unsigned>(launch.ranks)));
+  const std::string threads = std::to_string(std::max(1, cores / launch.ranks));
   ::setenv("OMP_NUM_THREADS", threads.c_str(), 0);
 
   const pid_t parent = ::getpid();

@@ -131,6 +131,7 @@ TEST_F(RankRuns, StartedByTheProgramItself) {
   expect_refusal(folder, {"train", "config.yaml", "--ranks", "2", "distributed.dp_shard=3"},
                  {"dp_shard=3 does not divide the 2 ranks"});
   expect_refusal(folder, {"train", "config.yaml", "--ranks", "2", "--gpus", "2"}, {"--gpus"});
+  expect_refusal(folder, {"bench", "--ranks", "100000", "--quick"}, {"--ranks 100000", "at most"});
   expect_contains(run_well(folder, {"bench", "--ranks", "2", "--quick", "--case", "small_dense"}),
                   "2 ranks, each on CPU");
 
