@@ -105,7 +105,7 @@ class StudyWork {
     if (process.code() == 0) return !outcome_.stopped;
     if (outcome_.stopped) return false;
     fail_input("prepare: `memengine {}` failed with code {}: {}", command, process.code(),
-               last_line(log));
+               failure_told(log));
   }
 
   void stop_all() {
@@ -151,7 +151,7 @@ class StudyWork {
       listener_.finished(run, seconds);
     } else if (!(outcome_.stopped && code > 128)) {
       ++outcome_.failed;
-      listener_.failed(run, code, last_line(log_of(run)));
+      listener_.failed(run, code, failure_told(log_of(run)));
     }
     free_.push_back(running.gpu);
     return true;

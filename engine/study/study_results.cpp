@@ -158,4 +158,9 @@ std::string last_line(const fs::path& path, std::size_t column, std::string_view
   }
 }
 
+std::string failure_told(const fs::path& log) {
+  const std::string told = last_line(log, 0, "memengine: ");
+  return told.empty() ? last_line(log) : told;
+}
+
 }  // namespace memengine

@@ -28,5 +28,8 @@ bool holds_carried_results(const std::filesystem::path& out);
 // is none. In the file's last 64 KiB.
 std::string last_line(const std::filesystem::path& path, std::size_t column = 0,
                       std::string_view begins = "");
+// Why a command that wrote `log` failed: what it said itself ("memengine: ..."), which need not
+// stand last, because what it printed before may have been written later; else the last line.
+std::string failure_told(const std::filesystem::path& log);
 
 }  // namespace memengine

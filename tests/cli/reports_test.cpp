@@ -190,6 +190,10 @@ TEST_F(Reports, DataThatCannotBeMadeAreOneLine) {
   expect_contains(outcome.error, "`memengine prepare nowhere --out x` failed with code 2: ");
   expect_contains(outcome.error, "nowhere");
   EXPECT_EQ(std::count(outcome.error.begin(), outcome.error.end(), '\n'), 1) << outcome.error;
+  // What a command had printed may come into its log after the reason why it failed.
+  folder_.write("vocab.yaml",
+                "base: config.yaml\nout: vocab\nprepare: ['synth --people 5 --vocab 3 --out x']\n");
+  expect_contains(run_program(folder_, {"study", "vocab.yaml"}).error, "a vocabulary of 3");
 }
 
 TEST_F(Reports, ARunThatFailsDoesNotStopAStudy) {
