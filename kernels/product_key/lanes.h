@@ -15,20 +15,16 @@
 #include <limits>
 #include <utility>
 
+#include "kernels/cpu_vector.h"
+
 namespace memengine::lanes {
 
 // Lists side by side: as many as a vector register has doubles.
-#if defined(__AVX512F__)
-inline constexpr int count = 8;
-#elif defined(__AVX__)
-inline constexpr int count = 4;
-#else
-inline constexpr int count = 2;
-#endif
+inline constexpr int count = Vector<double>::lanes;
 inline constexpr int list_size = 32;  // candidates of a sorted list
 inline constexpr std::uint32_t most_index = 0xffff;
 
-using Keys = double __attribute__((vector_size(8 * count)));
+using Keys = Vector<double>::Type;
 
 // NaN counts as the best score; both zeros are the same.
 inline std::uint32_t ordered(float score) {
@@ -57,7 +53,7 @@ inline std::uint32_t index(double key) {
 // The worse one is what is left of both bits without the better one's: an instruction or two, where
 // a second selection would be three.
 inline void order(Keys& better, Keys& worse) {
-  using Bits = std::int64_t __attribute__((vector_size(8 * count)));
+  using Bits = Vector<std::int64_t>::Type;
   const Keys largest = better > worse ? better : worse;
   const Bits rest = reinterpret_cast<Bits>(better) ^ reinterpret_cast<Bits>(worse) ^
                     reinterpret_cast<Bits>(largest);

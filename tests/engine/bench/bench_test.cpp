@@ -18,29 +18,12 @@
 #include "engine/bench/report.h"
 #include "engine/bench/timing.h"
 #include "io/shards/shard_writer.h"
+#include "tests/engine/bench/tiny_config.h"
 
 namespace memengine::bench {
 namespace {
 
-std::string write_temporary(const std::string& name, const std::string& text) {
-  const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / name;
-  std::ofstream(path) << text;
-  return path.string();
-}
-
-constexpr const char* tiny = R"(
-name: tiny
-dump_dir: .
-distributed: {model_dtype: fp32}
-model:
-  dim: 16
-  n_layers: 3
-  n_heads: 2
-  vocab_size: 64
-  productkey_args: {is_enabled: true, layers: "0,2", mem_n_keys: 16, mem_heads: 2, mem_knn: 4,
-                    mem_k_dim: 16, mem_query_norm: layernorm}
-data: {batch_size: 2, seq_len: 19, tokenizer: {name: bytes}}
-)";
+const std::string tiny = tiny_config("mem_query_norm: layernorm");
 
 // One thread: on a busy machine tiny ops mostly wait for each other's threads.
 class Bench : public testing::Test {

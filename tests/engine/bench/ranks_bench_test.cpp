@@ -12,31 +12,18 @@
 #include "engine/bench/ranks/ranks_report.h"
 #include "engine/bench/report.h"
 #include "kernels/runtime/error.h"
+#include "tests/engine/bench/tiny_config.h"
 #include "tests/support/ranks.h"
 
 namespace memengine::bench {
 namespace {
 
-constexpr const char* two_layers_of_one_table = R"(
-name: tiny
-dump_dir: .
-distributed: {model_dtype: fp32}
-model:
-  dim: 16
-  n_layers: 3
-  n_heads: 2
-  vocab_size: 64
-  productkey_args: {is_enabled: true, layers: "0,2", mem_n_keys: 16, mem_heads: 2, mem_knn: 4,
-                    mem_k_dim: 16, mem_share_values: true, mem_query_norm: batchnorm}
-data: {batch_size: 2, seq_len: 19, tokenizer: {name: bytes}}
-)";
-
 BenchOptions options_of_ranks() {
   BenchOptions options;
   options.quick = true;
-  const auto path = std::filesystem::path(testing::TempDir()) / "ranks_bench_tiny.yaml";
-  std::ofstream(path) << two_layers_of_one_table;
-  options.config = path.string();
+  // Two layers of one table.
+  options.config = write_temporary(
+      "ranks_bench_tiny.yaml", tiny_config("mem_share_values: true, mem_query_norm: batchnorm"));
   return options;
 }
 
