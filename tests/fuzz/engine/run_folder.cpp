@@ -1,6 +1,8 @@
 // A run's folder in strangers' hands: edits (tests/fuzz/folder_edits.h) to a real one of four
 // steps. A training goes on in it to the sixth, and it is read as a model. Whatever the edits, what
 // was never of the run stays.
+#include <memory>
+
 #include "engine/model_files/model_source.h"
 #include "engine/run/run_files.h"
 #include "engine/training/trainer.h"
@@ -46,8 +48,9 @@ void train(const RunConfig& config) {
 }
 
 FolderEdits& folders() {
-  static FolderEdits* edits = [] {
-    auto* made = new FolderEdits({names, names + std::size(names)});
+  static const std::unique_ptr<FolderEdits> edits = [] {
+    auto made =
+        std::make_unique<FolderEdits>(std::vector<std::string>{names, names + std::size(names)});
     ShardInfo info;
     info.tokenizer = "bytes";
     info.tokenizer_hash = load_tokenizer("bytes", "")->hash();

@@ -4,6 +4,8 @@
 // goes on in it, and what stands there at the end is read as training would.
 #include <sys/stat.h>
 
+#include <memory>
+
 #include "io/prepare/prepare.h"
 #include "io/shards/shard.h"
 #include "tests/fuzz/folder_edits.h"
@@ -35,8 +37,9 @@ PrepareOptions options(const FolderEdits& folders, const fs::path& out) {
 }
 
 FolderEdits& folders() {
-  static FolderEdits* edits = [] {
-    auto* made = new FolderEdits({names, names + std::size(names)});
+  static const std::unique_ptr<FolderEdits> edits = [] {
+    auto made =
+        std::make_unique<FolderEdits>(std::vector<std::string>{names, names + std::size(names)});
     std::string texts;
     for (int i = 0; i < 9; ++i) texts += "{\"text\": \"" + std::string(7 * i + 1, 'a') + "\"}\n";
     made->write("texts.jsonl", texts);
