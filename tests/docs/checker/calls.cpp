@@ -41,7 +41,8 @@ std::set<std::string> options_of(CLI::App& command) {
   return names;
 }
 
-bool is_placeholder(const std::string& word) {
+// A word that stands for others: COMMAND, <name>, $HOME, a.*, RUN...
+bool is_metavariable(const std::string& word) {
   return word.find_first_of("<>$*") != std::string::npos || word.find("...") != std::string::npos ||
          (!word.empty() && std::all_of(word.begin(), word.end(), [](char letter) {
            return std::isupper(static_cast<unsigned char>(letter)) || letter == '_';
@@ -66,7 +67,7 @@ std::string config_complaint(const std::string& command, const std::vector<std::
   std::string path;
   std::vector<std::string> overrides;
   for (const std::string& word : words) {
-    if (is_placeholder(word)) return "";
+    if (is_metavariable(word)) return "";
     if (word.find('=') != std::string::npos) {
       overrides.push_back(word);
     } else if (word.ends_with(".yaml") && path.empty()) {
@@ -119,7 +120,7 @@ std::vector<std::vector<std::string>> shell_commands(const std::string& line) {
       if (const std::size_t close = line.find('>', at);
           letter == '<' && close != std::string::npos &&
           line.substr(at, close - at).find(' ') == std::string::npos) {
-        in_word = true;  // <placeholder>
+        in_word = true;  // <metavariable>
         word += line.substr(at, close - at + 1);
         at = close;
         continue;
@@ -156,9 +157,9 @@ std::string call_complaint(std::vector<std::string> arguments, bool bare, const 
                            const Tree& tree) {
   bool elided = bare;
   for (const std::string& word : arguments)
-    elided = elided || word == "..." || is_placeholder(word);
+    elided = elided || word == "..." || is_metavariable(word);
   if (elided) arguments = without_notation(arguments);
-  if (!arguments.empty() && is_placeholder(arguments.front())) return "";  // memengine COMMAND
+  if (!arguments.empty() && is_metavariable(arguments.front())) return "";  // memengine COMMAND
   const std::unique_ptr<CLI::App> program = make_program();
   for_all_commands(*program, [&](CLI::App& command) {
     if (!elided) return;
@@ -181,7 +182,7 @@ std::string call_complaint(std::vector<std::string> arguments, bool bare, const 
     for (CLI::App* one : command.get_subcommands([](CLI::App*) { return true; })) {
       below.insert(one->get_name());
     }
-    if (!is_placeholder(arguments[1])) {
+    if (!is_metavariable(arguments[1])) {
       return "memengine " + arguments[0] + " has no '" + arguments[1] + "'" +
              nearest(arguments[1], below);
     }
@@ -194,7 +195,7 @@ std::string call_complaint(std::vector<std::string> arguments, bool bare, const 
         return "memengine " + command.get_name() + " has no option '" + name + "'" +
                nearest(name, options);
       }
-    } else if (elided && is_placeholder(word)) {
+    } else if (elided && is_metavariable(word)) {
       word = "1";
     } else if (const std::size_t bar = word.find('|');
                elided && bar != std::string::npos && word.find(' ') == std::string::npos) {

@@ -19,7 +19,7 @@ std::vector<std::vector<std::string>> shell_commands(const std::string& line);
 // the command is none.
 const std::string* find_program(const std::vector<std::string>& command);
 
-// `bare`: inline code, which may leave out what a command needs and has placeholders in capitals,
+// `bare`: inline code, which may leave out what a command needs and has metavariables in capitals,
 // [optional parts] and `a | b`.
 std::string call_complaint(std::vector<std::string> arguments, bool bare, const Keys& keys,
                            const Tree& tree);
