@@ -35,7 +35,7 @@ void add_runs(CLI::App& command, RunArguments& arguments) {
       ->required()
       ->transform(home_path());
   command.add_option("--to", arguments.target, "Also what it took to reach this loss")
-      ->check(CLI::PositiveNumber);
+      ->check(above_zero());
 }
 
 std::vector<RunRecord> read_runs(const RunArguments& arguments) {

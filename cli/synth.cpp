@@ -80,10 +80,32 @@ void write_file(const fs::path& path, const std::function<void(std::ostream&)>& 
   }
 }
 
+// The model file of a tokenizer of so many pieces. It takes the first passage of every person
+// first, and so sees every name and value early.
+std::string trained_tokenizer(const BiographyCorpus& corpus, int vocabulary) {
+  std::int64_t person = 0;
+  int passage = 0;
+  const NextText next = [&](std::string& document) {
+    if (passage == corpus.passages()) return false;
+    document = corpus.passage(corpus.person(person), person, passage);
+    if (++person == corpus.people()) {
+      person = 0;
+      ++passage;
+    }
+    return true;
+  };
+  SentencePieceTraining training;
+  training.vocab_size = vocabulary;
+  return train_sentencepiece(next, training);
+}
+
 void synthesize(const SynthArguments& arguments) {
   const BiographyCorpus corpus(arguments.seed, arguments.people, arguments.passages);
   const fs::path out = arguments.out;
   const OutputFolder folder(out, "synthetic corpus");
+  // Before anything is written: a vocabulary may be too small for the texts.
+  const std::string tokenizer =
+      arguments.vocabulary > 0 ? trained_tokenizer(corpus, arguments.vocabulary) : "";
 
   const fs::path text = out / "biographies.jsonl", questions = out / "questions.jsonl";
   write_file(text, [&](std::ostream& file) { corpus.write_corpus(file); });
@@ -100,23 +122,9 @@ void synthesize(const SynthArguments& arguments) {
         bytes_text(static_cast<std::int64_t>(BiographyCorpus::bits_per_person() *
                                              static_cast<double>(arguments.people) / 8)));
 
-  if (arguments.vocabulary > 0) {
+  if (!tokenizer.empty()) {
     const fs::path path = out / "tokenizer.model";
-    std::int64_t person = 0;
-    int passage = 0;
-    // The first passage of every person first: the tokenizer sees every name and value early.
-    const NextText next = [&](std::string& document) {
-      if (passage == corpus.passages()) return false;
-      document = corpus.passage(corpus.person(person), person, passage);
-      if (++person == corpus.people()) {
-        person = 0;
-        ++passage;
-      }
-      return true;
-    };
-    SentencePieceTraining training;
-    training.vocab_size = arguments.vocabulary;
-    train_sentencepiece_file(next, training, path);
+    write_file_atomically(FileSystem::real(), path, tokenizer);
     const std::int64_t pieces = load_tokenizer("sp", path)->vocab_size();
     print("{:<28} SentencePiece, {} pieces{}\n", path.string(), grouped(pieces),
           pieces < arguments.vocabulary ? ": the texts hold no more" : "");

@@ -1,6 +1,7 @@
 #include "cli/arguments/arguments.h"
 
 #include <charconv>
+#include <cmath>
 #include <filesystem>
 
 #include "io/files/home.h"
@@ -17,6 +18,19 @@ CLI::Validator at_least(std::int64_t least) {
       return std::string();
     }
     return format_text("'{}' must be a whole number of at least {}", text, least);
+  };
+  return CLI::Validator(check, "");
+}
+
+CLI::Validator above_zero() {
+  const auto check = [](const std::string& text) {
+    double number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error == std::errc() && end == text.data() + text.size() && std::isfinite(number) &&
+        number > 0) {
+      return std::string();
+    }
+    return format_text("'{}' must be a number above zero", text);
   };
   return CLI::Validator(check, "");
 }

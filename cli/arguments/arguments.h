@@ -14,6 +14,9 @@ namespace memengine {
 // A check: a whole number of at least `least`, which the message names.
 CLI::Validator at_least(std::int64_t least);
 
+// A check: a number above zero that is no infinity.
+CLI::Validator above_zero();
+
 // A transformation: `~` is the home folder, also where no shell expands it (`--out=~/x`).
 CLI::Validator home_path();
 

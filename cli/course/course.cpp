@@ -1,6 +1,7 @@
 // memengine course [CHAPTER] [--answer ANSWER]: the examples and exercises of docs/course.
 #include "engine/course/chapter.h"
 
+#include "cli/arguments/arguments.h"
 #include "cli/command.h"
 #include "cli/terminal.h"
 #include "kernels/runtime/error.h"
@@ -45,8 +46,7 @@ void add_course_command(CLI::App& program) {
       "  memengine course 3                         the example of chapter 3 and its exercise\n"
       "  memengine course 3 --answer '1 0 2'        is this right?");
   auto arguments = std::make_shared<CourseArguments>();
-  command->add_option("chapter", arguments->chapter, "Number of a chapter")
-      ->check(CLI::PositiveNumber);
+  command->add_option("chapter", arguments->chapter, "Number of a chapter")->check(at_least(1));
   CLI::Option* answer = command->add_option(
       "--answer", arguments->answer, "An answer to the chapter's exercise; exit code 2: not yet");
   command->callback([=] {

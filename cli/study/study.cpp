@@ -122,7 +122,7 @@ void add_study_command(CLI::App& program) {
   command
       ->add_option("--to", arguments->target,
                    "The report also says what it took to reach this loss")
-      ->check(CLI::PositiveNumber);
+      ->check(above_zero());
   command->callback([=] {
     arguments->options.program = fs::read_symlink("/proc/self/exe");
     run(*arguments);

@@ -204,6 +204,7 @@ void check_bench_options(const BenchOptions& options) {
   if (options.warm_up < 0 || options.warm_up > 1'000'000) {
     fail_input("bench: --warm-up={} is not between 0 and 1000000", options.warm_up);
   }
+  if (!options.json_path.empty()) check_json_path(options.json_path);
   if (!options.data.empty() && !is_there(options.data)) {
     fail_input("bench: --data={} does not exist: name a folder that `prepare` has made",
                options.data);
@@ -216,6 +217,12 @@ Results run_bench(const BenchOptions& options, const std::function<void(const st
     fail_input(
         "bench: nothing to do; choose --ceilings, --ops, --steps, --decode, --ladder or "
         "--profile-ops");
+  }
+  if (!(options.cases.empty() && options.config.empty()) && !options.ops && !options.steps &&
+      !options.decode && options.profiled.empty()) {
+    fail_input(
+        "bench: --case and --config are measured by --ops, --steps, --decode and --profile-ops: "
+        "add one of them, or leave the case out");
   }
   check_bench_options(options);
   return Bench(options, say).run();

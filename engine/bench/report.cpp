@@ -4,6 +4,9 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -214,6 +217,15 @@ std::string to_json(const Results& results) {
     if (rung.seconds > 0) document["ladder_rungs"].back()["ms"] = 1e3 * rung.seconds;
   }
   return document.dump(2);
+}
+
+void check_json_path(const std::string& path) {
+  const bool there = std::filesystem::exists(path);
+  errno = 0;
+  if (!std::ofstream(path, std::ios::app)) {
+    fail_input("bench: --json={}: cannot write there: {}", path, std::strerror(errno));
+  }
+  if (!there) std::filesystem::remove(path);
 }
 
 void write_json(const Results& results, const std::string& path) {

@@ -24,5 +24,7 @@ std::string costliest_ops(const Results& results, const std::string& bench_case,
 std::string to_json(const Results& results);
 // Into a file; an empty path: nowhere. Input error where it cannot be written.
 void write_json(const Results& results, const std::string& path);
+// Input error where it could not: asked before what takes minutes. Leaves nothing there.
+void check_json_path(const std::string& path);
 
 }  // namespace memengine::bench

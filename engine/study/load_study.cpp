@@ -199,7 +199,9 @@ Study load_study(const fs::path& path, const StudyChanges& changes) {
     std::erase_if(tree.children, [](const YamlEntry& entry) { return entry.key == "seeds"; });
     YamlNode given;
     given.kind = YamlNode::Kind::list;
+    std::set<std::string> once;
     for (const std::string& seed : changes.seeds) {
+      if (!once.insert(seed).second) fail_input("--seeds: {} is there twice", seed);
       YamlNode& item = given.items.emplace_back();
       item.kind = YamlNode::Kind::scalar;
       item.text = seed;

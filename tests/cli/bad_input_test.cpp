@@ -43,6 +43,22 @@ TEST_F(BadInput, OnTheCommandLine) {
   expect_refusal(folder, {"train", "steps=3"}, {"no config is named"});
   expect_refusal(folder, {"train", "config=config.yaml", "config=config.yaml"}, {"two configs"});
   expect_refusal(folder, {"train", "config=nowhere.yaml"}, {"nowhere.yaml"});
+  for (const char* chapter : {"0", "-1", "1.5", "first"}) {
+    expect_refusal(folder, {"course", chapter}, {chapter, "a whole number of at least 1"});
+  }
+  for (const char* loss : {"0", "nan", "inf", "low"}) {
+    expect_refusal(folder, {"compare", "run", "--to", loss}, {loss, "a number above zero"});
+  }
+  // Nothing is written for a tokenizer that cannot be.
+  for (const char* vocabulary : {"3", "265"}) {
+    expect_refusal(folder, {"synth", "--people", "5", "--vocab", vocabulary, "--out", "few"},
+                   {"a vocabulary of " + std::string(vocabulary)});
+    EXPECT_FALSE(std::filesystem::exists(folder / "few"));
+  }
+  // Nor is anything measured for a record that cannot be written.
+  expect_refusal(folder, {"bench", "--ladder", "bag_rows", "--json", "nowhere/x.json"},
+                 {"nowhere/x.json", "No such file or directory"});
+  expect_refusal(folder, {"bench", "--ladder", "bag_rows", "--case", "dense_373m"}, {"--case"});
 }
 
 TEST_F(BadInput, InTheConfig) {

@@ -194,6 +194,8 @@ TEST_F(Reports, DataThatCannotBeMadeAreOneLine) {
   folder_.write("vocab.yaml",
                 "base: config.yaml\nout: vocab\nprepare: ['synth --people 5 --vocab 3 --out x']\n");
   expect_contains(run_program(folder_, {"study", "vocab.yaml"}).error, "a vocabulary of 3");
+  expect_refusal(folder_, {"study", "vocab.yaml", "--list", "--seeds", "1,2,2"},
+                 {"--seeds: 2 is there twice"});
 }
 
 TEST_F(Reports, ARunThatFailsDoesNotStopAStudy) {
