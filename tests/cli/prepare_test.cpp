@@ -145,7 +145,9 @@ TEST(PrepareCommand, ASignalStopsItAndTheSameCommandGoesOn) {
     stopped = outcome.code == 128 + SIGTERM &&
               outcome.out.find("the same command goes on") != std::string::npos;
     EXPECT_TRUE(stopped || outcome.code == 0) << outcome.code << outcome.error;
-    if (stopped) EXPECT_EQ(outcome.error, "stopping; Ctrl-C once more ends at once\n");
+    if (stopped) {
+      EXPECT_EQ(outcome.error, "stopping; Ctrl-C once more ends at once\n");
+    }
   }
   ASSERT_TRUE(stopped);
   run_well(folder, words);

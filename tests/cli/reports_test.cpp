@@ -57,7 +57,9 @@ TEST_F(Reports, ProgramsReadJsonLinesAndQuietIsQuiet) {
   for (std::string line; std::getline(lines, line);) {
     const auto event = nlohmann::json::parse(line);
     events.push_back(event["event"]);
-    if (event["event"] == "step") EXPECT_GT(event["attainable_share"].get<double>(), 0);
+    if (event["event"] == "step") {
+      EXPECT_GT(event["attainable_share"].get<double>(), 0);
+    }
   }
   EXPECT_EQ(events.front(), "start");
   EXPECT_EQ(events.back(), "end");

@@ -83,7 +83,9 @@ TEST_F(TerminalTest, LossAndTimeLeftAreSeenInEveryWindowAndStay) {
       EXPECT_TRUE(screen.lines[i].starts_with("step " + std::to_string(20 * kept) + "/40  loss"))
           << screen.lines[i];
       EXPECT_NE(screen.lines[i].find("  left "), std::string::npos) << screen.lines[i];
-      if (columns >= 80) EXPECT_NE(screen.lines[i].find("  KL "), std::string::npos);
+      if (columns >= 80) {
+        EXPECT_NE(screen.lines[i].find("  KL "), std::string::npos);
+      }
     }
     EXPECT_EQ(kept, 2);
   }

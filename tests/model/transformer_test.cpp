@@ -201,7 +201,7 @@ TEST_P(WholeModel, DecodingEqualsScoring) {
     };
     test.model().decode(
         test.context(), Tensor(logits.data(), DType::f64, {TestModel::sequences, 11}),
-        integers(tokens), {integers(sequences), integers(positions)}, integers(wanted));
+        integers(tokens), {integers(sequences), integers(positions), {}}, integers(wanted));
     for (std::int64_t s = 0; s < TestModel::sequences; ++s) {
       const double* row = logits.data() + s * 11;
       double sum = 0;

@@ -63,7 +63,7 @@ TEST_F(RanksResume, AsManyRanksGoOnToTheLastBit) {
 
 TEST_F(RanksResume, OtherNumbersOfRanksGoOnAsTheSameRun) {
   const TrainingRecord whole = train("whole", 1, {"steps=20"});
-  for (const auto [before, after] :
+  for (const auto& [before, after] :
        {std::pair(2, 1), std::pair(1, 3), std::pair(3, 2), std::pair(2, 4)}) {
     for (const std::string increments : {"0", "1"}) {
       const std::vector<std::string> overrides = {"steps=20", "checkpoint.dump.every=2",

@@ -135,7 +135,7 @@ TEST_F(RankCheckpoints, ReadTheSameWhoeverWroteThem) {
 }
 
 TEST_F(RankCheckpoints, IncrementsStandOnABaseOfAnyNumberOfRanks) {
-  for (const auto [before, after] :
+  for (const auto& [before, after] :
        {std::pair(2, 2), std::pair(3, 1), std::pair(1, 4), std::pair(2, 3)}) {
     fs::remove_all(root);
     save(1, before);

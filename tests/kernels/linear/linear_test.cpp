@@ -76,7 +76,7 @@ TEST_P(Linear, Forward) {
 TEST_P(Linear, AFewRowsAreTheSameToTheBitBesideOthers) {
   if (GetParam().device != Device::cpu) GTEST_SKIP() << "is for the CPU";
   const int threads = omp_get_max_threads();
-  for (const auto [inputs, outputs] : {std::pair{136, 301}, {37, 1000}, {576, 70}}) {
+  for (const auto& [inputs, outputs] : {std::pair{136, 301}, {37, 1000}, {576, 70}}) {
     SCOPED_TRACE(testing::Message() << inputs << " -> " << outputs);
     auto x = normal(12 * inputs), weight = normal(outputs * inputs), bias = normal(outputs);
     const Tensor x_tensor = upload(dtype(), {12, inputs}, x);

@@ -44,7 +44,7 @@ struct Bank {
 
   explicit Bank(std::int64_t slots, Placement placement = Placement::device,
                 std::int64_t staging_bytes = 0, bool peer = false)
-      : bank(1, bank_config(peer), placement, {slots, bank_tokens, picks, staging_bytes},
+      : bank(1, bank_config(peer), placement, {slots, bank_tokens, picks, staging_bytes, 0, {}},
              DType::f64, true, device, host) {
     runtime.reserve_scratch(1 << 20);
     bank.initialize(context(), 3, 1.0);
