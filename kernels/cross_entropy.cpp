@@ -11,8 +11,8 @@
 #include <cmath>
 #include <type_traits>
 
+#include "kernels/cpu/vector_math.h"
 #include "kernels/dispatch.h"
-#include "kernels/vector_math.h"
 
 namespace memengine {
 namespace {

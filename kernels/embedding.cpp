@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "kernels/cpu_rows.h"
+#include "kernels/cpu/rows.h"
 #include "kernels/dispatch.h"
 #include "kernels/linear/cpu_gemm.h"
 

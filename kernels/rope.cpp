@@ -10,7 +10,7 @@
 #include <array>
 #include <cmath>
 
-#include "kernels/cpu_rows.h"
+#include "kernels/cpu/rows.h"
 #include "kernels/dispatch.h"
 
 namespace memengine {

@@ -19,9 +19,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/cpu/vector_math.h"
 #include "kernels/dispatch.h"
 #include "kernels/linear/cpu_gemm.h"
-#include "kernels/vector_math.h"
 
 namespace memengine {
 namespace {

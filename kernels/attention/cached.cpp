@@ -7,9 +7,9 @@
 #include <cmath>
 
 #include "kernels/attention/attention.h"
-#include "kernels/cpu_rows.h"
+#include "kernels/cpu/rows.h"
+#include "kernels/cpu/vector_math.h"
 #include "kernels/dispatch.h"
-#include "kernels/vector_math.h"
 
 namespace memengine {
 namespace {

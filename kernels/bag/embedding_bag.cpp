@@ -10,7 +10,7 @@
 #include <algorithm>
 
 #include "kernels/bag/bag_rows_cpu.h"
-#include "kernels/cpu_rows.h"
+#include "kernels/cpu/rows.h"
 #include "kernels/dispatch.h"
 #include "kernels/reduce.h"
 

@@ -10,8 +10,8 @@
 
 #include <type_traits>
 
-#include "kernels/cpu_rows.h"
-#include "kernels/cpu_vector.h"
+#include "kernels/cpu/rows.h"
+#include "kernels/cpu/vector.h"
 #include "kernels/linear/cpu_gemm.h"
 
 namespace memengine {

@@ -11,7 +11,7 @@
 
 #include <cmath>
 
-#include "kernels/cpu_rows.h"
+#include "kernels/cpu/rows.h"
 #include "kernels/dispatch.h"
 #include "kernels/linear/cpu_gemm.h"
 

@@ -3,7 +3,7 @@
 
 #include <cstring>
 
-#include "kernels/cpu_rows.h"
+#include "kernels/cpu/rows.h"
 #include "kernels/dispatch.h"
 
 namespace memengine {

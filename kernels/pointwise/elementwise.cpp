@@ -1,7 +1,7 @@
 // Element-wise ops on the CPU.
 #include "kernels/pointwise/elementwise.h"
 
-#include "kernels/cpu_rows.h"
+#include "kernels/cpu/rows.h"
 #include "kernels/dispatch.h"
 
 namespace memengine {

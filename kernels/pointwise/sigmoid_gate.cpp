@@ -3,8 +3,8 @@
 //     out = s x, s = sigmoid(gate)        dx = s dout        dgate = s (1 - s) sum_c dout_c x_c
 #include "kernels/pointwise/sigmoid_gate.h"
 
+#include "kernels/cpu/vector_math.h"
 #include "kernels/dispatch.h"
-#include "kernels/vector_math.h"
 
 namespace memengine {
 

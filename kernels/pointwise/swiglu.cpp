@@ -7,9 +7,9 @@
 // Both layouts are the same loop over rows; only the distance between rows differs.
 #include "kernels/pointwise/swiglu.h"
 
-#include "kernels/cpu_rows.h"
+#include "kernels/cpu/rows.h"
+#include "kernels/cpu/vector_math.h"
 #include "kernels/dispatch.h"
-#include "kernels/vector_math.h"
 
 namespace memengine {
 namespace {

@@ -5,7 +5,7 @@
 // sub-key gathers the queries that picked it.
 #include <algorithm>
 
-#include "kernels/cpu_rows.h"
+#include "kernels/cpu/rows.h"
 #include "kernels/dispatch.h"
 #include "kernels/product_key/problem.h"
 

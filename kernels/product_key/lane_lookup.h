@@ -4,9 +4,9 @@
 
 #include <vector>
 
+#include "kernels/cpu/vector_math.h"
 #include "kernels/product_key/lanes.h"
 #include "kernels/product_key/select.h"
-#include "kernels/vector_math.h"
 
 namespace memengine::lanes {
 

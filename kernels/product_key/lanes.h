@@ -15,7 +15,7 @@
 #include <limits>
 #include <utility>
 
-#include "kernels/cpu_vector.h"
+#include "kernels/cpu/vector.h"
 
 namespace memengine::lanes {
 

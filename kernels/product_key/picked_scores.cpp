@@ -1,7 +1,7 @@
 // Two dot products a pick.
 #include "kernels/product_key/picked_scores.h"
 
-#include "kernels/cpu_rows.h"
+#include "kernels/cpu/rows.h"
 #include "kernels/dispatch.h"
 
 namespace memengine {

@@ -1,5 +1,5 @@
 // The exponential that the CPU's kernels vectorise, against the library's.
-#include "kernels/vector_math.h"
+#include "kernels/cpu/vector_math.h"
 
 #include <gtest/gtest.h>
 
