@@ -30,8 +30,8 @@ namespace memengine {
 //   u        0  1  2               count = 3
 //   rows     2  7  9
 //   offsets  0  2  5  6
-//   places   0  0  1  1  1  2      (of the same)
 //   order    1  4  0  3  5  2      row 2 was picked by 1 and 4, row 7 by 0, 3 and 5, row 9 by 2
+//   places   0  0  1  1  1  2      for each of `order`, the place of its row
 struct UniqueRows {
   Tensor rows, count, inverse, order, offsets, places;
   std::int64_t capacity() const { return rows.dim(0); }
