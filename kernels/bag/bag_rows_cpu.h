@@ -53,9 +53,9 @@ void dispatch_bag_rows(const BagRows& rows, Body&& body) {
   }
 }
 
-// out [columns] = sum over i < count of weight(i) * row number row(i). Sums stay in registers, four
-// at a time where a row is that long.
-template <typename T, typename Rows, typename Weight, typename Row>
+// out [columns] = sum over i < count of weight(i) * row number row(i), or += with `accumulate`.
+// Sums stay in registers, four at a time where a row is that long.
+template <bool accumulate = false, typename T, typename Rows, typename Weight, typename Row>
 void weighted_sum(T* out, const Rows& rows, std::int64_t count, std::int64_t columns,
                   Weight&& weight, Row&& row) {
   constexpr std::int64_t lanes = lane_count<T>;
@@ -63,6 +63,9 @@ void weighted_sum(T* out, const Rows& rows, std::int64_t count, std::int64_t col
   const auto sum_slab = [&]<int width>() {
     for (; column + width * lanes <= columns; column += width * lanes) {
       Lanes<T> sum[width] = {};
+      if constexpr (accumulate) {
+        for (int j = 0; j < width; ++j) sum[j] = load_lanes(out + column + j * lanes);
+      }
       for (std::int64_t i = 0; i < count; ++i) {
         const T factor = weight(i);
         const std::int64_t number = row(i);
@@ -74,7 +77,7 @@ void weighted_sum(T* out, const Rows& rows, std::int64_t count, std::int64_t col
   sum_slab.template operator()<4>();
   sum_slab.template operator()<1>();
   if (column == columns) return;
-  std::fill(out + column, out + columns, T{0});
+  if constexpr (!accumulate) std::fill(out + column, out + columns, T{0});
   for (std::int64_t i = 0; i < count; ++i) {
     const T factor = weight(i);
     const std::int64_t number = row(i);

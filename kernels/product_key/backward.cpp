@@ -2,15 +2,19 @@
 //
 // A pick's dscore goes to both of its sub-keys. dquery gathers the sub-keys that a token picked;
 // dsub_keys is the same sum seen from the other side: the picks are sorted by sub-key, and each
-// sub-key gathers the queries that picked it.
+// sub-key gathers the queries that picked it, a list of tokens at a time so that the sums stay in
+// registers.
 #include <algorithm>
 
+#include "kernels/bag/bag_rows_cpu.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/dispatch.h"
 #include "kernels/product_key/problem.h"
 
 namespace memengine {
 namespace {
+
+constexpr std::int64_t listed_tokens = 128;
 
 // dscores = weights * (dweights - <weights, dweights>): the softmax backwards. A pick's score is
 // the sum of its two half scores, so its gradient is the gradient of either.
@@ -58,20 +62,23 @@ void backward(const Context& context, const ProductKeyShape& shape, T* dquery, T
       std::int32_t* first = keys + head * 2 * picks + token * knn;
       std::int32_t* second = first + picks;
       softmax_backward(dscore, dweights + group * knn, weights + group * knn, knn);
+      // Half a row more than the index is no nearer to a whole quotient than 1 / (2 n_keys), far
+      // above a double's rounding, and products vectorise where divisions do not.
+      const double reciprocal = 1.0 / static_cast<double>(n_keys);
       const auto divisor = static_cast<std::int32_t>(n_keys);
+#pragma omp simd
       for (std::int64_t k = 0; k < knn; ++k) {
-        first[k] = indices[group * knn + k] / divisor;
-        second[k] = indices[group * knn + k] - first[k] * divisor;
+        const std::int32_t row = indices[group * knn + k];
+        first[k] = static_cast<std::int32_t>((row + 0.5) * reciprocal);
+        second[k] = row - first[k] * divisor;
       }
       const T* first_keys = sub_keys + head * 2 * n_keys * half_dim;
-      const T* second_keys = first_keys + n_keys * half_dim;
-      T* dfirst = dquery + group * k_dim;
-      T* dsecond = dfirst + half_dim;
-      std::fill_n(dfirst, k_dim, T{0});
-      for (std::int64_t k = 0; k < knn; ++k) {
-        add_scaled(dfirst, dscore[k], first_keys + first[k] * half_dim, half_dim);
-        add_scaled(dsecond, dscore[k], second_keys + second[k] * half_dim, half_dim);
-      }
+      const auto weight = [&](std::int64_t k) { return dscore[k]; };
+      weighted_sum(dquery + group * k_dim, GatheredRows<T>{first_keys, half_dim}, knn, half_dim,
+                   weight, [&](std::int64_t k) { return first[k]; });
+      weighted_sum(dquery + group * k_dim + half_dim,
+                   GatheredRows<T>{first_keys + n_keys * half_dim, half_dim}, knn, half_dim, weight,
+                   [&](std::int64_t k) { return second[k]; });
     }
   }
 
@@ -90,13 +97,22 @@ void backward(const Context& context, const ProductKeyShape& shape, T* dquery, T
       const std::int64_t head = part / 2;
       const std::int32_t* order = orders + part * picks;
       const std::int32_t end = starts[part * (n_keys + 2) + key + 1];
+      const GatheredRows<T> queries{query + head * k_dim + part % 2 * half_dim, heads * k_dim};
       for (std::int32_t p = starts[part * (n_keys + 2) + key]; p < end;) {
-        const std::int64_t token = order[p] / static_cast<std::int32_t>(knn);
-        const std::int64_t next_token = (token + 1) * knn;
-        T dscore = 0;
-        for (; p < end && order[p] < next_token; ++p) dscore += dscores[head * picks + order[p]];
-        add_scaled(dsub_keys + (part * n_keys + key) * half_dim, dscore,
-                   query + (token * heads + head) * k_dim + part % 2 * half_dim, half_dim);
+        std::int32_t token[listed_tokens];
+        T dscore[listed_tokens];
+        std::int64_t count = 0;
+        for (; p < end && count < listed_tokens; ++count) {
+          token[count] = order[p] / static_cast<std::int32_t>(knn);
+          const std::int64_t next_token = (token[count] + std::int64_t{1}) * knn;
+          dscore[count] = 0;
+          for (; p < end && order[p] < next_token; ++p) {
+            dscore[count] += dscores[head * picks + order[p]];
+          }
+        }
+        weighted_sum<true>(
+            dsub_keys + (part * n_keys + key) * half_dim, queries, count, half_dim,
+            [&](std::int64_t i) { return dscore[i]; }, [&](std::int64_t i) { return token[i]; });
       }
     }
   }

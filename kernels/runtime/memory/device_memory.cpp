@@ -20,7 +20,11 @@ void* allocate_memory(Device device, std::int64_t bytes) {
   }
   void* address = mmap(nullptr, static_cast<std::size_t>(bytes), PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  return address == MAP_FAILED ? nullptr : address;
+  if (address == MAP_FAILED) return nullptr;
+  // Pages of 2 MiB where the system has them: the processor's prefetchers stop at the end of a
+  // page, and weights in pages of 4 KiB are read at half the memory's rate. No matter when refused.
+  madvise(address, static_cast<std::size_t>(bytes), MADV_HUGEPAGE);
+  return address;
 }
 
 void free_memory(Device device, void* address, std::int64_t bytes) noexcept {
