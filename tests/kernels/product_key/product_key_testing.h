@@ -17,9 +17,9 @@ struct Shape {
   std::int64_t tokens, heads, knn, n_keys, k_dim;
 };
 // knn = 1, knn = n_keys, n_keys = 1, and sizes that are multiples of nothing.
-inline constexpr Shape shapes[] = {{1, 1, 1, 1, 2},     {19, 2, 3, 19, 6},   {33, 3, 32, 99, 34},
-                                   {5, 1, 19, 19, 16},  {67, 2, 1, 33, 10},  {40, 4, 32, 128, 64},
-                                   {99, 1, 7, 257, 38}, {3, 2, 8, 1024, 128}};
+inline constexpr Shape shapes[] = {{1, 1, 1, 1, 2},     {19, 2, 3, 19, 6},    {33, 3, 32, 99, 34},
+                                   {5, 1, 19, 19, 16},  {67, 2, 1, 33, 10},   {40, 4, 32, 128, 64},
+                                   {99, 1, 7, 257, 38}, {3, 2, 8, 1024, 128}, {300, 1, 5, 17, 38}};
 
 // Flagship sizes: n_keys of zero_copy.yaml, knn up to the most that CUDA takes, half keys that the
 // fused kernel takes and ones that it does not, more tokens than one chunk of scores has.
