@@ -7,6 +7,7 @@
 #include "engine/config/config.h"
 #include "engine/study/study.h"
 #include "engine/study/study_text.h"
+#include "engine/study/study_variables.h"
 #include "io/config/config_reader.h"
 #include "io/config/yaml_tree.h"
 #include "io/config/yaml_values.h"
@@ -40,7 +41,9 @@ std::string safe_name(const std::string& name) {
 
 std::vector<Variant> listed(const YamlNode* node) {
   if (node == nullptr || node->kind == YamlNode::Kind::null) return {{}};
-  if (node->kind != YamlNode::Kind::list) fail_yaml_type(*node, "runs", "a list");
+  if (node->kind != YamlNode::Kind::list || node->items.empty()) {
+    fail_yaml_type(*node, "runs", "a list of variants");
+  }
   std::vector<Variant> variants;
   for (const YamlNode& item : node->items) {
     check_study_keys(item, "runs", {"name", "set"});
@@ -102,30 +105,6 @@ void apply_small(YamlNode& tree, const std::string& file) {
   if (YamlNode* out = tree.child("out"); out != nullptr && !names_out) out->text += "_small";
 }
 
-// Variables of the file with the user's values; takes those out of the overrides.
-StudyVariables settle_variables(const YamlNode* node, std::vector<std::string>& overrides) {
-  StudyVariables variables;
-  if (node != nullptr && node->kind != YamlNode::Kind::null) {
-    if (node->kind != YamlNode::Kind::map) {
-      fail_yaml_type(*node, "variables", "a map of names and values");
-    }
-    for (const YamlEntry& entry : node->children) {
-      if (entry.key == "out") {
-        fail_input("{}: variables.out: ${{out}} is the study's folder", entry.value.where);
-      }
-      variables[entry.key] = yaml_text(entry.value, "variables." + entry.key);
-    }
-  }
-  std::erase_if(overrides, [&](const std::string& given) {
-    const std::size_t equals = given.find('=');
-    const auto variable = variables.find(given.substr(0, equals));
-    if (equals == given.npos || variable == variables.end()) return false;
-    variable->second = given.substr(equals + 1);
-    return true;
-  });
-  return variables;
-}
-
 // A command is a text, whose words are parted by spaces, or a list of words.
 std::vector<std::vector<std::string>> commands_of(const YamlNode* node) {
   if (node == nullptr || node->kind == YamlNode::Kind::null) return {};
@@ -161,6 +140,7 @@ Study load_study(const fs::path& path, const StudyChanges& changes) {
   check_study_keys(
       tree, "a study",
       {"base", "out", "variables", "prepare", "set", "runs", "grid", "seeds", "small"});
+  check_variables_are_used(tree);
   if (changes.small) apply_small(tree, path.string());
   std::erase_if(tree.children, [](const YamlEntry& entry) { return entry.key == "small"; });
   Study study;
@@ -221,6 +201,7 @@ Study load_study(const fs::path& path, const StudyChanges& changes) {
   }
   const std::vector<std::string> common = overrides_of(tree.child("set"), "set");
   for (const std::string& given : overrides) check_override(given, seeds != nullptr);
+  check_override_names(overrides, study.variables);
   std::set<std::string> names;
   for (const Variant& variant : variants) {
     StudyRun run;

@@ -1,10 +1,9 @@
 #include "engine/study/study_text.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <string_view>
 
+#include "engine/study/study_variables.h"
 #include "io/config/config_reader.h"
 #include "io/config/yaml_values.h"
 #include "kernels/runtime/error.h"
@@ -24,7 +23,7 @@ std::string with_variables(const YamlNode& node, const StudyVariables& variables
     if (variable == variables.end()) {
       std::vector<std::string> known;
       for (const auto& [each, value] : variables) known.push_back(each);
-      fail_input("{}: no variable '{}'; there are {}", node.where, name, fmt::join(known, ", "));
+      fail_input("{}: no variable '{}'{}", node.where, name, variable_meant(name, known));
     }
     result += text.substr(at, begin - at) + variable->second;
     at = end + 1;

@@ -10,13 +10,6 @@
 namespace memengine {
 namespace {
 
-// Whether somebody may have meant the one name and written the other.
-bool alike(std::string_view a, std::string_view b) {
-  const std::size_t longer = std::max(a.size(), b.size());
-  const std::size_t most = std::max(std::min<std::size_t>(2, longer - 1), 2 * longer / 5);
-  return edit_distance(a, b) <= most;
-}
-
 std::string nearest_key(const std::string& key, const KeySet& known, const KeySet& ignored) {
   std::string nearest;
   std::size_t best = SIZE_MAX;
@@ -25,7 +18,8 @@ std::string nearest_key(const std::string& key, const KeySet& known, const KeySe
   const std::string inside = item == std::string::npos ? "" : key.substr(0, item + 2);
   for (const KeySet* keys : {&known, &ignored}) {
     for (const std::string& candidate : *keys) {
-      if (!candidate.starts_with(inside) || !alike(last_part(key), last_part(candidate))) continue;
+      if (!candidate.starts_with(inside) || !is_alike(last_part(key), last_part(candidate)))
+        continue;
       const std::size_t whole = 2 * edit_distance(key, candidate);
       const std::size_t last = 2 * edit_distance(last_part(key), last_part(candidate)) + 1;
       if (std::min(whole, last) < best) {
@@ -52,6 +46,13 @@ std::string names_below(const KeySet& known, const std::string& section) {
 }
 
 }  // namespace
+
+bool is_alike(std::string_view a, std::string_view b) {
+  const std::size_t longer = std::max(a.size(), b.size());
+  if (longer == 0) return true;
+  const std::size_t most = std::max(std::min<std::size_t>(2, longer - 1), 2 * longer / 5);
+  return edit_distance(a, b) <= most;
+}
 
 bool is_section(const KeySet& known, const std::string& key) {
   const auto next = known.lower_bound(key + ".");

@@ -5,10 +5,15 @@
 #include <functional>
 #include <set>
 #include <string>
+#include <string_view>
 
 namespace memengine {
 
 using KeySet = std::set<std::string, std::less<>>;  // dotted keys; items of lists as `a[0].b`
+
+// Whether somebody may have meant the one name and written the other: they differ in at most two
+// letters of five, or in two of a short one.
+bool is_alike(std::string_view a, std::string_view b);
 
 // Whether a known key stands below `key`.
 bool is_section(const KeySet& known, const std::string& key);

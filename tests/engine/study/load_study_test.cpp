@@ -100,7 +100,9 @@ TEST_F(StudyFile, WhatIsWrongIsSaidWithItsPlace) {
   EXPECT_NE(refusal("base: base.yaml\n" + out() + "prepare: ['']\n").find("an empty command"),
             std::string::npos);
   EXPECT_NE(refusal("base: base.yaml\n" + out() + "set: {seed: '${sed}'}\n")
-                .find("study.yaml:3: no variable 'sed'; there are out"),
+                .find("study.yaml:3: no variable 'sed'"),
+            std::string::npos);
+  EXPECT_NE(refusal("base: base.yaml\n" + out() + "runs: []\n").find("a list of variants"),
             std::string::npos);
   EXPECT_NE(refusal("base: base.yaml\n" + out(), {.small = true}).find("no small form"),
             std::string::npos);
@@ -134,6 +136,39 @@ TEST_F(StudyFile, VariablesStandForTheirValues) {
   ASSERT_EQ(config.eval->harness.tasks.size(), 2u);
   EXPECT_EQ(config.eval->harness.tasks[0].path, folder + "/q, r.jsonl");
   EXPECT_EQ(config.eval->harness.tasks[1].task, "loss");
+}
+
+TEST_F(StudyFile, AMisspeltVariableIsNamedWhereverItStands) {
+  const auto study = [&](const std::string& rest) {
+    return "base: base.yaml\nvariables: {people: 30, passages: 2}\n"
+           "prepare: ['synth --people ${people} --passages ${passages}']\n" +
+           out() + rest;
+  };
+  const auto says = [&](const std::string& rest, const std::vector<std::string>& overrides,
+                        const std::string& words) {
+    const std::string said = refusal(study(rest), {.overrides = overrides});
+    EXPECT_NE(said.find(words), std::string::npos) << said;
+  };
+  EXPECT_EQ(load(study("")).runs.size(), 1u);
+  says("", {"peple=3"},
+       "override peple=3: the study has no variable 'peple'; did you mean 'people'");
+  says("", {"passage=3"}, "did you mean 'passages'");
+  says("", {"stepps=3"}, "unknown key 'stepps'; did you mean 'steps'?");
+  says("", {"wombats=3"}, "none is like it; the variables are out, passages, people");
+  says("", {"optim.lrr=3"}, "did you mean 'optim.lr'?");
+  says("set: {steps: '${peple}'}\n", {},
+       "study.yaml:5: no variable 'peple'; did you mean 'people'?");
+  says("set: {steps: '${wombats}'}\n", {},
+       "no variable 'wombats'; there are out, passages, people");
+  says("small: {variables: {peple: 3}}\n", {},
+       "small.variables.peple: nothing in the study uses ${peple}; did you mean 'people'?");
+  EXPECT_NE(refusal("base: base.yaml\nvariables: {stps: 3}\nset: {steps: '${steps}'}\n" + out())
+                .find("variables.stps: nothing in the study uses ${stps}; did you mean 'steps'?"),
+            std::string::npos);
+  // A variable of the small form alone is one.
+  EXPECT_EQ(load(study("small: {variables: {n: 3}, set: {steps: '${n}'}}\n"), {.small = true})
+                .runs.size(),
+            1u);
 }
 
 TEST_F(StudyFile, TheUserHasTheLastWord) {
