@@ -19,6 +19,36 @@ namespace {
 
 constexpr std::int64_t segment_picks = 512;
 
+// Rows of a table are two halves in two places, which every pick would join again. A table of few
+// rows beside the picks, that a cache may hold, is joined once, into scratch.
+constexpr std::int64_t most_joined = std::int64_t{1} << 20;  // elements
+
+bool joins_first(std::int64_t picks, std::int64_t table_rows, std::int64_t v_dim) {
+  return table_rows > 0 && picks >= 2 * table_rows && table_rows * v_dim <= most_joined;
+}
+
+// Calls body(rows) for activations of T.
+template <typename T, typename Body>
+void with_rows(const Context& context, const BagRows& rows, std::int64_t picks, Body&& body) {
+  const std::int64_t count = rows.gathered.empty() ? rows.table.rows : 0;
+  const std::int64_t v_dim = rows.table.v_dim();
+  if (!joins_first(picks, count, v_dim)) return dispatch_bag_rows<T>(rows, body);
+  Scratch scratch(context);
+  T* joined = scratch.take<T>(count * v_dim);
+  dispatch_bag_rows<T>(rows, [&](const auto& reader) {
+    const std::int64_t whole = v_dim / lane_count<T> * lane_count<T>;
+#pragma omp parallel for schedule(static)
+    for (std::int64_t row = 0; row < count; ++row) {
+      T* to = joined + row * v_dim;
+      for (std::int64_t i = 0; i < whole; i += lane_count<T>) {
+        store_lanes(to + i, reader.lanes(row, i));
+      }
+      for (std::int64_t i = whole; i < v_dim; ++i) to[i] = reader.element(row, i);
+    }
+  });
+  body(GatheredRows<T>{joined, v_dim});
+}
+
 template <typename T, typename Rows>
 void forward(T* out, const Rows& rows, const std::int32_t* indices, const T* weights,
              std::int64_t tokens, std::int64_t picks_per_token, std::int64_t v_dim) {
@@ -91,7 +121,7 @@ void embedding_bag_forward(const Context& context, Tensor out, const BagRows& ro
                            Tensor weights) {
   MEMENGINE_ON_CUDA(context, cuda::embedding_bag_forward(context, out, rows, indices, weights));
   dispatch_floating(out.dtype(), [&]<typename T>() {
-    dispatch_bag_rows<T>(rows, [&](const auto& reader) {
+    with_rows<T>(context, rows, indices.size(), [&](const auto& reader) {
       forward(out.as<T>(), reader, indices.as<std::int32_t>(), weights.as<T>(), weights.dim(0),
               weights.dim(1), out.dim(1));
     });
@@ -103,7 +133,7 @@ void embedding_bag_backward_weights(const Context& context, Tensor dweights, Ten
   MEMENGINE_ON_CUDA(context,
                     cuda::embedding_bag_backward_weights(context, dweights, dout, rows, indices));
   dispatch_floating(dout.dtype(), [&]<typename T>() {
-    dispatch_bag_rows<T>(rows, [&](const auto& reader) {
+    with_rows<T>(context, rows, indices.size(), [&](const auto& reader) {
       backward_weights(dweights.as<T>(), dout.as<T>(), reader, indices.as<std::int32_t>(),
                        dweights.dim(0), dweights.dim(1), dout.dim(1));
     });
@@ -121,12 +151,15 @@ void embedding_bag_backward_rows(const Context& context, Tensor row_gradients, T
   square_sum_rows(context, square_sum, row_gradients, unique.count);
 }
 
-std::int64_t embedding_bag_scratch_bytes(Device device, std::int64_t picks, std::int64_t v_dim) {
+std::int64_t embedding_bag_scratch_bytes(Device device, std::int64_t picks, std::int64_t v_dim,
+                                         std::int64_t table_rows) {
   if constexpr (cuda_build) {
     if (device == Device::cuda) return cuda::embedding_bag_scratch_bytes(picks, v_dim);
   }
-  return std::max(scratch_part<double>((picks + segment_picks - 1) / segment_picks * v_dim),
-                  reduce_scratch_bytes(device, picks * v_dim));
+  return std::max(
+      {scratch_part<double>((picks + segment_picks - 1) / segment_picks * v_dim),
+       joins_first(picks, table_rows, v_dim) ? scratch_part<double>(table_rows * v_dim) : 0,
+       reduce_scratch_bytes(device, picks * v_dim)});
 }
 
 }  // namespace memengine

@@ -120,11 +120,13 @@ TEST_P(EmbeddingBag, RowGradientGathersItsPicksAndIsRepeatable) {
 // Rows that lie in the table are read to the bit as a gather would have written them.
 TEST_P(EmbeddingBag, ReadsATableInPlaceAsItWouldBeGathered) {
   for (const Shape& shape : {Shape{19, 3, 99, 50}, Shape{99, 19, 19, 989}, Shape{300, 8, 64, 4096},
-                             Shape{33, 37, 128, 300}, Shape{7, 2, 264, 19}}) {
+                             Shape{33, 37, 128, 300}, Shape{7, 2, 264, 19}, Shape{67, 4, 53, 99}}) {
     const auto& [tokens, picks, v_dim, table_rows] = shape;
     const ValueRows table = poisoned_table(table_rows, v_dim);
     TableState state = random_state(table_rows, v_dim, 9);
     upload_table(table, state);
+    reserve_scratch(
+        embedding_bag_scratch_bytes(context().device, tokens * picks, v_dim, table_rows));
     std::vector<double> weights = normal(tokens * picks);
     std::vector<double> dout = normal(tokens * v_dim);
     const Tensor device_weights = upload(dtype(), {tokens, picks}, weights);
