@@ -1,10 +1,10 @@
 // CPU reference of the embedding bag.
 //
-// Forward and the gradient of the weights are independent a token. The gradient of the rows walks
-// the picks sorted by row, cut into segments of equal length whatever the rows are, so that a row
-// picked by every token keeps all threads as busy as a million rows picked once. A row that spans
-// segments is begun by the segment in which it begins; each later segment leaves what it adds to it
-// in its own partial sum, and these are added at the end in the order of the segments.
+// Forward and the gradient of the weights compute each token by itself. The gradient of the rows
+// walks the picks sorted by row, cut into chunks of equal length whatever the rows are, so that a
+// row picked by every token keeps all threads as busy as a million rows picked once. A row that
+// spans chunks is begun by the chunk in which it begins; each later chunk leaves what it adds to it
+// in its own partial sum, and these are added at the end in the order of the chunks.
 #include "kernels/bag/embedding_bag.h"
 
 #include <algorithm>
@@ -17,7 +17,7 @@
 namespace memengine {
 namespace {
 
-constexpr std::int64_t segment_picks = 512;
+constexpr std::int64_t chunk_picks = 512;
 
 // Rows of a table are two halves in two places, which every pick would join again. A table of few
 // rows beside the picks, that a cache may hold, is joined once, into scratch.
@@ -83,9 +83,9 @@ void backward_rows(const Context& context, T* row_gradients, const T* coefficien
   const std::int32_t* offsets = unique.offsets.as<std::int32_t>();
   const std::int64_t count = *unique.count.as<std::int32_t>();
   const std::int64_t picks = offsets[count];
-  const std::int64_t segments = (picks + segment_picks - 1) / segment_picks;
+  const std::int64_t chunks = (picks + chunk_picks - 1) / chunk_picks;
   Scratch scratch(context);
-  T* partials = scratch.take<T>(segments * v_dim);
+  T* partials = scratch.take<T>(chunks * v_dim);
   const auto per_token = static_cast<std::uint32_t>(picks_per_token);  // 32 bits divide faster
   // The last row that begins at or before sorted position i.
   const auto row_at = [&](std::int64_t i) {
@@ -93,11 +93,11 @@ void backward_rows(const Context& context, T* row_gradients, const T* coefficien
   };
 
 #pragma omp parallel for schedule(dynamic)
-  for (std::int64_t segment = 0; segment < segments; ++segment) {
-    std::int64_t i = segment * segment_picks;
-    const std::int64_t end = std::min(i + segment_picks, picks);
+  for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
+    std::int64_t i = chunk * chunk_picks;
+    const std::int64_t end = std::min(i + chunk_picks, picks);
     for (std::int64_t u = row_at(i); i < end; ++u) {
-      T* sum = offsets[u] < i ? partials + segment * v_dim : row_gradients + u * v_dim;
+      T* sum = offsets[u] < i ? partials + chunk * v_dim : row_gradients + u * v_dim;
       const std::int32_t* picked = order + i;
       const std::int64_t here = std::min<std::int64_t>(end, offsets[u + 1]) - i;
       weighted_sum(
@@ -107,10 +107,10 @@ void backward_rows(const Context& context, T* row_gradients, const T* coefficien
       i += here;
     }
   }
-  for (std::int64_t segment = 1; segment < segments; ++segment) {
-    const std::int64_t u = row_at(segment * segment_picks);
-    if (offsets[u] < segment * segment_picks) {
-      add_scaled(row_gradients + u * v_dim, T{1}, partials + segment * v_dim, v_dim);
+  for (std::int64_t chunk = 1; chunk < chunks; ++chunk) {
+    const std::int64_t u = row_at(chunk * chunk_picks);
+    if (offsets[u] < chunk * chunk_picks) {
+      add_scaled(row_gradients + u * v_dim, T{1}, partials + chunk * v_dim, v_dim);
     }
   }
 }
@@ -157,7 +157,7 @@ std::int64_t embedding_bag_scratch_bytes(Device device, std::int64_t picks, std:
     if (device == Device::cuda) return cuda::embedding_bag_scratch_bytes(picks, v_dim);
   }
   return std::max(
-      {scratch_part<double>((picks + segment_picks - 1) / segment_picks * v_dim),
+      {scratch_part<double>((picks + chunk_picks - 1) / chunk_picks * v_dim),
        joins_first(picks, table_rows, v_dim) ? scratch_part<double>(table_rows * v_dim) : 0,
        reduce_scratch_bytes(device, picks * v_dim)});
 }
