@@ -1,4 +1,4 @@
-// One file a command: each adds its subcommand to the program.
+// One file per command: each adds its subcommand to the program.
 //
 // A command's file reads arguments, calls the engine, and says in words what happened. Errors
 // travel up to main.cpp as exceptions.

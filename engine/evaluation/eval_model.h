@@ -5,7 +5,7 @@
 // Groups are sorted by length and laid one after the other into passes of N rows. Positions start
 // again with each group and attention stays inside it, so a request gets the same numbers wherever
 // it stands, and no pass carries padding but what is left at its end. Only rows whose next token is
-// asked for go through the head. The host waits for the device once a pass.
+// asked for go through the head. The host waits for the device once per pass.
 #pragma once
 
 #include <string>

@@ -24,7 +24,7 @@ struct Document {
   std::string question;              // the prompt's last part, after the task's own preprocessing
   std::vector<std::string> choices;  // what may follow: texts, none empty; generation has none
   int gold = 0;                      // the right one
-  // Where the choice stands inside the question, one question a choice (and the same text follows
+  // Where the choice stands inside the question, one question per choice (and the same text follows
   // each); `question` is the right one then. Otherwise empty.
   std::vector<std::string> questions;
   std::vector<std::string> answers;  // generation: every accepted answer, at least one

@@ -3,7 +3,7 @@
 // On Hopper, heads of 64 take hopper/forward.cu instead.
 //
 // D = 64, T = 4096, causal: the floor is 2 T^2 D flops per head over the ~620 TFLOP/s that mma.sync
-// reaches on an H100; exp2, at 16 a clock and multiprocessor, would allow 950. Expected: 300.
+// reaches on an H100; exp2, at 16 per clock and multiprocessor, would allow 950. Expected: 300.
 #include "kernels/attention/forward.cuh"
 
 namespace memengine::cuda {

@@ -2,7 +2,7 @@
 //
 // A row's FP32 weights are split in two 16-bit halves (bfloat16.h). The upper halves stand together
 // in `hi`, a BF16 table that is all the forward pass reads and all that crosses the link then. What
-// only the optimizer touches stands together too, in one record a row: the lower halves, both Adam
+// only the optimizer touches stands together too, one record per row: the lower halves, both Adam
 // moments and the step of the last update. A record is read and written in one go, because the rate
 // of random accesses, not bandwidth, limits a table in host memory.
 #pragma once

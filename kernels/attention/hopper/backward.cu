@@ -1,4 +1,4 @@
-// Attention backward on Hopper, five products a tile, deterministic.
+// Attention backward on Hopper, five products per tile, deterministic.
 //
 // A block owns 128 keys of one key/value head and walks over the 128-query tiles that see them.
 // Two warpgroups have 64 keys each; everything is transposed, so that P and dS come out of the
@@ -23,7 +23,7 @@
 //     carry h     turn?  dquery_there[h]?  add dQ to global  read: dquery_gone[h]!  written: turn!
 //
 //     barrier          arrive                           wait         it says
-//     keys_there       TMA: K and V, once a block       both groups  K and V are in shared memory
+//     keys_there       TMA: K and V, once per block     both groups  K and V are in shared memory
 //     there[s]         TMA: Q, dO, log-sum-exp, delta   both groups  stage s is full
 //     used[s]          256 threads of both groups       fetch        stage s is free
 //     both (named 1)   256 threads of both groups       the same     dS of all 128 keys is there
@@ -39,8 +39,8 @@
 // Measured on an H100 (tests/GPU.md): 355 TFLOP/s, counted as 5 T^2 D flops per head at D = 64,
 // T = 4096, causal; 245 with the seven products of backward.cuh.
 //
-// Floor, D = 64, T = 4096, causal: 5 T^2 D flops per head over 800 TFLOP/s; exponentials (16 a
-// clock) take 0.4 of that.
+// Floor, D = 64, T = 4096, causal: 5 T^2 D flops per head over 800 TFLOP/s; exponentials (16
+// per clock) take 0.4 of that.
 #include "kernels/attention/hopper/backward_scratch.cuh"
 #include "kernels/attention/hopper/copy_engine.cuh"
 #include "kernels/attention/hopper/hopper.h"

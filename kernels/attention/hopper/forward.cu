@@ -11,7 +11,7 @@
 //     at the end: O / l, log_sum_exp = ln(2) (c m + log2 l)                 c = scale * log2(e)
 //
 // Floor, D = 64, T = 4096, causal: the matrix products (2 T^2 D flops per head over 800 TFLOP/s)
-// and the exponentials (16 a clock and multiprocessor) take the same time here.
+// and the exponentials (16 per clock and multiprocessor) take the same time here.
 #include "kernels/attention/hopper/copy_engine.cuh"
 #include "kernels/attention/hopper/hopper.h"
 #include "kernels/attention/hopper/products.cuh"

@@ -1,7 +1,7 @@
 // Third rung: a warp for every 64 sorted picks, whatever rows they are of, so that all warps have
 // the same work. A row that begins in a chunk is written by it; what the first picks of a chunk add
 // to a row of the chunk before is left as its partial sum, and a second kernel adds these up, row
-// by row. kernels/bag/segment_sum.cuh does the same by more columns a thread, with eight vectors
+// by row. kernels/bag/segment_sum.cuh does the same by more columns per thread, with eight vectors
 // under way.
 #include "kernels/device_math.cuh"
 #include "kernels/ladders/bag_rows/rungs.h"

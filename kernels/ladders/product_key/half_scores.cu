@@ -1,5 +1,5 @@
 // The scores on CUDA: a block makes 64 tokens x 64 sub-keys of one head and half, from tiles of
-// both in shared memory, 4 x 4 a thread.
+// both in shared memory, 4 x 4 per thread.
 #include "kernels/device_math.cuh"
 #include "kernels/ladders/product_key/half_scores.h"
 

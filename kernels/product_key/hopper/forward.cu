@@ -7,7 +7,7 @@
 //
 //     for each half: twice, for each chunk: scores [64, 64] = queries x sub-keys^T    (wgmma)
 //                        the first time: maxima, which give each row a bar            (lists.cuh)
-//                        the second time: keep what exceeds the bar, some 43 a row
+//                        the second time: keep what exceeds the bar, some 43 per row
 //                    sort these, by short keys (short_key.cuh, team_sort.cuh)
 //     pairs of both halves, softmax                                                   (combine.cuh)
 //

@@ -23,7 +23,7 @@ bool can_sum_densely(const ProductKeyShape& shape);
 
 // dsub_keys [H, 2, n_keys, k_dim / 2] f32 += sum over tokens of gradient * query half, in a fixed
 // order. picks [2 H, N, packed_picks]: sub-key * 65536 + the bits of its score's gradient in BF16;
-// each sub-key at most once a token; 0xffffffff where there is none. partials:
+// each sub-key at most once per token; 0xffffffff where there is none. partials:
 // partial_sums_bytes().
 inline constexpr int packed_picks = 32;
 std::int64_t partial_sums_bytes(const ProductKeyShape& shape);

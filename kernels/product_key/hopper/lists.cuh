@@ -8,7 +8,7 @@
 // special order only some 43 do, however many there were: it is the row's bar. The eighth largest
 // of each lane's 16 brackets it, and bisection with counts narrows it.
 //
-// The second time a lane keeps the scores above the bar in two lists in shared memory, one a row:
+// The second time a lane keeps the scores above the bar in two lists in shared memory, one per row:
 // pushing needs no word with other lanes. Two neighbouring lanes share the space of two lists, one
 // from its first entry up and one from its last down, so that what one leaves free is the other's.
 // To compute the product twice is cheaper than to raise the bar on the way and to sort out the

@@ -245,7 +245,7 @@ TEST(HuggingFaceTokenizer, SettingsOfOthers) {
   expect_input_error("not a JSON object", [&] { read("[]"); });
 }
 
-// The merges of a SentencePiece model and of ranks: as many ways as a piece has, and one a token.
+// The merges of a SentencePiece model and of ranks: as many ways as a piece has, and one per token.
 TEST(HuggingFaceTokenizer, MergesOfRealTokenizers) {
   MEMENGINE_REQUIRE_DATA();
   const fs::path file = test_data_folder() / "checkpoints/stories260K/hf/tokenizer.model";

@@ -37,7 +37,7 @@ class BadNumbersTest : public SmallRuns {
 
 TEST_F(BadNumbersTest, OneBadBatchIsLeftOutCountedAndAnnounced) {
   const std::string init = "checkpoint.init_ckpt_path=" + poisoned_model(99, 99).string();
-  // 31 windows, two a step: 16 steps see all of them.
+  // 31 windows, two per step: 16 steps see all of them.
   const TrainingRecord whole = train("run", {init, "steps=16"});
   EXPECT_EQ(error, "");
   int bad = 0;
