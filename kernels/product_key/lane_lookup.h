@@ -72,11 +72,7 @@ inline void best_keys(Keys (&best)[list_size], Space& space, const float* scores
   if (n_keys <= most_direct_keys) {
     const std::int64_t blocks = (n_keys + list_size - 1) / list_size;
     for (std::int64_t i = 0; i < n_keys; ++i) {
-      double keys[count];
-      for (int lane = 0; lane < count; ++lane) {
-        keys[lane] = key(scores[i * stride + lane], static_cast<std::uint32_t>(i));
-      }
-      for (int lane = 0; lane < count; ++lane) space.candidates[i][lane] = keys[lane];
+      space.candidates[i] = keys(scores + i * stride, static_cast<std::uint32_t>(i));
     }
     for (std::int64_t i = n_keys; i < blocks * list_size; ++i) space.candidates[i] = Keys{};
     best_of(best, space.candidates, blocks);
@@ -141,12 +137,9 @@ inline void make_pairs(Keys (&list)[list_size], std::size_t which, const float (
       list[i] = Keys{};
       continue;
     }
-    double keys[count];
-    for (int lane = 0; lane < count; ++lane) {
-      keys[lane] =
-          key(first[a][lane] + second[b][lane], static_cast<std::uint32_t>(a * list_size + b));
-    }
-    for (int lane = 0; lane < count; ++lane) list[i][lane] = keys[lane];
+    float sums[count];
+    for (int lane = 0; lane < count; ++lane) sums[lane] = first[a][lane] + second[b][lane];
+    list[i] = keys(sums, static_cast<std::uint32_t>(a * list_size + b));
   }
 }
 
