@@ -10,6 +10,7 @@
 #include "tests/docs/checker/links.h"
 #include "tests/docs/checker/names.h"
 #include "tests/docs/checker/printed.h"
+#include "tests/docs/checker/words.h"
 #include "tests/io/temporary_folder.h"
 
 namespace memengine::prose {
@@ -149,13 +150,38 @@ TEST(CheckedProse, TellsQuotedCodeThatHasChanged) {
           .find("docs/page.md:4: cli/command.h does not have this line"),
       std::string::npos);
   const std::string diff =
-      "```diff\n--- a/cli/command.h\n+++ b/cli/command.h\n@@\n #pragma once\n-gone\n"
+      "```diff\n--- a/cli/command.h\n+++ b/cli/command.h\n@@\n #pragma once\n \n-gone\n"
       "+#include <CLI/CLI.hpp>\n```\n";
   EXPECT_EQ(check(diff), "");
-  EXPECT_NE(check("<!-- to apply -->\n" + diff)
-                .find("page.md:7: cli/command.h does not have this "
-                      "line, or not in this place: gone"),
+  EXPECT_NE(
+      check("<!-- to apply -->\n" + diff)
+          .find("page.md:8: cli/command.h does not have this line after the one before: gone"),
+      std::string::npos);
+}
+
+TEST(CheckedProse, TellsADiffThatCannotBeApplied) {
+  const auto applied = [](const std::string& hunk) {
+    return check("<!-- to apply -->\n```diff\n--- a/cli/command.h\n+++ b/cli/command.h\n@@\n" +
+                 hunk + "```\n");
+  };
+  EXPECT_EQ(applied(" #pragma once\n \n+#include <map>\n #include <CLI/CLI.hpp>\n"), "");
+  // An empty line is left out, the place is not said, and it is one of several.
+  EXPECT_NE(applied(" #pragma once\n #include <CLI/CLI.hpp>\n")
+                .find("page.md:7: cli/command.h does not have this line after the one before"),
             std::string::npos);
+  EXPECT_NE(applied("+#include <map>\n").find("page.md:5: a hunk without context"),
+            std::string::npos);
+  EXPECT_NE(applied("+\n \n").find("page.md:7: the lines of this hunk stand in cli/command.h "),
+            std::string::npos);
+}
+
+TEST(CheckedProse, TellsANumberOfLinesThatTheFileDoesNotHave) {
+  const auto lines = std::to_string(split_lines(read_text(tree().root() / "cli/command.h")).size());
+  EXPECT_EQ(check("`cli/command.h` (" + lines + " lines, all of it), `cli/command.h`, " + lines +
+                  " lines\n"),
+            "");
+  EXPECT_EQ(check("`cli/command.h` (900 lines)\n"),
+            "docs/page.md:1: `cli/command.h`: it has " + lines + " lines, not 900\n");
 }
 
 TEST(CheckedProse, TellsATreeThatIsNotTheFolders) {

@@ -65,21 +65,61 @@ void check_quote(const Page& page, const Block& block, const std::string& path, 
   }
 }
 
-// Hunks in the order of the page; lines of one hunk in order, hunks anywhere in the file.
+// How many of the lines stand in the file from `at` on, one after another.
+std::size_t standing(const std::vector<std::string>& lines, const std::vector<std::string>& file,
+                     std::size_t at) {
+  std::size_t count = 0;
+  while (count < lines.size() && at + count < file.size() &&
+         trimmed(lines[count]) == trimmed(file[at + count])) {
+    ++count;
+  }
+  return count;
+}
+
+// The lines of one hunk that the file has, or had before: they stand there in one piece, and a hunk
+// that is still to be applied has one place.
+struct Hunk {
+  std::vector<std::string> lines;
+  std::vector<int> numbers;  // on the page
+  int first = 0;
+
+  void check(const Page& page, const std::string& path, const std::vector<std::string>& file,
+             bool to_apply, Faults& faults) const {
+    if (lines.empty()) {
+      if (to_apply) {
+        faults.push_back({page.path, first, "a hunk without context: nobody can tell its place"});
+      }
+      return;
+    }
+    std::size_t best = 0, places = 0;
+    for (std::size_t at = 0; at < file.size(); ++at) {
+      const std::size_t here = standing(lines, file, at);
+      best = std::max(best, here);
+      places += here == lines.size() ? 1 : 0;
+    }
+    if (best < lines.size()) {
+      faults.push_back({page.path, numbers[best],
+                        path + " does not have this line" +
+                            (best > 0 ? " after the one before" : "") + ": " +
+                            trimmed(lines[best])});
+    } else if (to_apply && places > 1) {
+      faults.push_back({page.path, numbers.front(),
+                        "the lines of this hunk stand in " + path + " " + std::to_string(places) +
+                            " times: it needs more context"});
+    }
+  }
+};
+
 void check_diff(const Page& page, const Block& block, const Tree& tree, Faults& faults) {
   const bool to_apply = block.has_mark("to apply");
   std::string path;
-  std::vector<std::string> file, hunk;
-  std::vector<int> lines;
+  std::vector<std::string> file;
+  Hunk hunk;
+  bool in_hunk = false;
   const auto end_hunk = [&] {
-    const int at = first_missing(hunk, file);
-    if (at >= 0 && !path.empty()) {
-      faults.push_back({page.path, lines[static_cast<std::size_t>(at)],
-                        path + " does not have this line, or not in this place: " +
-                            trimmed(hunk[static_cast<std::size_t>(at)])});
-    }
-    hunk.clear();
-    lines.clear();
+    if (in_hunk && !path.empty()) hunk.check(page, path, file, to_apply, faults);
+    hunk = {};
+    in_hunk = false;
   };
   for (std::size_t i = 0; i < block.lines.size(); ++i) {
     const std::string& line = block.lines[i];
@@ -102,9 +142,11 @@ void check_diff(const Page& page, const Block& block, const Tree& tree, Faults& 
       }
     } else if (line.starts_with("@@")) {
       end_hunk();
+      in_hunk = true;
+      hunk.first = number;
     } else if (line.empty() || line[0] == ' ' || line[0] == (to_apply ? '-' : '+')) {
-      hunk.push_back(line.empty() ? "" : line.substr(1));
-      lines.push_back(number);
+      hunk.lines.push_back(line.empty() ? "" : line.substr(1));
+      hunk.numbers.push_back(number);
     }
   }
   end_hunk();

@@ -10,8 +10,8 @@ namespace memengine::prose {
 
 //   sh, console    calls of memengine, make, cmake, ctest; paths that begin with a room
 //   yaml           as engine/config reads it
-//   diff           lines of context and those added stand in the file; with the mark "to apply"
-//                  those of context and those removed
+//   diff           a hunk's lines of context and those added stand in the file in one piece; with
+//                  the mark "to apply" those of context and those removed, at one place
 //   any            with the mark "from: PATH": every line stands there, in this order; `...` passes
 //                  over some
 Faults check_blocks(const Page& page, const Tree& tree, const Keys& keys);

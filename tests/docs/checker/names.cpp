@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 #include <regex>
 
 #include "tests/docs/checker/calls.h"
@@ -55,6 +56,17 @@ class SpanCheck {
       return key_values_complaint(words, parts[1], parts[3] == ": ");
     }
     return symbols_complaint(text);
+  }
+
+  // "`a/b.h` (52 lines", "`a/b.h`, 52 lines": the file has as many, to a fifth.
+  std::string lines_complaint(const Span& span) const {
+    static const std::regex count(R"(( \(|, )(\d{1,4}) lines\b.*)");
+    std::smatch parts;
+    if (!tree_.files().contains(span.text) || !std::regex_match(span.after, parts, count))
+      return "";
+    const auto lines = static_cast<double>(split_lines(read_text(tree_.root() / span.text)).size());
+    if (std::abs(std::stod(parts[2]) - lines) <= lines / 5) return "";
+    return "it has " + std::to_string(static_cast<int>(lines)) + " lines, not " + parts[2].str();
   }
 
  private:
@@ -226,7 +238,9 @@ Faults check_names(const Page& page, const Tree& tree, const Keys& keys, Foreign
   SpanCheck check(page, tree, keys, foreign);
   Faults faults;
   for (const Span& span : page.code) {
-    if (std::string found = check.complaint(span.text); !found.empty()) {
+    std::string found = check.complaint(span.text);
+    if (found.empty()) found = check.lines_complaint(span);
+    if (!found.empty()) {
       faults.push_back({page.path, span.line, "`" + span.text + "`: " + found});
     }
   }

@@ -11,8 +11,10 @@
 //                   named in code, because the program reads or writes them
 //   symbols         in all else: every identifier with '_' within, '::' or '(' beside it, or
 //                   capitals within (RunConfig), must be a word of code outside of comments
-// Anything else is not checked. Names of elsewhere stand in tests/docs/foreign_names.txt, each with
-// its reason; one that no page uses any more is a fault too.
+// A number of lines beside a path, "`a/b.h` (52 lines" or "`a/b.h`, 52 lines", is that of the file,
+// to a fifth. Anything else is not checked. Names of elsewhere stand in
+// tests/docs/foreign_names.txt, each with its reason; one that no page uses any more is a fault
+// too.
 #pragma once
 
 #include <filesystem>

@@ -27,7 +27,7 @@ void take_code(std::string& line, int number, std::vector<Span>& spans) {
     std::string text = line.substr(at + ticks, end - at - ticks);
     if (ticks > 1) text = trimmed(text);
     for (std::size_t bar; (bar = text.find("\\|")) != std::string::npos;) text.erase(bar, 1);
-    if (!text.empty()) spans.push_back({number, text});
+    if (!text.empty()) spans.push_back({number, text, line.substr(end + ticks)});
     std::fill(line.begin() + static_cast<std::ptrdiff_t>(at),
               line.begin() + static_cast<std::ptrdiff_t>(end + ticks), ' ');
     at = end + ticks;

@@ -25,6 +25,7 @@ using Faults = std::vector<Fault>;
 struct Span {
   int line = 0;
   std::string text;
+  std::string after = {};  // the rest of the line
 };
 
 struct Block {
