@@ -36,6 +36,7 @@ svg .curve{fill:none;stroke:var(--c);stroke-width:1.8;stroke-linejoin:round}
 svg .band{fill:var(--c);fill-opacity:.2;stroke:none}
 svg .dot{fill:var(--c);stroke:var(--box);stroke-width:1}
 svg .mark{fill:none;stroke:var(--c);stroke-width:1.8}
+svg .label{fill:var(--c);font-size:11px}
 svg .goal{stroke:var(--dim);stroke-dasharray:5 4}
 .legend{display:flex;flex-wrap:wrap;gap:4px 16px;margin:.5em 0;font-size:.88rem;padding:0;list-style:none}
 .legend li{overflow-wrap:anywhere;min-width:0}

@@ -248,6 +248,8 @@ std::vector<EvaluationLine> read_evaluations(RunRecord& record) {
       if (key.substr(0, slash) == task) continue;
       task = key.substr(0, slash);
       evaluation.firsts.emplace_back(key, *number);
+      std::vector<std::string>& firsts = record.first_metrics;
+      if (std::find(firsts.begin(), firsts.end(), key) == firsts.end()) firsts.emplace_back(key);
     }
   });
   std::stable_sort(lines.begin(), lines.end(),

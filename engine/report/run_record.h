@@ -36,6 +36,7 @@ struct RunRecord {
   // "eval/task/metric".
   std::map<std::string, Curve> curves;
   std::map<std::string, double> evaluation;  // the last of every "task/metric" and "..._stderr"
+  std::vector<std::string> first_metrics;    // of each task, in the order in which they are asked
   RunPlace end;
   double total_steps = 0;        // that the config asks for; 0: unknown
   std::vector<RunEvent> events;  // at most 200, the first ones

@@ -16,6 +16,7 @@
 #include "engine/report/page.h"
 #include "engine/report/report_notes.h"
 #include "engine/report/svg.h"
+#include "engine/report/trade_off/trade_off.h"
 #include "engine/run/run_lines.h"
 
 namespace memengine {
@@ -71,6 +72,7 @@ class Report {
     page.script = script;
     page.body =
         legend() + html_section("figures", "Final figures", figures()) + results() +
+        section("trade-off", "One result against another", trade_off_charts(comparison_, drawn_)) +
         html_section("losses", evaluations(axes[0]).empty() ? "Loss" : "Loss and evaluation",
                      losses()) +
         target() + differences() + section("optimisation", "Optimisation", optimisation()) +

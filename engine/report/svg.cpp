@@ -8,6 +8,7 @@
 
 #include "engine/report/html.h"
 #include "engine/report/page.h"
+#include "io/text/one_line.h"
 
 namespace memengine {
 namespace {
@@ -100,7 +101,40 @@ std::string band_of(const ChartSeries& series, const Scales& scales) {
   return there.empty() ? "" : there + back + "Z";
 }
 
-std::string draw(const ChartSeries& series, const Scales& scales) {
+// Texts beside points, each moved up or down until it covers none of those before it.
+class Labels {
+ public:
+  std::string beside(double x, double y, const std::string& text) {
+    constexpr double letter = 6.2, height = 12, away = 7;
+    const std::string shown = one_line(text, 40);
+    const double width = letter * static_cast<double>(shown.size());
+    const bool before = x + away + width > picture_width && x - away - width > left;
+    const double from = before ? x - away - width : x + away;
+    double middle = y;
+    for (int i = 1; i < 12 && covers(from, middle, width, height); ++i) {
+      middle = y + (i % 2 == 1 ? 1 : -1) * height * ((i + 1) / 2);
+      if (middle < top + 6 || middle > picture_height - bottom) middle = y;
+    }
+    places_.push_back({from, middle, width});
+    return fmt::format("<text class=\"label\" x=\"{}\" y=\"{}\" text-anchor=\"{}\">{}</text>",
+                       at(before ? x - away : x + away), at(middle + 4), before ? "end" : "start",
+                       html_text(shown));
+  }
+
+ private:
+  struct Place {
+    double from, middle, width;
+  };
+  bool covers(double from, double middle, double width, double height) const {
+    return std::any_of(places_.begin(), places_.end(), [&](const Place& place) {
+      return std::abs(place.middle - middle) < height && from < place.from + place.width &&
+             place.from < from + width;
+    });
+  }
+  std::vector<Place> places_;
+};
+
+std::string draw(const ChartSeries& series, const Scales& scales, Labels& labels) {
   std::string html = html_element("title", series.name);
   if (series.low.size() == series.points.size() && !series.low.empty()) {
     html += html_element("path", {{"class", "band"}, {"d", band_of(series, scales)}}, "");
@@ -120,6 +154,11 @@ std::string draw(const ChartSeries& series, const Scales& scales) {
       html += fmt::format("<circle class=\"dot\" cx=\"{}\" cy=\"{}\" r=\"3\"/>",
                           at(scales.x(point.x)), at(scales.y(point.y)));
     }
+  }
+  if (!series.label.empty() && !series.points.empty() && scales.shown(series.points.back())) {
+    const double x = scales.x(series.points.back().x), y = scales.y(series.points.back().y);
+    html += fmt::format("<circle class=\"dot\" cx=\"{}\" cy=\"{}\" r=\"5\"/>", at(x), at(y)) +
+            labels.beside(x, y, series.label);
   }
   for (const ChartPoint& mark : series.marks) {
     if (!scales.shown(mark)) continue;
@@ -232,7 +271,8 @@ std::string svg_chart(const Chart& chart) {
     lines += fmt::format("<line class=\"goal\" x1=\"{}\" x2=\"{}\" y1=\"{}\" y2=\"{}\"/>", left,
                          picture_width - right, pixel, pixel);
   }
-  for (const ChartSeries& series : chart.series) lines += draw(series, scales);
+  Labels labels;
+  for (const ChartSeries& series : chart.series) lines += draw(series, scales, labels);
   return html_element("svg",
                       {{"xmlns", "http://www.w3.org/2000/svg"},
                        {"viewBox", fmt::format("0 0 {} {}", picture_width, picture_height)},

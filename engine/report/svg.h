@@ -24,6 +24,7 @@ struct ChartSeries {
   bool dots = false;              // a dot at every point, for sparse ones
   std::vector<ChartPoint> marks;  // crosses: events worth a look
   bool dashed = false;            // to tell lines of one colour apart
+  std::string label;              // plain text beside the last point, which is then a large dot
   std::string group;              // a further CSS class, a plain word; may be empty
 };
 

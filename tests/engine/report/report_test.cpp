@@ -271,6 +271,34 @@ TEST_F(Report, ARunsCsvHasAColumnForEveryKey) {
   EXPECT_EQ(csv, "global_step,a,t,b\n1,,\"x,\n\",\n,true,,2.5\n");
 }
 
+// What was taught is asked first in both; "lost" stands before it in the alphabet.
+TEST_F(Report, OneResultIsDrawnAgainstAnotherWithAPointPerSetting) {
+  const auto evaluated = [&](const std::string& name, double first, double taught, double lost) {
+    const fs::path run = write(name, "name: " + name + "\n", line(1, "5") + line(2, "4"));
+    std::ofstream(run / "metrics.eval.jsonl")
+        << fmt::format("{{\"global_step\": 1, \"taught/all\": {}, \"lost/loss\": 1}}\n", first)
+        << fmt::format(
+               "{{\"global_step\": 2, \"taught/all\": {}, \"taught/city\": 0.1, "
+               "\"lost/loss\": {}}}\n",
+               taught, lost);
+  };
+  evaluated("full", 0.25, 0.5, 2);
+  evaluated("rows", 0.25, 1.0, 1);
+  const std::vector<RunRecord> records = read();
+  EXPECT_EQ(records[0].first_metrics, (std::vector<std::string>{"taught/all", "lost/loss"}));
+  const std::string page = report_html(compare_runs(records, 0));
+  EXPECT_EQ(XmlDocument(page).texts("//h:section[@id='trade-off']//s:text[@class='label']"),
+            (std::vector<std::string>{"full", "rows"}));
+  const std::size_t begin = page.find("lost/loss against taught/all");
+  ASSERT_NE(begin, page.npos);
+  const std::string picture = page.substr(begin, page.find("</svg>", begin) - begin);
+  // From 0.25 at the left edge (58) to 1 at the right one (466); half of it is 0.5's place.
+  EXPECT_NE(picture.find("<circle class=\"dot\" cx=\"194\""), picture.npos) << picture;
+  EXPECT_NE(picture.find("<circle class=\"dot\" cx=\"466\""), picture.npos) << picture;
+  fs::remove_all(root_ / "rows");  // a point alone is no comparison
+  EXPECT_EQ(report_html(compare_runs(read(), 0)).find("against taught/all"), page.npos);
+}
+
 TEST_F(Report, WhatIsNoRunIsSaidInOneLine) {
   fs::create_directories(root_ / "empty");
   EXPECT_THROW(find_runs({root_ / "empty"}), Error);
