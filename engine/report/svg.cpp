@@ -101,9 +101,11 @@ std::string band_of(const ChartSeries& series, const Scales& scales) {
   return there.empty() ? "" : there + back + "Z";
 }
 
-// Texts beside points, each moved up or down until it covers none of those before it.
+// Texts beside points, each moved up or down until it covers no labelled point and no text before
+// it.
 class Labels {
  public:
+  void keep_clear(double x, double y) { places_.push_back({x - 5, y, 10}); }
   std::string beside(double x, double y, const std::string& text) {
     constexpr double letter = 6.2, height = 12, away = 7;
     const std::string shown = one_line(text, 40);
@@ -272,6 +274,11 @@ std::string svg_chart(const Chart& chart) {
                          picture_width - right, pixel, pixel);
   }
   Labels labels;
+  for (const ChartSeries& series : chart.series) {
+    if (series.label.empty() || series.points.empty()) continue;
+    const ChartPoint& end = series.points.back();
+    if (scales.shown(end)) labels.keep_clear(scales.x(end.x), scales.y(end.y));
+  }
   for (const ChartSeries& series : chart.series) lines += draw(series, scales, labels);
   return html_element("svg",
                       {{"xmlns", "http://www.w3.org/2000/svg"},
