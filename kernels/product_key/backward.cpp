@@ -2,8 +2,7 @@
 //
 // A pick's dscore goes to both of its sub-keys. dquery gathers the sub-keys that a token picked;
 // dsub_keys is the same sum seen from the other side: the picks are sorted by sub-key, and each
-// sub-key gathers the queries that picked it, a list of tokens at a time so that the sums stay in
-// registers.
+// sub-key gathers the queries that picked it.
 #include <algorithm>
 
 #include "kernels/bag/bag_rows_cpu.h"
@@ -14,8 +13,6 @@
 namespace memengine {
 namespace {
 
-constexpr std::int64_t listed_tokens = 128;
-
 // dscores = weights * (dweights - <weights, dweights>): the softmax backwards. A pick's score is
 // the sum of its two half scores, so its gradient is the gradient of either.
 template <typename T>
@@ -24,17 +21,52 @@ void softmax_backward(T* dscores, const T* dweights, const T* weights, std::int6
   for (std::int64_t k = 0; k < knn; ++k) dscores[k] = weights[k] * (dweights[k] - mean);
 }
 
-// A stable counting sort of the picks of one head and half, `keys` [picks], by the sub-key that
-// they use: the picks n * knn + k of sub-key i are order[starts[i] .. starts[i + 1]). `starts` has
-// n_keys + 2 elements.
-void sort_picks_by_key(std::int32_t* order, std::int32_t* starts, const std::int32_t* keys,
-                       std::int64_t picks, std::int64_t n_keys) {
-  std::fill_n(starts, n_keys + 2, 0);
-  for (std::int64_t pick = 0; pick < picks; ++pick) ++starts[keys[pick] + 2];
-  // Sums make starts[i + 1] the first place of key i; filling moves it on to the first of i + 1.
-  for (std::int64_t i = 2; i < n_keys + 2; ++i) starts[i] += starts[i - 1];
+// Of one head and half: for each sub-key the tokens that picked it, ascending, and what each brings
+// to it. A token that picked it in several pairs stands once, with the sum of their dscores. The
+// list of sub-key i begins at starts[i]; there is room for every pick.
+template <typename T>
+struct PickLists {
+  std::int32_t* tokens;  // [picks]
+  T* sums;               // [picks]
+  std::int32_t* starts;  // [n_keys + 1]
+  std::int32_t* lasts;   // [n_keys] places of their last tokens; starts[i] - 1: none
+
+  std::int64_t count(std::int64_t key) const { return lasts[key] + 1 - starts[key]; }
+};
+
+// A counting sort of the picks of one head by `keys` [2, N, knn], both halves side by side, which
+// do not wait for each other; `newest` [2, n_keys] is working memory. Whether a pick begins a new
+// token is as good as random, so it is an addend and not a branch.
+template <typename T>
+void list_tokens(const PickLists<T> (&lists)[2], std::int32_t* newest, const std::int32_t* keys,
+                 const T* dscores, std::int64_t tokens, std::int64_t knn, std::int64_t n_keys) {
+  const std::int64_t picks = tokens * knn;
+  for (const PickLists<T>& half : lists) std::fill_n(half.starts, n_keys + 1, 0);
   for (std::int64_t pick = 0; pick < picks; ++pick) {
-    order[starts[keys[pick] + 1]++] = static_cast<std::int32_t>(pick);
+    ++lists[0].starts[keys[pick] + 1];
+    ++lists[1].starts[keys[picks + pick] + 1];
+  }
+  for (const PickLists<T>& half : lists) {
+    for (std::int64_t i = 0; i < n_keys; ++i) {
+      half.starts[i + 1] += half.starts[i];
+      half.lasts[i] = half.starts[i] - 1;
+    }
+  }
+  std::fill_n(newest, 2 * n_keys, -1);
+  const auto add = [&](std::int64_t half, std::int64_t pick, std::int32_t token) {
+    const PickLists<T>& list = lists[half];
+    const std::int32_t key = keys[half * picks + pick];
+    std::int32_t& before = newest[half * n_keys + key];
+    const bool is_new = before != token;
+    const std::int32_t place = list.lasts[key] += is_new ? 1 : 0;
+    before = list.tokens[place] = token;
+    list.sums[place] = (is_new ? T{0} : list.sums[place]) + dscores[pick];
+  };
+  for (std::int64_t token = 0; token < tokens; ++token) {
+    for (std::int64_t pick = token * knn; pick < (token + 1) * knn; ++pick) {
+      add(0, pick, static_cast<std::int32_t>(token));
+      add(1, pick, static_cast<std::int32_t>(token));
+    }
   }
 }
 
@@ -50,8 +82,14 @@ void backward(const Context& context, const ProductKeyShape& shape, T* dquery, T
   Scratch scratch(context);
   T* dscores = scratch.take<T>(heads * picks);                           // [H, N, knn]
   std::int32_t* keys = scratch.take<std::int32_t>(2 * heads * picks);    // [H, 2, N, knn]
-  std::int32_t* orders = scratch.take<std::int32_t>(2 * heads * picks);  // [H, 2, picks]
-  std::int32_t* starts = scratch.take<std::int32_t>(2 * heads * (n_keys + 2));
+  std::int32_t* listed = scratch.take<std::int32_t>(2 * heads * picks);  // [H, 2, picks]
+  T* sums = scratch.take<T>(2 * heads * picks);                          // [H, 2, picks]
+  std::int32_t* bounds = scratch.take<std::int32_t>(2 * heads * (2 * n_keys + 1));
+  std::int32_t* newest = scratch.take<std::int32_t>(2 * heads * n_keys);
+  const auto lists = [=](std::int64_t part) {
+    std::int32_t* starts = bounds + part * (2 * n_keys + 1);
+    return PickLists<T>{listed + part * picks, sums + part * picks, starts, starts + n_keys + 1};
+  };
 
   // dquery: each half gathers the sub-keys it picked, dscore * key.
 #pragma omp parallel for collapse(2) schedule(static)
@@ -84,36 +122,23 @@ void backward(const Context& context, const ProductKeyShape& shape, T* dquery, T
 
   if (dsub_keys == nullptr) return;
 
-    // dsub_keys: each sub-key gathers the queries that picked it, in token order. A token that
-    // picked it in several pairs counts once, with the sum of their dscores.
+    // dsub_keys: each sub-key gathers the queries that picked it, in token order.
 #pragma omp parallel for schedule(dynamic)
-  for (std::int64_t part = 0; part < 2 * heads; ++part) {
-    sort_picks_by_key(orders + part * picks, starts + part * (n_keys + 2), keys + part * picks,
-                      picks, n_keys);
+  for (std::int64_t head = 0; head < heads; ++head) {
+    list_tokens({lists(2 * head), lists(2 * head + 1)}, newest + head * 2 * n_keys,
+                keys + head * 2 * picks, dscores + head * picks, tokens, knn, n_keys);
   }
 #pragma omp parallel for collapse(2) schedule(dynamic, 16)
   for (std::int64_t part = 0; part < 2 * heads; ++part) {
     for (std::int64_t key = 0; key < n_keys; ++key) {
-      const std::int64_t head = part / 2;
-      const std::int32_t* order = orders + part * picks;
-      const std::int32_t end = starts[part * (n_keys + 2) + key + 1];
-      const GatheredRows<T> queries{query + head * k_dim + part % 2 * half_dim, heads * k_dim};
-      for (std::int32_t p = starts[part * (n_keys + 2) + key]; p < end;) {
-        std::int32_t token[listed_tokens];
-        T dscore[listed_tokens];
-        std::int64_t count = 0;
-        for (; p < end && count < listed_tokens; ++count) {
-          token[count] = order[p] / static_cast<std::int32_t>(knn);
-          const std::int64_t next_token = (token[count] + std::int64_t{1}) * knn;
-          dscore[count] = 0;
-          for (; p < end && order[p] < next_token; ++p) {
-            dscore[count] += dscores[head * picks + order[p]];
-          }
-        }
-        weighted_sum<true>(
-            dsub_keys + (part * n_keys + key) * half_dim, queries, count, half_dim,
-            [&](std::int64_t i) { return dscore[i]; }, [&](std::int64_t i) { return token[i]; });
-      }
+      const PickLists<T> of_part = lists(part);
+      const std::int32_t* token = of_part.tokens + of_part.starts[key];
+      const T* sum = of_part.sums + of_part.starts[key];
+      weighted_sum<true>(
+          dsub_keys + (part * n_keys + key) * half_dim,
+          GatheredRows<T>{query + part / 2 * k_dim + part % 2 * half_dim, heads * k_dim},
+          of_part.count(key), half_dim, [&](std::int64_t i) { return sum[i]; },
+          [&](std::int64_t i) { return token[i]; });
     }
   }
 }
@@ -126,8 +151,10 @@ std::int64_t backward_scratch_bytes(const ProductKeyShape& shape) {
   std::int64_t bytes = 0;
   dispatch_floating(shape.dtype, [&]<typename T>() {
     const std::int64_t picks = shape.tokens * shape.heads * shape.knn;
-    bytes = scratch_part<T>(picks) + 2 * scratch_part<std::int32_t>(2 * picks) +
-            scratch_part<std::int32_t>(2 * shape.heads * (shape.n_keys + 2));
+    bytes = scratch_part<T>(picks) + scratch_part<T>(2 * picks) +
+            2 * scratch_part<std::int32_t>(2 * picks) +
+            scratch_part<std::int32_t>(2 * shape.heads * (2 * shape.n_keys + 1)) +
+            scratch_part<std::int32_t>(2 * shape.heads * shape.n_keys);
   });
   return bytes;
 }
