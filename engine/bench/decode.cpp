@@ -38,7 +38,7 @@ double seconds_since(std::chrono::steady_clock::time_point begin) {
 double memory_rate(bool quick) {
   typedef std::uint64_t Line __attribute__((vector_size(64)));
   constexpr std::int64_t apart = 8;  // sums that do not wait for each other
-  const std::int64_t bytes = std::int64_t{quick ? 64 : 512} << 20;
+  const std::int64_t bytes = std::int64_t{quick ? 256 : 512} << 20;
   const HostBlock block(bytes, false, "the measured memory");
   std::memset(block.data(), 1, static_cast<std::size_t>(bytes));
   const auto* lines = reinterpret_cast<const Line*>(block.data());
