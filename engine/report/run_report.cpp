@@ -72,6 +72,7 @@ class Report {
     page.script = script;
     page.body =
         legend() + html_section("figures", "Final figures", figures()) + results() +
+        section("cost", "What it came to, for what it took", cost_charts(comparison_, drawn_)) +
         section("trade-off", "One result against another", trade_off_charts(comparison_, drawn_)) +
         html_section("losses", evaluations(axes[0]).empty() ? "Loss" : "Loss and evaluation",
                      losses()) +

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/report/group_curve.h"
 #include "engine/report/html.h"
 #include "engine/report/svg.h"
 
@@ -76,7 +77,96 @@ std::string picture(const Comparison& comparison, const std::vector<std::size_t>
                       html_element("figcaption", y + " against " + x) + svg_chart(chart));
 }
 
+// --- Against what it took ------------------------------------------------------------------------
+
+struct Result {
+  std::string title, metric;  // of the axis; of the metrics or the evaluation
+  bool less_is_better = false;
+};
+
+std::vector<Result> results(const Comparison& comparison) {
+  std::vector<Result> found;
+  for (const ComparisonColumn& column : comparison.columns) {
+    if (column.key == "val_loss") found.push_back({column.title, "val/loss", true});
+  }
+  for (const std::string& metric : first_metrics(comparison)) {
+    for (const ComparisonColumn& column : comparison.columns) {
+      if (column.key == metric) found.push_back({metric, metric, column.less_is_better});
+    }
+    break;
+  }
+  return found;
+}
+
+double result_of(const RunGroup& group, const Result& result) {
+  if (result.metric != "val/loss") return mean_of(group, result.metric);
+  std::vector<double> values;
+  for (const RunRecord* run : group.runs) values.push_back(run->last(result.metric));
+  return figure_of(values).mean;
+}
+
+double cost_of(const RunGroup& group, RunAxis axis) {
+  std::vector<double> values;
+  for (const RunRecord* run : group.runs) values.push_back(along(run->end, axis));
+  return figure_of(values).mean;
+}
+
+// Whether no other point is as good for as little.
+bool is_on_the_front(const std::vector<ChartPoint>& points, std::size_t i, bool less_is_better) {
+  return std::none_of(points.begin(), points.end(), [&](const ChartPoint& other) {
+    const bool better = less_is_better ? other.y < points[i].y : other.y > points[i].y;
+    const bool as_good = better || other.y == points[i].y;
+    return as_good && other.x <= points[i].x && (better || other.x < points[i].x);
+  });
+}
+
+std::string cost_picture(const Comparison& comparison, const std::vector<std::size_t>& drawn,
+                         const Result& result, RunAxis axis, const std::string& axis_title) {
+  constexpr std::size_t most_labels = 16;
+  std::vector<ChartPoint> points;
+  std::vector<std::size_t> places;
+  for (std::size_t i = 0; i < drawn.size(); ++i) {
+    const RunGroup& group = comparison.groups[drawn[i]];
+    const ChartPoint point = {cost_of(group, axis), result_of(group, result)};
+    if (!std::isfinite(point.x) || !std::isfinite(point.y) || !(point.x > 0)) continue;
+    points.push_back(point);
+    places.push_back(i);
+  }
+  const auto differs = [&](const ChartPoint& point) {
+    return std::abs(point.x - points.front().x) > 1e-3 * points.front().x;
+  };
+  if (std::none_of(points.begin(), points.end(), differs)) return "";
+  Chart chart;
+  chart.x_title = axis_title;
+  chart.y_title = result.title;
+  for (std::size_t p = 0; p < points.size(); ++p) {
+    const RunGroup& group = comparison.groups[drawn[places[p]]];
+    ChartSeries series;
+    series.points = {points[p]};
+    series.name = fmt::format("{}: {} {:.4g}, {} {}", group.title, result.title, points[p].y,
+                              axis_text(points[p].x), axis_title);
+    if (points.size() <= most_labels || is_on_the_front(points, p, result.less_is_better)) {
+      series.label = group.title;
+    }
+    series.colour = places[p];
+    series.group = fmt::format("g{}", drawn[places[p]]);
+    chart.series.push_back(std::move(series));
+  }
+  return html_element(
+      "figure", {},
+      html_element("figcaption", result.title + " against " + axis_title) + svg_chart(chart));
+}
+
 }  // namespace
+
+std::string cost_charts(const Comparison& comparison, const std::vector<std::size_t>& drawn) {
+  std::string pictures;
+  for (const Result& result : results(comparison)) {
+    pictures += cost_picture(comparison, drawn, result, RunAxis::seconds, "seconds of training");
+    pictures += cost_picture(comparison, drawn, result, RunAxis::flops, "training FLOPs");
+  }
+  return pictures;
+}
 
 std::string trade_off_charts(const Comparison& comparison, const std::vector<std::size_t>& drawn) {
   const std::vector<std::string> metrics = first_metrics(comparison);

@@ -15,4 +15,9 @@ namespace memengine {
 // settings have a result of both tasks: "". At most eight pictures.
 std::string trade_off_charts(const Comparison& comparison, const std::vector<std::size_t>& drawn);
 
+// What every setting came to for its seconds and FLOPs of training: the validation loss, and the
+// first task's first metric. Of more than sixteen settings those alone are labelled than which none
+// is better for as little. "" where no two settings differ in what they took.
+std::string cost_charts(const Comparison& comparison, const std::vector<std::size_t>& drawn);
+
 }  // namespace memengine

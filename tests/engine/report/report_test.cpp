@@ -299,6 +299,27 @@ TEST_F(Report, OneResultIsDrawnAgainstAnotherWithAPointPerSetting) {
   EXPECT_EQ(report_html(compare_runs(read(), 0)).find("against taught/all"), page.npos);
 }
 
+TEST_F(Report, WhatARunCameToIsDrawnAgainstWhatItTook) {
+  const auto ran = [&](int i, int steps, double loss) {
+    write(fmt::format("r{:02}", i), fmt::format("name: n{}\nsteps: {}\n", i, steps),
+          line(1, "5") + line(steps, "4") +
+              fmt::format("{{\"global_step\": {}, \"val/loss\": {}}}\n", steps, loss));
+  };
+  const auto labels = [&] {
+    const std::string page = report_html(compare_runs(read(), 0));
+    return XmlDocument(page).texts(
+        "//h:section[@id='cost']/h:div/h:figure[1]//s:text[@class='label']");
+  };
+  ran(0, 10, 3.0);
+  ran(1, 10, 2.9);
+  EXPECT_TRUE(labels().empty());  // they took the same
+  ran(2, 20, 2.0);
+  EXPECT_EQ(labels(), (std::vector<std::string>{"n0", "n1", "n2"}));
+  // Of many, the best for what they took: n2 is beaten by n3, which took as long.
+  for (int i = 3; i < 20; ++i) ran(i, 20 + i / 4, i == 3 ? 1.5 : 2.5);
+  EXPECT_EQ(labels(), (std::vector<std::string>{"n1", "n3"}));
+}
+
 TEST_F(Report, WhatIsNoRunIsSaidInOneLine) {
   fs::create_directories(root_ / "empty");
   EXPECT_THROW(find_runs({root_ / "empty"}), Error);
