@@ -15,10 +15,13 @@ inline std::int64_t slab_count(std::int64_t rows) {
   return std::clamp<std::int64_t>(ceil_divide(rows, rows_per_slab), 1, max_partials);
 }
 
-// The first row of a slab; of slab `slabs`: the end.
+// The first row of a slab, rows * slab / slabs; of slab `slabs`: the end. Of the two divisions of
+// 64 bits, which take a hundred instructions each, a loop over slabs does none.
 __device__ __forceinline__ std::int64_t slab_first(std::int64_t rows, std::int64_t slab,
                                                    std::int64_t slabs) {
-  return rows * slab / slabs;
+  static_assert(max_partials * max_partials <= 0x7fffffff);
+  const std::int64_t rest = rows % slabs * slab;
+  return rows / slabs * slab + static_cast<std::uint32_t>(rest) / static_cast<std::uint32_t>(slabs);
 }
 
 inline dim3 slab_grid(std::int64_t rows, std::int64_t columns, int width) {

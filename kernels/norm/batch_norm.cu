@@ -66,16 +66,28 @@ __global__ void __launch_bounds__(warp_size* slab_warps)
   });
 }
 
-constexpr int groups = 16;
+// Few features are few sums over many slabs, so a block takes eight of them, a sector of the
+// partial sums of a slab, and spreads the slabs over its threads.
+constexpr int block_features = 8;
+constexpr int groups = 64;
+constexpr int combine_warps = block_features * groups / warp_size;
+
+dim3 combine_grid(std::int64_t features) {
+  return dim3(grid_size(ceil_divide(features, block_features)));
+}
+dim3 combine_block() {
+  return dim3(block_features, groups);
+}
 
 // sums [2, features] = both sums of a feature over all slabs, term(slab, f) each. True for the
-// threads that have written theirs. Block (32 features, 16 groups).
+// threads that have written theirs, their feature in `f`. Grid and block as above. Order: a thread
+// takes every 64th slab, then the threads of a warp are added pairwise, then warps one by one.
 template <typename Term>
 __device__ __forceinline__ bool sum_slabs(double* sums, int slabs, std::int64_t features,
-                                          Term term) {
-  const std::int64_t f = std::int64_t{blockIdx.x} * warp_size + threadIdx.x;
+                                          std::int64_t& f, Term term) {
+  f = std::int64_t{blockIdx.x} * block_features + threadIdx.x;
   const bool inside = f < features;
-  __shared__ double of_group[2][groups][warp_size];
+  __shared__ double2 of_warp[combine_warps][block_features];
   double2 sum = make_double2(0, 0);
   if (inside) {
 #pragma unroll 4
@@ -85,15 +97,20 @@ __device__ __forceinline__ bool sum_slabs(double* sums, int slabs, std::int64_t 
       sum.y += part.y;
     }
   }
-  of_group[0][threadIdx.y][threadIdx.x] = sum.x;
-  of_group[1][threadIdx.y][threadIdx.x] = sum.y;
+#pragma unroll
+  for (int offset = block_features; offset < warp_size; offset *= 2) {
+    sum.x += __shfl_xor_sync(0xffffffffU, sum.x, offset);
+    sum.y += __shfl_xor_sync(0xffffffffU, sum.y, offset);
+  }
+  constexpr int groups_of_warp = warp_size / block_features;
+  if (threadIdx.y % groups_of_warp == 0) of_warp[threadIdx.y / groups_of_warp][threadIdx.x] = sum;
   __syncthreads();
   if (threadIdx.y != 0 || !inside) return false;
   sum = make_double2(0, 0);
 #pragma unroll
-  for (int group = 0; group < groups; ++group) {
-    sum.x += of_group[0][group][threadIdx.x];
-    sum.y += of_group[1][group][threadIdx.x];
+  for (int warp = 0; warp < combine_warps; ++warp) {
+    sum.x += of_warp[warp][threadIdx.x].x;
+    sum.y += of_warp[warp][threadIdx.x].y;
   }
   sums[f] = sum.x;
   sums[features + f] = sum.y;
@@ -102,10 +119,11 @@ __device__ __forceinline__ bool sum_slabs(double* sums, int slabs, std::int64_t 
 
 // sums [2, features] = sums of x and of x^2.
 template <typename T>
-__global__ void __launch_bounds__(warp_size* groups)
+__global__ void __launch_bounds__(block_features* groups)
     combine_statistics_kernel(double* sums, const float* partials, const T* x, int slabs,
                               std::int64_t rows, std::int64_t features) {
-  sum_slabs(sums, slabs, features, [&](int slab, std::int64_t f) {
+  std::int64_t feature;
+  sum_slabs(sums, slabs, features, feature, [&](int slab, std::int64_t f) {
     const std::int64_t first = slab_first(rows, slab, slabs);
     const auto count = static_cast<double>(slab_first(rows, slab + 1, slabs) - first);
     const double k = load<1>(x + first * features + f)[0];
@@ -117,14 +135,15 @@ __global__ void __launch_bounds__(warp_size* groups)
 }
 
 // sums [2, features] = sums of dout and of dout * xhat, added to the parameters' gradients too.
-__global__ void __launch_bounds__(warp_size* groups)
+__global__ void __launch_bounds__(block_features* groups)
     combine_gradients_kernel(double* sums, float* dweight, float* dbias, const float* partials,
                              int slabs, std::int64_t features) {
-  const bool done = sum_slabs(sums, slabs, features, [&](int slab, std::int64_t f) {
-    return make_double2(partials[2 * slab * features + f], partials[(2 * slab + 1) * features + f]);
+  std::int64_t f;
+  const bool done = sum_slabs(sums, slabs, features, f, [&](int slab, std::int64_t feature) {
+    return make_double2(partials[2 * slab * features + feature],
+                        partials[(2 * slab + 1) * features + feature]);
   });
   if (!done) return;
-  const std::int64_t f = std::int64_t{blockIdx.x} * warp_size + threadIdx.x;
   dbias[f] += static_cast<float>(sums[f]);
   dweight[f] += static_cast<float>(sums[features + f]);
 }
@@ -283,8 +302,7 @@ void batch_norm_forward_train(const Context& context, Tensor out, Tensor mean, T
         statistics_kernel<T, width><<<slab_grid(rows, features, width), block, 0, context.stream>>>(
             scratch.partials, x.as<T>(), rows, features);
         MEMENGINE_LAUNCH_CHECK("batch_norm_forward_train (statistics)");
-        combine_statistics_kernel<<<grid_size(ceil_divide(features, warp_size)),
-                                    dim3(warp_size, groups), 0, context.stream>>>(
+        combine_statistics_kernel<<<combine_grid(features), combine_block(), 0, context.stream>>>(
             scratch.sums, scratch.partials, x.as<T>(), static_cast<int>(slabs), rows, features);
         MEMENGINE_LAUNCH_CHECK("batch_norm_forward_train (combine)");
         context.communicator->all_reduce_sum(context,
@@ -338,8 +356,7 @@ void batch_norm_backward(const Context& context, Tensor dx, Tensor dweight, Tens
                 scratch.partials, dout.as<T>(), x.as<T>(), mean.as<float>(),
                 inverse_std.as<float>(), rows, features);
         MEMENGINE_LAUNCH_CHECK("batch_norm_backward (sums)");
-        combine_gradients_kernel<<<grid_size(ceil_divide(features, warp_size)),
-                                   dim3(warp_size, groups), 0, context.stream>>>(
+        combine_gradients_kernel<<<combine_grid(features), combine_block(), 0, context.stream>>>(
             scratch.sums, dweight.as<float>(), dbias.as<float>(), scratch.partials,
             static_cast<int>(slabs), features);
         MEMENGINE_LAUNCH_CHECK("batch_norm_backward (combine)");
