@@ -34,11 +34,17 @@ struct SegmentOutput {
 
 // One team's chunk over one slab of team * width columns. `squares` += those of rows that are
 // finished here.
+//
+// Partial sums are few, and nearly each is of another row, to which it is added: read when it is
+// needed, what a row holds so far would make one access wait for the other. It is read together
+// with the partial sum instead. Nobody else writes that row meanwhile, for its segment began in
+// this chunk.
 template <int width, int team, bool accumulate, typename T, typename Entries>
 __device__ __forceinline__ void sum_chunk(const SegmentOutput& out, const Entries& entries,
                                           const T* vectors, std::int64_t size, std::int64_t chunk,
                                           int columns, double& squares) {
   constexpr int in_flight = 8;
+  constexpr bool reads_ahead = accumulate && Entries::sparse;
   const std::int64_t first = chunk * out.chunk;
   const int count = static_cast<int>(min(std::int64_t{out.chunk}, size - first));
   const int member = static_cast<int>(threadIdx.x) % team;
@@ -52,8 +58,10 @@ __device__ __forceinline__ void sum_chunk(const SegmentOutput& out, const Entrie
   if (current >= out.limit) return;
   // True while the sum belongs to a segment that began in an earlier chunk.
   bool continued = first > 0 && entries.row(first - 1) == current;
+  const std::int32_t continued_row = continued ? current : -1;
   bool any = !Entries::sparse;  // whether the segment has an entry here
   float sum[width] = {};
+  float before[width] = {};  // what the current row holds, where it is read ahead
 
   const auto finish = [&](bool goes_on) {
     if (!in_row || !any || current >= out.limit) return;
@@ -63,8 +71,7 @@ __device__ __forceinline__ void sum_chunk(const SegmentOutput& out, const Entrie
     }
     float* row = out.rows + static_cast<std::int64_t>(current) * columns + column;
     if constexpr (accumulate) {
-      float before[width];
-      load(row, before);
+      if constexpr (!reads_ahead) load(row, before);
 #pragma unroll
       for (int i = 0; i < width; ++i) sum[i] += before[i];
     }
@@ -92,11 +99,20 @@ __device__ __forceinline__ void sum_chunk(const SegmentOutput& out, const Entrie
 #pragma unroll 1
     for (int next = 0; next < here; next += in_flight) {
       Pack<T, width> vector[in_flight];
+      Pack<float, width> in_place[reads_ahead ? in_flight : 1];
       bool present[in_flight];
 #pragma unroll
       for (int i = 0; i < in_flight; ++i) {
         const std::int32_t v = __shfl_sync(mask, mine.vector, next + i, team);
         present[i] = !Entries::sparse || v >= 0;
+        if constexpr (reads_ahead) {
+          const std::int32_t row = __shfl_sync(mask, mine.row, next + i, team);
+          present[i] = present[i] && row < out.limit;
+          if (present[i] && row != continued_row) {
+            in_place[i] =
+                load<width>(out.rows + static_cast<std::int64_t>(row) * columns + safe_column);
+          }
+        }
         if (present[i]) {
           vector[i] = load<width>(vectors + static_cast<std::int64_t>(v) * columns + safe_column);
         }
@@ -117,6 +133,10 @@ __device__ __forceinline__ void sum_chunk(const SegmentOutput& out, const Entrie
           any = true;
 #pragma unroll
           for (int j = 0; j < width; ++j) sum[j] += coefficient * vector[i][j];
+          if constexpr (reads_ahead) {
+#pragma unroll
+            for (int j = 0; j < width; ++j) before[j] = in_place[i][j];
+          }
         }
       }
     }
@@ -126,7 +146,7 @@ __device__ __forceinline__ void sum_chunk(const SegmentOutput& out, const Entrie
 }
 
 template <int width, int team, bool accumulate, typename T, typename Entries>
-__global__ void __launch_bounds__(segment_threads, 3)
+__global__ void __launch_bounds__(segment_threads, accumulate&& Entries::sparse ? 1 : 3)
     segment_sum_kernel(SegmentOutput out, Entries entries, const T* vectors, std::int64_t size,
                        int columns) {
   const std::int64_t chunk = (std::int64_t{blockIdx.x} * segment_threads + threadIdx.x) / team;
