@@ -42,7 +42,10 @@ class BatchNorm : public GradientTest {
   struct Size {
     std::int64_t rows, features;
   };
-  static constexpr Size sizes[] = {{7, 3}, {5, 19}, {99, 64}, {989, 19}, {64, 989}};
+  // The last two are more slabs than a block of the GPU has groups for, and as many as there can
+  // be.
+  static constexpr Size sizes[] = {{7, 3},    {5, 19},    {99, 64},  {989, 19},
+                                   {64, 989}, {9999, 24}, {40001, 5}};
 
   // Columns with means and deviations of their own.
   std::vector<double> inputs(std::int64_t rows, std::int64_t features) {
