@@ -17,7 +17,7 @@ AttentionLayer::AttentionLayer(ParameterStore& store, const ModelConfig& config,
       window_(config.sliding_window.value_or(0)),
       epsilon_(config.norm_eps),
       angles_(config.rope_theta, config.rope_scaling),
-      wqkv_(store.declare(
+      wqkv_(store.declare_product(
           {{layer_name(layer, "attention.wq.weight"), shape_.heads * shape_.head_dim,
             Initializer::truncated_normal(initial_std(config, dim_))},
            {layer_name(layer, "attention.wk.weight"), shape_.kv_heads * shape_.head_dim,
@@ -25,9 +25,10 @@ AttentionLayer::AttentionLayer(ParameterStore& store, const ModelConfig& config,
            {layer_name(layer, "attention.wv.weight"), shape_.kv_heads * shape_.head_dim,
             Initializer::truncated_normal(initial_std(config, dim_))}},
           dim_)),
-      wo_(store.declare({{layer_name(layer, "attention.wo.weight"), dim_,
-                          Initializer::truncated_normal(residual_std(config, layer, dim_))}},
-                        shape_.heads * shape_.head_dim)) {
+      wo_(store.declare_product(
+          {{layer_name(layer, "attention.wo.weight"), dim_,
+            Initializer::truncated_normal(residual_std(config, layer, dim_))}},
+          shape_.heads * shape_.head_dim)) {
   const auto slice = [&](const char* name, std::int64_t rows, double initial) {
     return ParameterSlice{layer_name(layer, name), rows, Initializer::constant(initial)};
   };
@@ -133,7 +134,9 @@ void AttentionLayer::backward(const Context& context, Tensor dx, Tensor dout, Te
   const Tensor dattended = dattended_.rows(0, tokens);
   const Tensor dqkv = dqkv_.rows(0, tokens);
   const Tensor log_sum_exp = log_sum_exp_.rows(0, tokens * shape_.heads);
-  if (wo_.trained()) linear_backward_weight(context, wo_.gradient, {}, dout, attended);
+  if (wo_.trained()) {
+    linear_backward_weight(context, wo_.gradient, {}, dout, attended, wo_.accumulates());
+  }
   linear_backward_input(context, dattended, dout, wo_.compute, false);
   attention_backward(
       context, by_sequence(dqkv, batch, all_heads), by_sequence(dattended, batch, shape_.heads),
@@ -144,7 +147,8 @@ void AttentionLayer::backward(const Context& context, Tensor dx, Tensor dout, Te
   normalize_backward(context, query_norm_, dqkv);
   normalize_backward(context, key_norm_, dqkv);
   if (wqkv_.trained()) {
-    linear_backward_weight(context, wqkv_.gradient, bias_ ? bias_->gradient : Tensor(), dqkv, x);
+    linear_backward_weight(context, wqkv_.gradient, bias_ ? bias_->gradient : Tensor(), dqkv, x,
+                           wqkv_.accumulates());
   }
   linear_backward_input(context, dx, dqkv, wqkv_.compute, false);
 }

@@ -18,14 +18,15 @@ DenseFeedForward::DenseFeedForward(ParameterStore& store, const ModelConfig& con
                                    std::int64_t layer)
     : dim_(config.dim),
       hidden_(config.ffn_hidden()),
-      w13_(store.declare({{feed_forward_name(layer, "w1.weight"), hidden_,
-                           Initializer::truncated_normal(initial_std(config, config.dim))},
-                          {feed_forward_name(layer, "w3.weight"), hidden_,
-                           Initializer::truncated_normal(initial_std(config, config.dim))}},
-                         config.dim)),
-      w2_(store.declare({{feed_forward_name(layer, "w2.weight"), config.dim,
-                          Initializer::truncated_normal(residual_std(config, layer, hidden_))}},
-                        hidden_)) {}
+      w13_(store.declare_product({{feed_forward_name(layer, "w1.weight"), hidden_,
+                                   Initializer::truncated_normal(initial_std(config, config.dim))},
+                                  {feed_forward_name(layer, "w3.weight"), hidden_,
+                                   Initializer::truncated_normal(initial_std(config, config.dim))}},
+                                 config.dim)),
+      w2_(store.declare_product(
+          {{feed_forward_name(layer, "w2.weight"), config.dim,
+            Initializer::truncated_normal(residual_std(config, layer, hidden_))}},
+          hidden_)) {}
 
 void DenseFeedForward::plan(Arena& kept, Arena& temporary, std::int64_t tokens, DType dtype,
                             Wanted wanted) {
@@ -54,8 +55,8 @@ void DenseFeedForward::backward(const Context& context, Tensor dx, Tensor dout, 
   linear_backward_input(context, hidden, dout, w2_.compute, false);  // d(hidden)
   swiglu_backward(context, dgate_up, hidden, gate_up);               // hidden itself again
   if (w2_.trained()) {
-    linear_backward_weight(context, w2_.gradient, {}, dout, hidden);
-    linear_backward_weight(context, w13_.gradient, {}, dgate_up, x);
+    linear_backward_weight(context, w2_.gradient, {}, dout, hidden, w2_.accumulates());
+    linear_backward_weight(context, w13_.gradient, {}, dgate_up, x, w13_.accumulates());
   }
   if (!dx.empty()) linear_backward_input(context, dx, dgate_up, w13_.compute, false);
 }

@@ -17,12 +17,12 @@ constexpr std::int64_t chunk_bytes = std::int64_t{128} << 20;
 }  // namespace
 
 Head::Head(ParameterStore& store, const ModelConfig& config, Parameter* tied)
-    : weight_(
-          tied != nullptr
-              ? *tied
-              : store.declare({{"output.weight", config.vocab_size,
-                                Initializer::truncated_normal(initial_std(config, config.dim))}},
-                              config.dim)) {}
+    : weight_(tied != nullptr
+                  ? *tied
+                  : store.declare_product(
+                        {{"output.weight", config.vocab_size,
+                          Initializer::truncated_normal(initial_std(config, config.dim))}},
+                        config.dim)) {}
 
 void Head::plan(Arena& temporary, std::int64_t tokens, DType dtype) {
   const std::int64_t row_bytes = weight_.rows * element_bytes(dtype);
@@ -41,7 +41,9 @@ void Head::forward_backward(const Context& context, Tensor losses, Tensor dx, Te
     cross_entropy(context, losses.rows(first, count), logits, targets.rows(first, count),
                   gradient_scale);
     linear_backward_input(context, dx.rows(first, count), logits, weight_.compute, false);
-    if (weight_.trained()) linear_backward_weight(context, weight_.gradient, {}, logits, rows);
+    if (weight_.trained()) {
+      linear_backward_weight(context, weight_.gradient, {}, logits, rows, weight_.accumulates());
+    }
   }
 }
 

@@ -79,6 +79,13 @@ Parameter& ParameterStore::declare(std::vector<ParameterSlice> slices, std::int6
   return parameter;
 }
 
+Parameter& ParameterStore::declare_product(std::vector<ParameterSlice> slices,
+                                           std::int64_t columns) {
+  Parameter& parameter = declare(std::move(slices), columns);
+  parameter.product_first = true;
+  return parameter;
+}
+
 Parameter& ParameterStore::declare_statistic(const std::string& name, std::int64_t size,
                                              double initial) {
   Parameter& parameter = declare({{name, size, Initializer::constant(initial)}}, 0);
@@ -103,8 +110,22 @@ void ParameterStore::place(Arena& arena, DType compute_dtype, bool with_gradient
   }
 
   std::int64_t offset = 0, frozen_offset = 0;
+  const auto place_trained = [&](bool product_first) {
+    for (Parameter& parameter : parameters_) {
+      if (!parameter.trained() || parameter.product_first != product_first) continue;
+      parameter.value = view_of(values_, offset, parameter);
+      parameter.compute = rounds ? view_of(compute_, offset, parameter) : parameter.value;
+      parameter.gradient = view_of(gradients_, offset, parameter);
+      offset += aligned(parameter.size());
+    }
+  };
+  place_trained(false);
+  zeroed_ = offset;
+  place_trained(true);
   for (Parameter& parameter : parameters_) {
     switch (parameter.kind) {
+      case Parameter::Kind::trained:
+        break;
       case Parameter::Kind::statistic:
         parameter.value = arena.allocate("parameters", master, {parameter.rows});
         parameter.compute = parameter.value;
@@ -115,14 +136,13 @@ void ParameterStore::place(Arena& arena, DType compute_dtype, bool with_gradient
             rounds ? view_of(frozen_compute_, frozen_offset, parameter) : parameter.value;
         frozen_offset += aligned(parameter.size());
         break;
-      case Parameter::Kind::trained:
-        parameter.value = view_of(values_, offset, parameter);
-        parameter.compute = rounds ? view_of(compute_, offset, parameter) : parameter.value;
-        parameter.gradient = view_of(gradients_, offset, parameter);
-        offset += aligned(parameter.size());
-        break;
     }
   }
+}
+
+void ParameterStore::clear_gradients(const Context& context) {
+  fill_zero(context, gradients_.rows(0, zeroed_));
+  for (Parameter& parameter : parameters_) parameter.gradient_begun = false;
 }
 
 void ParameterStore::initialize(const Context& context, std::uint64_t seed) {

@@ -8,13 +8,14 @@
 //
 // Each parameter has three views: `value`, the FP32 master weights the optimizer updates;
 // `compute`, what kernels read (a BF16 copy when the model computes in BF16, else the same memory);
-// and `gradient`, FP32, accumulated; empty when the parameter is frozen. In gradient checks all
-// three are f64.
+// and `gradient`, FP32, accumulated from clear_gradients() on; empty when the parameter is frozen.
+// In gradient checks all three are f64.
 #pragma once
 
 #include <cstdint>
 #include <deque>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/runtime/context.h"
@@ -52,11 +53,18 @@ struct Parameter {
   // given; statistics are written by the forward pass.
   enum class Kind : std::uint8_t { trained, frozen, statistic };
   Kind kind = Kind::trained;
+  // The first thing that a step adds to the gradient is a product (linear_backward_weight). That
+  // one writes instead of adding, and nobody needs to zero the gradient or to read it before.
+  bool product_first = false;
+  bool gradient_begun = false;  // by a product of this step
 
   Tensor value, compute, gradient;  // [rows, columns] or [rows]; set by place()
 
   bool trained() const { return kind == Kind::trained; }
   std::int64_t size() const { return rows * (columns > 0 ? columns : 1); }
+
+  // For linear_backward_weight: does the next product add to the gradient? Asked once a product.
+  bool accumulates() { return !product_first || std::exchange(gradient_begun, true); }
 };
 
 // A slice of a parameter as checkpoints name it.
@@ -70,7 +78,9 @@ class ParameterStore {
   // A matrix [sum of slice rows, columns], or a vector when `columns` is 0. The reference stays
   // valid as long as the store.
   Parameter& declare(std::vector<ParameterSlice> slices, std::int64_t columns);
-  // From now on declare() makes parameters that are not trained.
+  // The same for a matrix with product_first.
+  Parameter& declare_product(std::vector<ParameterSlice> slices, std::int64_t columns);
+  // From now on the above make parameters that are not trained.
   void freeze(bool frozen) { freezes_ = frozen; }
   // Running statistics: a vector that is saved but neither trained nor rounded.
   Parameter& declare_statistic(const std::string& name, std::int64_t size, double initial);
@@ -78,6 +88,9 @@ class ParameterStore {
   // Gives every parameter its memory. `compute_dtype` f32, bf16 or f64 (gradient checks).
   // Without `with_gradients` (inference) there are no gradients.
   void place(Arena& arena, DType compute_dtype, bool with_gradients);
+
+  // The beginning of a step: all gradients are zero, or written by the product that comes first.
+  void clear_gradients(const Context& context);
 
   // Fills all values (and the compute copies) with their initial numbers.
   void initialize(const Context& context, std::uint64_t seed);
@@ -92,6 +105,8 @@ class ParameterStore {
   Tensor values() const { return values_; }
   Tensor compute() const { return compute_; }  // empty when kernels read the values themselves
   Tensor gradients() const { return gradients_; }
+  // How many of the gradients, from the first on, clear_gradients() fills with zeros.
+  std::int64_t zeroed_gradients() const { return zeroed_; }
 
   // The part of a flat block as long as values() that belongs to a value of named(), in its shape;
   // empty when that is not a trained one.
@@ -106,6 +121,7 @@ class ParameterStore {
   bool freezes_ = false;
   Tensor values_, compute_, gradients_;
   Tensor frozen_values_, frozen_compute_;
+  std::int64_t zeroed_ = 0;  // elements of gradients_, before those with product_first
 };
 
 }  // namespace memengine

@@ -176,9 +176,12 @@ Transformer::Transformer(const ModelConfig& config, const ModelSize& size, Model
 void Transformer::build_layers() {
   parameters_.freeze(size_.trained != TrainedPart::all);
   const double embedding_std = initial_std(config_, config_.dim);
-  embedding_ = &parameters_.declare(
-      {{"tok_embeddings.weight", config_.vocab_size, Initializer::truncated_normal(embedding_std)}},
-      config_.dim);
+  std::vector<ParameterSlice> embedding = {
+      {"tok_embeddings.weight", config_.vocab_size, Initializer::truncated_normal(embedding_std)}};
+  // Tied to the head, whose products come first in a step.
+  embedding_ = config_.weight_tying
+                   ? &parameters_.declare_product(std::move(embedding), config_.dim)
+                   : &parameters_.declare(std::move(embedding), config_.dim);
   const auto declare_norm = [&](const std::string& name) -> Parameter& {
     return parameters_.declare({{name, config_.dim, Initializer::constant(1)}}, 0);
   };

@@ -15,7 +15,7 @@ bool step_is_recorded(const RunConfig& config) {
 void compute_step(const Context& context, TrainingModel& model, const BatchBuffers& batches,
                   std::int64_t micro_batches, double gradient_scale, Probe* probe) {
   Transformer& transformer = model.transformer();
-  fill_zero(context, transformer.parameters().gradients());
+  transformer.parameters().clear_gradients(context);
   for (std::int64_t micro = 0; micro < micro_batches; ++micro) {
     batches.derive(context, micro);
     const TokenBatch batch = batches.batch(micro);

@@ -75,14 +75,15 @@ void linear_backward_input(const Context& context, Tensor dx, Tensor dout, Tenso
 }
 
 void linear_backward_weight(const Context& context, Tensor dweight, Tensor dbias, Tensor dout,
-                            Tensor x) {
-  MEMENGINE_ON_CUDA(context, cuda::linear_backward_weight(context, dweight, dbias, dout, x));
+                            Tensor x, bool accumulate) {
+  MEMENGINE_ON_CUDA(context,
+                    cuda::linear_backward_weight(context, dweight, dbias, dout, x, accumulate));
   const Shape shape = linear_shape(dout, x, dweight);
   const std::int64_t rows = shape.rows, inputs = shape.inputs, outputs = shape.outputs;
   dispatch_floating(x.dtype(), [&]<typename T>() {
     const T* gradient = dout.as<T>();
     parallel_gemm<T>(Transpose::yes, Transpose::no, outputs, inputs, rows, 1, gradient, outputs,
-                     x.as<T>(), inputs, 1, dweight.as<T>(), inputs);
+                     x.as<T>(), inputs, accumulate ? 1 : 0, dweight.as<T>(), inputs);
     if (dbias.empty()) return;
     T* sums = dbias.as<T>();
     // Each thread owns a share of the columns, so the order of a sum is the order of the rows.

@@ -1,12 +1,13 @@
 // Linear layer on CUDA: three matrix products, one per direction. The bias rides in the product's
-// epilogue when it is in the output's dtype. Weight gradients come out of BF16 activations in f32
-// and are added to what is there (beta = 1), so that no rounding is lost over gradient
-// accumulation.
+// epilogue when it is in the output's dtype. Weight gradients come out of BF16 activations in f32,
+// and the second and later ones of a step are added to what is there (beta = 1), so that no
+// rounding is lost over gradient accumulation.
 #include "kernels/linear/linear.h"
 
 #include "kernels/column_sums.cuh"
 #include "kernels/linear/few_rows.cuh"
 #include "kernels/linear/gemm.cuh"
+#include "kernels/runtime/runtime_cuda.h"
 
 namespace memengine::cuda {
 namespace {
@@ -90,13 +91,16 @@ void linear_backward_input(const Context& context, Tensor dx, Tensor dout, Tenso
 }
 
 void linear_backward_weight(const Context& context, Tensor dweight, Tensor dbias, Tensor dout,
-                            Tensor x) {
+                            Tensor x, bool accumulate) {
   const std::int64_t inputs = dweight.dim(1);
   const Matrix dout_matrix = matrix_of(dout, dweight.dim(0));
-  if (dout_matrix.rows == 0) return;
+  if (dout_matrix.rows == 0) {
+    if (!accumulate) fill_zero(context, dweight);
+    return;
+  }
   GemmOptions options;
   options.transpose_a = true;
-  options.accumulate = true;
+  options.accumulate = accumulate;
   gemm(context, matrix_of(dweight, inputs), dout_matrix, matrix_of(x, inputs), options);
   if (dbias.empty()) return;
   dispatch_storage("linear_backward_weight", dout.dtype(),

@@ -16,9 +16,10 @@ void linear_forward(const Context& context, Tensor out, Tensor x, Tensor weight,
 void linear_backward_input(const Context& context, Tensor dx, Tensor dout, Tensor weight,
                            bool accumulate);
 
-// dweight [O, I] += dout [M, O]^T x [M, I]; dbias [O] += column sums of dout, unless empty.
+// dweight [O, I] = dout [M, O]^T x [M, I], added to dweight when `accumulate`; dbias [O] += column
+// sums of dout, unless empty.
 void linear_backward_weight(const Context& context, Tensor dweight, Tensor dbias, Tensor dout,
-                            Tensor x);
+                            Tensor x, bool accumulate = true);
 
 // Scratch of linear_backward_weight with a bias.
 std::int64_t linear_scratch_bytes(Device device, std::int64_t rows, std::int64_t outputs);

@@ -100,7 +100,7 @@ class TestModel {
   double loss(bool with_gradients) {
     const Context& context = runtime_.context();
     double total = 0;
-    if (with_gradients) fill_zero(context, model_->parameters().gradients());
+    if (with_gradients) model_->parameters().clear_gradients(context);
     for (std::int64_t micro = 0; micro < micro_batches; ++micro) {
       const double scale = 0.5 + static_cast<double>(micro);
       model_->forward(context, batch(micro), micro, scale);

@@ -102,6 +102,11 @@ class WholeModel : public testing::TestWithParam<Variant> {};
 
 TEST_P(WholeModel, ParameterGradientsAreTheDerivativesOfTheLoss) {
   TestModel test(GetParam().config, true, 7, GetParam().trained);
+  ParameterStore& parameters = test.model().parameters();
+  for (const NamedTensor& named : parameters.named()) {  // what another step has left
+    const Tensor left = parameters.part_of(parameters.gradients(), named.value);
+    if (!left.empty()) std::fill_n(left.as<double>(), left.size(), 1e30);
+  }
   test.loss(true);
   // Gradients computed after the first loss() stand in the block; differences leave it alone.
   const Tensor block = test.model().parameters().gradients();

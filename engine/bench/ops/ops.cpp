@@ -54,7 +54,7 @@ void OpBench::measure(const std::string& op, const std::string& shape, double ca
 }
 
 void OpBench::linear(const std::string& name, std::int64_t rows, std::int64_t inputs,
-                     std::int64_t outputs, bool bias, double calls) {
+                     std::int64_t outputs, bool bias, double calls, bool accumulate) {
   const Context& context = bench_.context();
   bench_.reserve_scratch(linear_scratch_bytes(context.device, rows, outputs));
   const Tensor x = activation({rows, inputs});
@@ -77,7 +77,7 @@ void OpBench::linear(const std::string& name, std::int64_t rows, std::int64_t in
   measure(name + " backward input", shape, calls, work,
           [&] { linear_backward_input(context, x, out, weight, false); });
   measure(name + " backward weight", shape, calls, work,
-          [&] { linear_backward_weight(context, dweight, dbias, out, x); });
+          [&] { linear_backward_weight(context, dweight, dbias, out, x, accumulate); });
   bench_.clear();
 }
 

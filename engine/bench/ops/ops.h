@@ -58,9 +58,10 @@ class OpBench {
   // Times `body` and hands the result on.
   void measure(const std::string& op, const std::string& shape, double calls, const Work& work,
                const std::function<void()>& body);
-  // The three products of a linear layer, x [rows, inputs] -> [rows, outputs].
+  // The three products of a linear layer, x [rows, inputs] -> [rows, outputs]. `accumulate`: the
+  // weight's gradient is added to what is there.
   void linear(const std::string& name, std::int64_t rows, std::int64_t inputs, std::int64_t outputs,
-              bool bias, double calls);
+              bool bias, double calls, bool accumulate = true);
 
   Work memory_work(double elements) const {  // elements of activations read or written
     return {elements * static_cast<double>(element_bytes(dtype_)), 0, Limit::memory};

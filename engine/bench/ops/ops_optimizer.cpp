@@ -52,8 +52,10 @@ void OpBench::optimizer() {
   measure("adamw", shape, 1, {adamw_bytes * elements, 0, Limit::memory}, [&] {
     adamw(context, weights, compute, first_moment, second_moment, gradients, state, {});
   });
-  measure("zero the gradients", shape, 1, {4 * elements, 0, Limit::memory},
-          [&] { fill_zero(context, first_moment); });
+  const Tensor zeroed = first_moment.rows(0, transformer.parameters().zeroed_gradients());
+  measure("zero the gradients", format_text("[{}]", zeroed.size()), 1,
+          {4 * static_cast<double>(zeroed.size()), 0, Limit::memory},
+          [&] { fill_zero(context, zeroed); });
   bench_.clear();
 }
 

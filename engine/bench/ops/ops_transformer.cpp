@@ -61,8 +61,10 @@ void OpBench::transformer() {
   {
     const AttentionShape shape{model_.heads(), model_.kv_heads(), model_.head_size()};
     const std::int64_t all_heads = shape.heads + 2 * shape.kv_heads;
-    linear("linear qkv", tokens_, dim_, all_heads * shape.head_dim, false, every_layer);
-    linear("linear attention out", tokens_, shape.heads * shape.head_dim, dim_, false, every_layer);
+    const bool adds = micro_batches_ > 1;  // most weight gradients to those of other micro-batches
+    linear("linear qkv", tokens_, dim_, all_heads * shape.head_dim, false, every_layer, adds);
+    linear("linear attention out", tokens_, shape.heads * shape.head_dim, dim_, false, every_layer,
+           adds);
     bench_.reserve_scratch(attention_scratch_bytes(context.device, dtype_, batch_, length_, shape));
     std::vector<std::int32_t> places(static_cast<std::size_t>(tokens_));
     for (std::size_t i = 0; i < places.size(); ++i) {
@@ -106,8 +108,9 @@ void OpBench::transformer() {
     const std::int64_t hidden = model_.ffn_hidden();
     const double calls = dense_layers_ * micro_batches_;
     const double elements = n * static_cast<double>(hidden);
-    linear("linear gate and up", tokens_, dim_, 2 * hidden, false, calls);
-    linear("linear down", tokens_, hidden, dim_, false, calls);
+    const bool adds = micro_batches_ > 1;
+    linear("linear gate and up", tokens_, dim_, 2 * hidden, false, calls, adds);
+    linear("linear down", tokens_, hidden, dim_, false, calls, adds);
     const Tensor gate_up = activation({tokens_, 2 * hidden});
     const Tensor dgate_up = activation({tokens_, 2 * hidden});
     const Tensor out = activation({tokens_, hidden});

@@ -190,7 +190,18 @@ TEST_P(Linear, BackwardWeightAccumulates) {
 
     linear_backward_weight(context(), dweight_tensor, Tensor(), dout_tensor, x_tensor);
     expect_close(download(dweight_tensor), sum_of(weight_part, sum_of(weight_part, dweight)));
+
+    const Tensor written = poisoned(accumulator(), {outputs, inputs});
+    linear_backward_weight(context(), written, Tensor(), dout_tensor, x_tensor, false);
+    expect_close(download(written), weight_part);
   }
+}
+
+TEST_P(Linear, NoRowsHaveNoWeightGradient) {
+  const Tensor written = poisoned(accumulator(), {3, 5});
+  linear_backward_weight(context(), written, Tensor(), poisoned(dtype(), {0, 3}),
+                         poisoned(dtype(), {0, 5}), false);
+  EXPECT_EQ(download(written), std::vector<double>(15, 0));
 }
 
 TEST(LinearErrors, ShapesThatDoNotFitAreNamed) {
