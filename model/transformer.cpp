@@ -19,7 +19,6 @@ void Transformer::run_blocks(const Context& context, std::span<Block> blocks, Te
                              std::int64_t micro_batch, const CacheLayout* cache,
                              const PassHooks& hooks) {
   const std::int64_t rows = tokens.size();
-  const Tensor normed = normed_.rows(0, rows);
   const Tensor branch = branch_.rows(0, rows);
 
   const auto computed = [&](const std::string& name, const Tensor& x) {
@@ -34,22 +33,24 @@ void Transformer::run_blocks(const Context& context, std::span<Block> blocks, Te
   for (Block& block : blocks) {
     const std::string layer = "layers." + std::to_string(&block - blocks.data());
     const Tensor input = block.input.rows(0, rows);
-    rms_norm_forward(context, normed, pending.empty() ? Tensor() : input,
+    const Tensor attention_input = block.attention_input.rows(0, rows);
+    rms_norm_forward(context, attention_input, pending.empty() ? Tensor() : input,
                      block.attention_inverse_rms.rows(0, rows), residual, pending,
                      block.attention_norm.value, config_.norm_eps);
     computed("residual." + writer, input);
     if (cache != nullptr) {
-      block.attention.forward_cached(context, branch, normed, *cache);
+      block.attention.forward_cached(context, branch, attention_input, *cache);
     } else {
-      block.attention.forward(context, branch, normed, layout, sequences);
+      block.attention.forward(context, branch, attention_input, layout, sequences);
     }
     writer = layer + ".attention";
     computed(writer + ".out", branch);
     const Tensor middle = block.middle.rows(0, rows);
-    rms_norm_forward(context, normed, middle, block.ffn_inverse_rms.rows(0, rows), input, branch,
+    const Tensor ffn_input = block.ffn_input.rows(0, rows);
+    rms_norm_forward(context, ffn_input, middle, block.ffn_inverse_rms.rows(0, rows), input, branch,
                      block.ffn_norm.value, config_.norm_eps);
     computed("residual." + writer, middle);
-    block.feed_forward->forward(context, branch, normed, mode, micro_batch);
+    block.feed_forward->forward(context, branch, ffn_input, mode, micro_batch);
     writer = layer + ".feed_forward";
     computed(writer + ".out", branch);
     if (hooks.looked_up && block.memory != nullptr) {
@@ -61,8 +62,9 @@ void Transformer::run_blocks(const Context& context, std::span<Block> blocks, Te
     residual = middle;
     pending = branch;
   }
-  rms_norm_forward(context, normed, last_.rows(0, rows), last_inverse_rms_.rows(0, rows), residual,
-                   pending, norm_->value, config_.norm_eps);
+  rms_norm_forward(context, normed_.rows(0, rows), last_.rows(0, rows),
+                   last_inverse_rms_.rows(0, rows), residual, pending, norm_->value,
+                   config_.norm_eps);
   computed("residual." + writer, last_.rows(0, rows));
 }
 
@@ -86,15 +88,11 @@ const Transformer::Block* Transformer::first_memory() const {
 void Transformer::backward(const Context& context, const TokenBatch& batch,
                            std::int64_t micro_batch, const PassHooks& hooks) {
   const std::int64_t rows = batch.tokens.size();
-  const Tensor normed = normed_.rows(0, rows);
   const Tensor dnormed = dnormed_.rows(0, rows);
   const Tensor dresidual = dresidual_.rows(0, rows);
 
-  // Recomputes a layer's input from the residual state, and turns the gradient of that input into
-  // the gradient of the residual state, which also flows past the layer.
-  const auto normalise = [&](const Tensor& state, const Tensor& inverse_rms, Parameter& weight) {
-    rms_norm_forward(context, normed, {}, inverse_rms, state, {}, weight.value, config_.norm_eps);
-  };
+  // Turns the gradient of a layer's input into the gradient of the residual state, which also flows
+  // past the layer.
   const auto through_norm = [&](const Tensor& state, const Tensor& inverse_rms, Parameter& weight) {
     rms_norm_backward(context, dresidual, weight.gradient, dnormed, dresidual, state, inverse_rms,
                       weight.value);
@@ -105,18 +103,17 @@ void Transformer::backward(const Context& context, const TokenBatch& batch,
   for (auto block = blocks_.rbegin(); block != blocks_.rend(); ++block) {
     const Tensor middle = block->middle.rows(0, rows);
     const Tensor ffn_inverse_rms = block->ffn_inverse_rms.rows(0, rows);
-    normalise(middle, ffn_inverse_rms, block->ffn_norm);
     const bool lowest = &*block == lowest_trained();
-    block->feed_forward->backward(context, lowest ? Tensor() : dnormed, dresidual, normed,
-                                  micro_batch);
+    block->feed_forward->backward(context, lowest ? Tensor() : dnormed, dresidual,
+                                  block->ffn_input.rows(0, rows), micro_batch);
     if (hooks.rows_done && &*block == first_memory()) hooks.rows_done();
     if (lowest) return;
     through_norm(middle, ffn_inverse_rms, block->ffn_norm);
 
     const Tensor input = block->input.rows(0, rows);
     const Tensor attention_inverse_rms = block->attention_inverse_rms.rows(0, rows);
-    normalise(input, attention_inverse_rms, block->attention_norm);
-    block->attention.backward(context, dnormed, dresidual, normed, batch.layout, batch.sequences);
+    block->attention.backward(context, dnormed, dresidual, block->attention_input.rows(0, rows),
+                              batch.layout, batch.sequences);
     through_norm(input, attention_inverse_rms, block->attention_norm);
   }
   embedding_backward(context, embedding_->gradient, dresidual, batch.tokens);
@@ -221,6 +218,8 @@ void Transformer::build_layers() {
                        {},
                        {},
                        {},
+                       {},
+                       {},
                        {}});
   }
   norm_ = &declare_norm("norm.weight");
@@ -297,6 +296,7 @@ void Transformer::plan(ModelMemory& memory) {
   // lowest trained layer: these get the same memory, but for the residual state that passes from
   // one to the next.
   bool kept = size_.training && lowest_trained() == nullptr;
+  normed_ = activation(memory.device);
   Tensor states[2];
   if (!kept) states[0] = activation(memory.device), states[1] = activation(memory.device);
   const std::int64_t block_mark = memory.device.mark();
@@ -305,12 +305,14 @@ void Transformer::plan(ModelMemory& memory) {
     const bool lowest = size_.training && &block == lowest_trained();
     if (lowest) memory.device.rewind(memory.device.planned_bytes());
     block.input = kept ? activation(memory.device) : states[0];
+    block.attention_input = kept ? activation(memory.device) : normed_;
     block.attention_inverse_rms = statistic();
     block.attention.plan(memory.device, memory.temporary, tokens, size_.dtype, kept);
     memory.temporary.rewind(temporary_mark);
     const Wanted wanted = kept ? Wanted::input : lowest ? Wanted::parameters : Wanted::nothing;
     kept = kept || lowest;
     block.middle = kept ? activation(memory.device) : states[1];
+    block.ffn_input = kept ? activation(memory.device) : normed_;
     block.ffn_inverse_rms = statistic();
     block.feed_forward->plan(memory.device, memory.temporary, tokens, size_.dtype, wanted);
     memory.temporary.rewind(temporary_mark);
@@ -322,7 +324,6 @@ void Transformer::plan(ModelMemory& memory) {
 
   last_ = activation(memory.device);
   last_inverse_rms_ = statistic();
-  normed_ = activation(memory.device);
   branch_ = activation(memory.device);
   losses_ = memory.device.allocate("activations", accumulator, {tokens});
   if (size_.training) {

@@ -5,8 +5,8 @@
 //
 // Everything a step needs is allocated when the model is built, from three arenas (ModelMemory), so
 // that building it on planning arenas answers "will it fit?" before anything is allocated.
-// Of each block only the two residual states and what attention and feed-forward keep survive until
-// the backward pass; normalised inputs are computed again.
+// Of each block the two residual states, their norms and what attention and feed-forward keep
+// survive until the backward pass.
 #pragma once
 
 #include <cstdint>
@@ -135,6 +135,8 @@ class Transformer {
     Parameter& ffn_norm;            // [C]
     Tensor input;                   // [N, C] residual state before attention
     Tensor middle;                  // [N, C] residual state before the feed-forward
+    Tensor attention_input;         // [N, C] norm of `input`
+    Tensor ffn_input;               // [N, C] norm of `middle`
     Tensor attention_inverse_rms;   // [N]
     Tensor ffn_inverse_rms;         // [N]
   };
@@ -165,7 +167,7 @@ class Transformer {
 
   Tensor last_;              // [N, C] residual state after the last block
   Tensor last_inverse_rms_;  // [N]
-  Tensor normed_;            // [N, C] temporary: input of a layer
+  Tensor normed_;            // [N, C] input of the head; without training, of every layer
   Tensor branch_;            // [N, C] temporary: output of a layer
   Tensor dresidual_;         // [N, C] gradient of the residual state
   Tensor dnormed_;           // [N, C] temporary
