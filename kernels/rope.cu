@@ -1,26 +1,16 @@
 // Rotary position embedding on CUDA, in place. A block takes a few tokens: it first computes their
 // cosines and sines, once for all heads, into shared memory, and then turns the pairs, 16 bytes at
 // a time.
-//
-// The FP32 angle may be many turns, so it is reduced to a part of one turn in double precision;
-// what follows is exact to FP32 at any position.
 #include "kernels/rope.h"
 
-#include <cmath>
-
 #include "kernels/device_math.cuh"
+#include "kernels/rotation.cuh"
 
 namespace memengine::cuda {
 namespace {
 
 constexpr int rope_threads = 256;
 constexpr int tokens_per_block = 4;
-constexpr int max_pairs = 128;
-
-// Of each pair: the angle from one position to the next.
-struct Frequencies {
-  float angle[max_pairs];
-};
 
 template <typename T, int width>
 __global__ void __launch_bounds__(rope_threads)
@@ -34,12 +24,7 @@ __global__ void __launch_bounds__(rope_threads)
   for (int i = static_cast<int>(threadIdx.x); i < here * pairs; i += rope_threads) {
     const float angle =
         static_cast<float>(positions[first_token + i / pairs]) * frequencies.angle[i % pairs];
-    const double turns = angle * (0.5 / M_PI);
-    const auto half_turns = static_cast<float>(2.0 * (turns - rint(turns)));
-    float sine;
-    float cosine;
-    sincospif(half_turns, &sine, &cosine);
-    rotation[i] = make_float2(cosine, direction * sine);
+    rotation[i] = rotation_of(angle, direction);
   }
   __syncthreads();
 
@@ -53,9 +38,9 @@ __global__ void __launch_bounds__(rope_threads)
     float x[width];
 #pragma unroll
     for (int j = 0; j < width; j += 2) {
-      const float2 r = turn[j / 2];
-      x[j] = pack[j] * r.x - pack[j + 1] * r.y;
-      x[j + 1] = pack[j] * r.y + pack[j + 1] * r.x;
+      const float2 turned = rotate_pair(turn[j / 2], pack[j], pack[j + 1]);
+      x[j] = turned.x;
+      x[j + 1] = turned.y;
     }
     store(address, x);
   }
@@ -70,10 +55,7 @@ void rotate(const Context& context, const char* op, Tensor qkv, Tensor positions
   if (head_dim % 2 != 0 || head_dim > 2 * max_pairs) {
     fail_internal("{}: head_dim {} is odd or above {}", op, head_dim, 2 * max_pairs);
   }
-  Frequencies frequencies{};
-  for (std::int64_t i = 0; i < head_dim / 2; ++i) {
-    frequencies.angle[i] = rope_frequency(angles, i, head_dim);
-  }
+  const Frequencies frequencies(angles, head_dim);
   dispatch_storage(op, qkv.dtype(), [&]<typename T>() {
     const auto launch = [&]<int width>() {
       rope_kernel<T, width>

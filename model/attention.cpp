@@ -138,12 +138,12 @@ void AttentionLayer::backward(const Context& context, Tensor dx, Tensor dout, Te
     linear_backward_weight(context, wo_.gradient, {}, dout, attended, wo_.accumulates());
   }
   linear_backward_input(context, dattended, dout, wo_.compute, false);
-  attention_backward(
-      context, by_sequence(dqkv, batch, all_heads), by_sequence(dattended, batch, shape_.heads),
-      by_sequence(qkv_.rows(0, tokens), batch, all_heads),
-      by_sequence(attended, batch, shape_.heads),
-      log_sum_exp.reshape({batch, shape_.heads, tokens / batch}), layout.first_visible, shape_);
-  rope_backward(context, by_head(dqkv), layout.positions, rotated_heads(), angles_);
+  attention_backward(context, by_sequence(dqkv, batch, all_heads),
+                     by_sequence(dattended, batch, shape_.heads),
+                     by_sequence(qkv_.rows(0, tokens), batch, all_heads),
+                     by_sequence(attended, batch, shape_.heads),
+                     log_sum_exp.reshape({batch, shape_.heads, tokens / batch}),
+                     layout.first_visible, shape_, {layout.positions, angles_});
   normalize_backward(context, query_norm_, dqkv);
   normalize_backward(context, key_norm_, dqkv);
   if (wqkv_.trained()) {

@@ -227,9 +227,10 @@ void attention_forward(const Context& context, Tensor out, Tensor log_sum_exp, T
 }
 
 void attention_backward(const Context& context, Tensor dqkv, Tensor dout, Tensor qkv, Tensor out,
-                        Tensor log_sum_exp, Tensor first_visible, const AttentionShape& shape) {
+                        Tensor log_sum_exp, Tensor first_visible, const AttentionShape& shape,
+                        const AttentionRotation& rotation) {
   MEMENGINE_ON_CUDA(context, cuda::attention_backward(context, dqkv, dout, qkv, out, log_sum_exp,
-                                                      first_visible, shape));
+                                                      first_visible, shape, rotation));
   const Layout l = layout_of(qkv, shape);
   const std::int32_t* visible = first_visible.empty() ? nullptr : first_visible.as<std::int32_t>();
   dispatch_floating(qkv.dtype(), [&]<typename T>() {
@@ -257,6 +258,9 @@ void attention_backward(const Context& context, Tensor dqkv, Tensor dout, Tensor
       }
     }
   });
+  if (rotation.positions.empty()) return;
+  rope_backward(context, dqkv.reshape({l.batch * l.length, l.heads + 2 * l.kv_heads, l.head_dim}),
+                rotation.positions, l.heads + l.kv_heads, rotation.angles);
 }
 
 std::int64_t attention_scratch_bytes(Device device, DType dtype, std::int64_t batch,

@@ -104,7 +104,8 @@ std::int64_t attention_scratch_bytes(DType dtype, std::int64_t batch, std::int64
 }
 
 void attention_backward(const Context& context, Tensor dqkv, Tensor dout, Tensor qkv, Tensor out,
-                        Tensor log_sum_exp, Tensor first_visible, const AttentionShape& shape) {
+                        Tensor log_sum_exp, Tensor first_visible, const AttentionShape& shape,
+                        const AttentionRotation& rotation) {
   if (out.size() == 0) return;
   const AttentionProblem problem = make_problem(context, qkv, first_visible, shape);
 #if MEMENGINE_HAS_HOPPER
@@ -113,7 +114,7 @@ void attention_backward(const Context& context, Tensor dqkv, Tensor dout, Tensor
         hopper::backward_scratch_bytes(problem.batch, problem.length, problem.heads));
     hopper::attention_backward(context.stream, dqkv.as<bfloat16>(), dout.as<const bfloat16>(),
                                qkv.as<const bfloat16>(), out.as<const bfloat16>(),
-                               log_sum_exp.as<const float>(), scratch, problem);
+                               log_sum_exp.as<const float>(), scratch, problem, rotation);
     return;
   }
 #endif
@@ -123,6 +124,10 @@ void attention_backward(const Context& context, Tensor dqkv, Tensor dout, Tensor
     attention_backward(context.stream, dqkv.as<T>(), dout.as<const T>(), qkv.as<const T>(),
                        log_sum_exp.as<const float>(), delta, problem);
   });
+  if (rotation.positions.empty()) return;
+  const std::int64_t all_heads = shape.heads + 2 * shape.kv_heads;
+  cuda::rope_backward(context, dqkv.reshape({dqkv.dim(0) * dqkv.dim(1), all_heads, shape.head_dim}),
+                      rotation.positions, shape.heads + shape.kv_heads, rotation.angles);
 }
 
 }  // namespace memengine::cuda

@@ -14,6 +14,7 @@
 // see the context and themselves, but nothing of the other continuations between.
 #pragma once
 
+#include "kernels/rope.h"
 #include "kernels/runtime/context.h"
 
 namespace memengine {
@@ -39,9 +40,16 @@ void visible_range(const Context& context, Tensor first_visible, Tensor document
 void attention_forward(const Context& context, Tensor out, Tensor log_sum_exp, Tensor qkv,
                        Tensor first_visible, const AttentionShape& shape, Tensor hidden = {});
 
-// dqkv = gradient of qkv, all heads overwritten.
+// The rotary embedding (rope.h) that turned the queries and keys of qkv.
+struct AttentionRotation {
+  Tensor positions;  // [B T] i32; empty: none
+  RopeAngles angles = 1e4;
+};
+
+// dqkv = gradient of qkv, all heads overwritten; with a rotation, of qkv as it was before that.
 void attention_backward(const Context& context, Tensor dqkv, Tensor dout, Tensor qkv, Tensor out,
-                        Tensor log_sum_exp, Tensor first_visible, const AttentionShape& shape);
+                        Tensor log_sum_exp, Tensor first_visible, const AttentionShape& shape,
+                        const AttentionRotation& rotation = {});
 
 std::int64_t attention_scratch_bytes(Device device, DType dtype, std::int64_t batch,
                                      std::int64_t length, const AttentionShape& shape);

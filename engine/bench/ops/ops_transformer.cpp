@@ -82,8 +82,6 @@ void OpBench::transformer() {
     const std::string rope_shape = format_text("[{}, {}, {}]", tokens_, rotated, shape.head_dim);
     measure("rope forward", rope_shape, every_layer, memory_work(turned),
             [&] { rope_forward(context, by_head, positions, rotated, model_.rope_theta); });
-    measure("rope backward", rope_shape, every_layer, memory_work(turned),
-            [&] { rope_backward(context, by_head, positions, rotated, model_.rope_theta); });
 
     Tensor first_visible;
     const std::int64_t window = model_.sliding_window.value_or(0);
@@ -99,8 +97,9 @@ void OpBench::transformer() {
                                          shape.kv_heads, shape.head_dim);
     measure("attention forward", text, every_layer, {0, 2 * product, Limit::matrix},
             [&] { attention_forward(context, out, log_sum_exp, qkv, first_visible, shape); });
-    measure("attention backward", text, every_layer, {0, 5 * product, Limit::matrix}, [&] {
-      attention_backward(context, dqkv, dout, qkv, out, log_sum_exp, first_visible, shape);
+    measure("attention and rope backward", text, every_layer, {0, 5 * product, Limit::matrix}, [&] {
+      attention_backward(context, dqkv, dout, qkv, out, log_sum_exp, first_visible, shape,
+                         {positions, model_.rope_theta});
     });
     bench_.clear();
   }

@@ -45,6 +45,7 @@
 #include "kernels/attention/hopper/copy_engine.cuh"
 #include "kernels/attention/hopper/hopper.h"
 #include "kernels/attention/hopper/products.cuh"
+#include "kernels/rotation.cuh"
 #include "kernels/runtime/cuda_check.h"
 
 namespace memengine::cuda::hopper {
@@ -172,6 +173,25 @@ __device__ inline void mask_scores(float (&s)[64], const AttentionProblem& probl
   }
 }
 
+// The gradient of 64 keys from first_key on, before their rotation.
+__device__ inline void turn_back(float (&dkey)[32], const BackwardScratch& scratch, int sequence,
+                                 int first_key) {
+  const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const float2* const rotation =
+        scratch.rotation(sequence, first_key + warp * 16 + lane / 4 + half * 8) + lane % 4;
+#pragma unroll
+    for (int i = 0; i < 32; i += 4) {
+      float& x = dkey[i + 2 * half];
+      float& y = dkey[i + 2 * half + 1];
+      const float2 turned = rotate_pair(rotation[i], x, y);
+      x = turned.x;
+      y = turned.y;
+    }
+  }
+}
+
 __device__ inline float2 unpack_bf16(std::uint32_t pair) {
   return make_float2(__uint_as_float(pair << 16), __uint_as_float(pair & 0xffff0000U));
 }
@@ -273,6 +293,7 @@ __device__ void multiply(Shared& shared, const Arguments& a, const Work& work, i
 
   const int stride = p.qkv_stride(), rows_left = p.length - first_key;
   bfloat16* token = a.dqkv + std::int64_t{first_key} * stride;
+  if (a.scratch.rotations != nullptr) turn_back(dkey, a.scratch, work.sequence, first_key);
   store_rows(token + p.qkv_offset(work.sequence, p.heads + work.kv_head), stride, rows_left, dkey,
              [&](int) { return p.scale; });
   store_rows(token + p.qkv_offset(work.sequence, p.heads + p.kv_heads + work.kv_head), stride,
@@ -317,9 +338,11 @@ __global__ void __launch_bounds__(threads, 1)
 
 void attention_backward(cudaStream_t stream, bfloat16* dqkv, const bfloat16* dout,
                         const bfloat16* qkv, const bfloat16* out, const float* log_sum_exp,
-                        void* scratch_memory, const AttentionProblem& problem) {
-  const BackwardScratch scratch(scratch_memory, problem.batch, problem.length, problem.heads);
-  prepare_backward(stream, scratch, dout, out, log_sum_exp, problem);
+                        void* scratch_memory, const AttentionProblem& problem,
+                        const AttentionRotation& rotation) {
+  const BackwardScratch scratch(scratch_memory, problem.batch, problem.length, problem.heads,
+                                !rotation.positions.empty());
+  prepare_backward(stream, scratch, dout, out, log_sum_exp, problem, rotation);
 
   const int width = (problem.heads + 2 * problem.kv_heads) * head_dim;
   const CUtensorMap qkv_map = tensor_map(qkv, problem.batch, problem.length, width, tile);

@@ -17,17 +17,24 @@ struct BackwardScratch {
                        // holds them: [column / 8][thread][row half][column pair]
   float* log_sum_exp;  // [B, heads, tiles * 128], times log2(e), infinite beyond the end
   float* delta;        // [B, heads, tiles * 128] rowsum(dout * out), zero beyond the end
+  float2* rotations;   // [B, tiles * 128, 32] cosine and sine that turn a pair back, or null
   int* turns;          // [B, heads, tiles * 2]: key blocks that have added their part of dQ
   int* next_unit;      // of work, for the next block that starts
 
-  BackwardScratch(void* memory, std::int64_t batch, std::int64_t length, std::int64_t heads);
+  BackwardScratch(void* memory, std::int64_t batch, std::int64_t length, std::int64_t heads,
+                  bool rotated);
+
+  // Of a token's 32 pairs.
+  __device__ const float2* rotation(int sequence, int token) const {
+    return rotations + (std::int64_t{sequence} * tiles * tile + token) * (head_dim / 2);
+  }
 };
 
-// Fills log_sum_exp and delta, zeroes turns and next_unit.
+// Fills log_sum_exp, delta and rotations, zeroes turns and next_unit.
 void prepare_backward(cudaStream_t stream, const BackwardScratch& scratch, const bfloat16* dout,
                       const bfloat16* out, const float* log_sum_exp,
-                      const AttentionProblem& problem);
-// The query heads of dqkv = scale * dquery.
+                      const AttentionProblem& problem, const AttentionRotation& rotation);
+// The query heads of dqkv = scale * dquery, turned back.
 void finish_query_gradient(cudaStream_t stream, bfloat16* dqkv, const BackwardScratch& scratch,
                            const AttentionProblem& problem);
 

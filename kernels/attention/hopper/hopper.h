@@ -21,7 +21,8 @@ void attention_forward(cudaStream_t stream, bfloat16* out, float* log_sum_exp, c
 std::int64_t backward_scratch_bytes(std::int64_t batch, std::int64_t length, std::int64_t heads);
 void attention_backward(cudaStream_t stream, bfloat16* dqkv, const bfloat16* dout,
                         const bfloat16* qkv, const bfloat16* out, const float* log_sum_exp,
-                        void* scratch, const AttentionProblem& problem);
+                        void* scratch, const AttentionProblem& problem,
+                        const AttentionRotation& rotation);
 
 // A BF16 tensor [batch, length, width] for TMA, in boxes of `rows` tokens by 64
 // columns.

@@ -84,6 +84,29 @@ class Attention : public GradientTest {
   }
 };
 
+// The gradient before the rotary embedding, by its definition: [B T, all heads, head_dim].
+std::vector<double> turned_back(std::vector<double> dqkv,
+                                const std::vector<std::int32_t>& positions,
+                                const AttentionShape& shape, const RopeAngles& angles) {
+  const std::int64_t all_heads = shape.heads + 2 * shape.kv_heads;
+  for (std::size_t token = 0; token < positions.size(); ++token) {
+    for (std::int64_t head = 0; head < shape.heads + shape.kv_heads; ++head) {
+      for (std::int64_t i = 0; i < shape.head_dim / 2; ++i) {
+        const float angle =
+            static_cast<float>(positions[token]) * rope_frequency(angles, i, shape.head_dim);
+        const double cosine = std::cos(angle);  // in FP32, as the kernels
+        const double sine = std::sin(angle);
+        double* const pair = &dqkv[token * static_cast<std::size_t>(all_heads * shape.head_dim) +
+                                   static_cast<std::size_t>(head * shape.head_dim + 2 * i)];
+        const double x = pair[0] * cosine + pair[1] * sine;
+        pair[1] = pair[1] * cosine - pair[0] * sine;
+        pair[0] = x;
+      }
+    }
+  }
+  return dqkv;
+}
+
 TEST_P(Attention, ForwardAndBackward) {
   for (const Case& c : cases) {
     for (const Mask mask : {Mask::causal, Mask::documents, Mask::window, Mask::both}) {
@@ -124,6 +147,18 @@ TEST_P(Attention, ForwardAndBackward) {
       attention_backward(context(), again, dout_tensor, qkv_tensor, out, log_sum_exp, mask_tensor,
                          c.shape);
       EXPECT_EQ(download(again), gradient) << "not deterministic";
+
+      const std::int64_t tokens = c.batch * c.length;
+      std::vector<std::int32_t> positions;
+      for (std::int64_t i = 0; i < tokens; ++i) {
+        positions.push_back(static_cast<std::int32_t>(integer(0, 100000)));
+      }
+      const AttentionRotation rotation{upload(DType::i32, {tokens}, positions), 1e4};
+      const Tensor unrotated = poisoned(dtype(), {c.batch, c.length, all_heads, head_dim});
+      attention_backward(context(), unrotated, dout_tensor, qkv_tensor, out, log_sum_exp,
+                         mask_tensor, c.shape, rotation);
+      expect_close(download(unrotated),
+                   turned_back(expected.dqkv, positions, c.shape, rotation.angles));
 
       for (const Context& chip : smaller_chips()) {  // the same with the tiles of 8.0 and of 8.6
         SCOPED_TRACE(testing::Message() << chip.block_shared_bytes << " bytes per block");
