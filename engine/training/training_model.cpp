@@ -13,6 +13,7 @@
 #include "engine/training/watch/probe.h"
 #include "io/checkpoints/checkpoint.h"
 #include "io/files/parallel.h"
+#include "kernels/linear/measured/measured.h"
 #include "kernels/reduce.h"
 #include "kernels/runtime/communicator.h"
 #include "kernels/runtime/runtime_cuda.h"
@@ -228,6 +229,7 @@ TrainingModel::TrainingModel(const RunConfig& config, Runtime& runtime)
   runtime.reserve_scratch(step_scratch_bytes(*transformer_, device),
                           side_scratch_bytes(*transformer_, device));
   runtime.context().allow_tf32 = config.distributed.matmul_allow_tf32;
+  measure_products(true);
 
   for (MemoryBank& bank : transformer_->banks()) {
     bank.set_decay(optimizer_->row_decay());

@@ -6,6 +6,8 @@
 #include <map>
 #include <mutex>
 
+#include "kernels/linear/measured/fastest.cuh"
+#include "kernels/linear/measured/measured.h"
 #include "kernels/runtime/cuda_check.h"
 
 namespace memengine::cuda {
@@ -22,7 +24,10 @@ std::uint32_t alignment(const void* address) {
   return 1U << std::countr_zero(reinterpret_cast<std::uintptr_t>(address) | 256U);
 }
 
-using Key = std::array<std::int64_t, 22>;
+// Below, the launch is what takes the time.
+constexpr double worth_measuring = 5e9;  // operations
+
+using Key = std::array<std::int64_t, 23>;
 
 // One product as cuBLASLt sees it: `first` is our b, `second` our a.
 struct Problem {
@@ -62,8 +67,16 @@ std::size_t workspace_bytes(const Context& context) {
                                         : static_cast<std::size_t>(context.gemm_workspace.bytes());
 }
 
-cublasLtMatmulAlgo_t search(const Context& context, Problem& problem, const Matrix& out,
-                            const Matrix& a, const Matrix& b) {
+constexpr int most_candidates = 8;
+
+struct Candidates {
+  cublasLtMatmulHeuristicResult_t results[most_candidates];
+  int count;
+};
+
+// cuBLASLt's `most` first choices for a product, the best by its own estimate in front.
+Candidates find_candidates(const Context& context, Problem& problem, const Matrix& out,
+                           const Matrix& a, const Matrix& b, int most) {
   cublasLtMatmulPreferenceOpaque_t preference;
   MEMENGINE_CUBLAS_CHECK(cublasLtMatmulPreferenceInit(&preference));
   set(&preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
@@ -74,17 +87,49 @@ cublasLtMatmulAlgo_t search(const Context& context, Problem& problem, const Matr
   set(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment(a.data));
   set(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment(out.data));
   set(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment(out.data));
-  cublasLtMatmulHeuristicResult_t best{};
-  int found = 0;
+  Candidates found{};
   const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
       context.cublaslt, &problem.operation, &problem.first, &problem.second, &problem.out,
-      &problem.out, &preference, 1, &best, &found);
-  if (status != CUBLAS_STATUS_SUCCESS || found == 0) {
+      &problem.out, &preference, most, found.results, &found.count);
+  if (status != CUBLAS_STATUS_SUCCESS || found.count == 0) {
     fail_internal("cuBLASLt has no algorithm for the product {} [{}, {}] = {} [{}, {}] x [{}, {}]",
                   dtype_name(out.dtype), out.rows, out.columns, dtype_name(a.dtype), a.rows,
                   a.columns, b.rows, b.columns);
   }
-  return best.algo;
+  return found;
+}
+
+cublasStatus_t multiply(const Context& context, Problem& problem, void* out, const void* a,
+                        const void* b, bool accumulate, const cublasLtMatmulAlgo_t& algorithm) {
+  const float one = 1.0F;
+  const float beta = accumulate ? 1.0F : 0.0F;
+  return cublasLtMatmul(context.cublaslt, &problem.operation, &one, b, &problem.first, a,
+                        &problem.second, &beta, out, &problem.out, out, &problem.out, &algorithm,
+                        context.gemm_workspace.data(), workspace_bytes(context), context.stream);
+}
+
+cublasLtMatmulAlgo_t search(const Context& context, Problem& problem, const Matrix& out,
+                            const Matrix& a, const Matrix& b, const GemmOptions& options) {
+  const double operations = 2.0 * static_cast<double>(out.rows * out.columns) *
+                            static_cast<double>(options.transpose_a ? a.rows : a.columns);
+  const bool measured = products_are_measured() && a.dtype == DType::bf16 && options.batch == 1 &&
+                        out.row_distance == out.columns && operations >= worth_measuring;
+  const cublasLtMatmulAlgo_t first =
+      find_candidates(context, problem, out, a, b, 1).results[0].algo;
+  if (!measured) return first;
+  const Candidates more = find_candidates(context, problem, out, a, b, most_candidates);
+  const auto algorithm = [&](std::size_t way) {
+    return way == 0 ? first : more.results[way - 1].algo;
+  };
+  const std::size_t best = fastest_with_same_bits(
+      context.stream, static_cast<std::size_t>(more.count) + 1,
+      static_cast<std::size_t>(out.rows * out.columns * element_bytes(out.dtype)),
+      [&](std::size_t way, void* result) {
+        const cublasLtMatmulAlgo_t tried = algorithm(way);
+        return multiply(context, problem, result, a.data, b.data, options.accumulate, tried) ==
+               CUBLAS_STATUS_SUCCESS;
+      });
+  return algorithm(best);
 }
 
 cublasLtMatmulAlgo_t algorithm_for(const Context& context, Problem& problem, const Matrix& out,
@@ -113,11 +158,12 @@ cublasLtMatmulAlgo_t algorithm_for(const Context& context, Problem& problem, con
                    options.bias == nullptr ? 0 : alignment(options.bias),
                    options.batch,
                    context.allow_tf32,
+                   products_are_measured(),
                    static_cast<std::int64_t>(workspace_bytes(context))};
   const std::lock_guard lock(mutex);
   const auto place = known.find(key);
   if (place != known.end()) return place->second;
-  return known.emplace(key, search(context, problem, out, a, b)).first->second;
+  return known.emplace(key, search(context, problem, out, a, b, options)).first->second;
 }
 
 }  // namespace
@@ -161,12 +207,8 @@ void gemm(const Context& context, const Matrix& out, const Matrix& a, const Matr
   describe(&problem.out, out, options.batch);
 
   const cublasLtMatmulAlgo_t algorithm = algorithm_for(context, problem, out, a, b, options);
-  const float one = 1.0F;
-  const float beta = options.accumulate ? 1.0F : 0.0F;
-  MEMENGINE_CUBLAS_CHECK(cublasLtMatmul(
-      context.cublaslt, &problem.operation, &one, b.data, &problem.first, a.data, &problem.second,
-      &beta, out.data, &problem.out, out.data, &problem.out, &algorithm,
-      context.gemm_workspace.data(), workspace_bytes(context), context.stream));
+  MEMENGINE_CUBLAS_CHECK(
+      multiply(context, problem, out.data, a.data, b.data, options.accumulate, algorithm));
 }
 
 }  // namespace memengine::cuda

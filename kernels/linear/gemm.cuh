@@ -3,9 +3,10 @@
 // cuBLASLt thinks in column-major matrices. A row-major [rows, columns] matrix is a column-major
 // [columns, rows] one, so out = a b is asked for as out^T = b^T a^T, with nothing moved.
 //
-// Which algorithm serves a shape is looked up once and remembered (thread-safe), so a step does no
-// search. Split-K sums go through the workspace in FP32 in a fixed order, never in place; with the
-// algorithm remembered per shape, results are the same at every run.
+// Which algorithm serves a shape is looked up once, or measured (measured/measured.h), and
+// remembered (thread-safe), so a step does no search. Split-K sums go through the workspace in FP32
+// in a fixed order, never in place; with the algorithm remembered per shape, results are the same
+// at every run.
 #pragma once
 
 #include "kernels/runtime/context.h"

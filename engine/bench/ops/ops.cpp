@@ -5,6 +5,7 @@
 
 #include "engine/training/training_model.h"
 #include "kernels/linear/linear.h"
+#include "kernels/linear/measured/measured.h"
 
 namespace memengine::bench {
 
@@ -24,7 +25,9 @@ OpBench::OpBench(Workbench& bench, const BenchCase& bench_case, const Ceilings& 
       layers_(static_cast<double>(model_.n_layers)),
       memory_layers_(static_cast<double>(model_.memory_layers().size())),
       dense_layers_(layers_ - memory_layers_),
-      micro_batches_(static_cast<double>(bench_case.config.grad_acc_steps)) {}
+      micro_batches_(static_cast<double>(bench_case.config.grad_acc_steps)) {
+  measure_products(true);  // as training does
+}
 
 double floor_seconds(const Work& work, const Ceilings& ceilings, bool bf16) {
   const double distinct = work.distinct_bytes < 0 ? work.bytes : work.distinct_bytes;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <utility>
 
+#include "kernels/linear/measured/measured.h"
 #include "tests/support/gradient_test.h"
 
 namespace memengine {
@@ -202,6 +203,32 @@ TEST_P(Linear, NoRowsHaveNoWeightGradient) {
   linear_backward_weight(context(), written, Tensor(), poisoned(dtype(), {0, 3}),
                          poisoned(dtype(), {0, 5}), false);
   EXPECT_EQ(download(written), std::vector<double>(15, 0));
+}
+
+// Large enough for its algorithm to be measured.
+TEST_P(Linear, AMeasuredChoiceGivesTheSameBits) {
+  if (GetParam().device != Device::cuda || dtype() != DType::bf16) GTEST_SKIP();
+  constexpr std::int64_t rows = 2048, inputs = 1088, outputs = 1536;
+  auto x_values = normal(rows * inputs);
+  auto weight_values = normal(outputs * inputs);
+  auto dout_values = normal(rows * outputs);
+  const Tensor x = upload(dtype(), {rows, inputs}, x_values);
+  const Tensor weight = upload(dtype(), {outputs, inputs}, weight_values);
+  const Tensor dout = upload(dtype(), {rows, outputs}, dout_values);
+  auto before = normal(outputs * inputs);
+  std::vector<std::vector<double>> results[2];
+  for (const bool measured : {false, true}) {
+    measure_products(measured);
+    const Tensor out = poisoned(dtype(), {rows, outputs});
+    const Tensor dx = poisoned(dtype(), {rows, inputs});
+    const Tensor dweight = upload(accumulator(), {outputs, inputs}, before);
+    linear_forward(context(), out, x, weight, Tensor());
+    linear_backward_input(context(), dx, dout, weight, false);
+    linear_backward_weight(context(), dweight, Tensor(), dout, x, true);
+    results[measured ? 1 : 0] = {download(out), download(dx), download(dweight)};
+  }
+  measure_products(false);
+  EXPECT_EQ(results[0], results[1]);
 }
 
 TEST(LinearErrors, ShapesThatDoNotFitAreNamed) {
