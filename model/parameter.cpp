@@ -145,6 +145,15 @@ void ParameterStore::clear_gradients(const Context& context) {
   for (Parameter& parameter : parameters_) parameter.gradient_begun = false;
 }
 
+std::int64_t ParameterStore::begin_after(std::size_t declared) const {
+  std::int64_t begin = zeroed_;
+  for (std::size_t i = 0; i < declared; ++i) {
+    const Parameter& parameter = parameters_[i];
+    if (parameter.trained() && parameter.product_first) begin += aligned(parameter.size());
+  }
+  return begin;
+}
+
 void ParameterStore::initialize(const Context& context, std::uint64_t seed) {
   for (const Parameter& parameter : parameters_) {
     std::int64_t row = 0;

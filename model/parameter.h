@@ -108,6 +108,12 @@ class ParameterStore {
   // How many of the gradients, from the first on, clear_gradients() fills with zeros.
   std::int64_t zeroed_gradients() const { return zeroed_; }
 
+  // How many parameters were declared so far; and where in the flat blocks those with product_first
+  // begin that were declared after the first `declared`. What is zeroed first stands before them
+  // all.
+  std::size_t declared() const { return parameters_.size(); }
+  std::int64_t begin_after(std::size_t declared) const;
+
   // The part of a flat block as long as values() that belongs to a value of named(), in its shape;
   // empty when that is not a trained one.
   Tensor part_of(const Tensor& block, const Tensor& value) const;

@@ -100,6 +100,10 @@ void Transformer::backward(const Context& context, const TokenBatch& batch,
 
   rms_norm_backward(context, dresidual, norm_->gradient, dnormed, {}, last_.rows(0, rows),
                     last_inverse_rms_.rows(0, rows), norm_->value);
+  const auto whole_after = [&](std::size_t declared) {
+    if (hooks.gradients_whole) hooks.gradients_whole(parameters_.begin_after(declared));
+  };
+  whole_after(declared_in_blocks_);
   for (auto block = blocks_.rbegin(); block != blocks_.rend(); ++block) {
     const Tensor middle = block->middle.rows(0, rows);
     const Tensor ffn_inverse_rms = block->ffn_inverse_rms.rows(0, rows);
@@ -115,6 +119,7 @@ void Transformer::backward(const Context& context, const TokenBatch& batch,
     block->attention.backward(context, dnormed, dresidual, block->attention_input.rows(0, rows),
                               batch.layout, batch.sequences);
     through_norm(input, attention_inverse_rms, block->attention_norm);
+    whole_after(block->declared);
   }
   embedding_backward(context, embedding_->gradient, dresidual, batch.tokens);
 }
@@ -187,6 +192,7 @@ void Transformer::build_layers() {
   blocks_.reserve(static_cast<std::size_t>(config_.n_layers));
   std::int64_t reader = 0;
   for (std::int64_t layer = 0; layer < config_.n_layers; ++layer) {
+    const std::size_t declared = parameters_.declared();
     AttentionLayer attention(parameters_, config_, layer);
     std::unique_ptr<FeedForwardLayer> feed_forward;
     MemoryLayer* memory = nullptr;
@@ -220,8 +226,10 @@ void Transformer::build_layers() {
                        {},
                        {},
                        {},
-                       {}});
+                       {},
+                       declared});
   }
+  declared_in_blocks_ = parameters_.declared();
   norm_ = &declare_norm("norm.weight");
   head_ = std::make_unique<Head>(parameters_, config_, config_.weight_tying ? embedding_ : nullptr);
 }
@@ -239,7 +247,8 @@ void Transformer::build_banks(ModelMemory& memory) {
                               args.mem_heads * args.mem_knn,
                               size_.staging_bytes / tables,
                               size_.updated_rows,
-                              size_.place};
+                              size_.place,
+                              size_.shares_memory};
   // De-duplication numbers a step's picks in 32 bits, those of all ranks at the owner.
   if (capacity.place.size * capacity.slots > INT32_MAX / (capacity.tokens * capacity.picks)) {
     fail_input(

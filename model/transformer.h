@@ -41,6 +41,7 @@ struct ModelSize {
   TrainedPart trained = TrainedPart::all;
   std::int64_t updated_rows = 0;   // most rows of a bank that a step updates; 0: all it picks
   RankPlace place;                 // value tables are spread over so many ranks, each of this size
+  bool shares_memory = false;      // and the ranks read one another's device memory
   DType dtype = DType::f32;        // of activations
   std::int64_t staging_bytes = 0;  // device memory for rows of host tables, see staged_rows.h
   // Decoding; 0 sequences: no caches.
@@ -62,6 +63,9 @@ struct PassHooks {
   std::function<void(const MemoryBank&)> picked;
   // In backward(): no memory layer is left; all that row gradients are made of is in the banks.
   std::function<void()> rows_done;
+  // In backward(): the flat block of gradients is whole from this element on, and later calls come
+  // with lower ones. What lies before the last is whole when backward() returns.
+  std::function<void(std::int64_t first)> gradients_whole;
   // In forward(), each as soon as it is there: every residual state [N, C], named after what wrote
   // it as in residual_states(); every layer's output [N, C], such as "layers.0.attention.out";
   // every lookup, such as "layers.4.feed_forward".
@@ -139,6 +143,7 @@ class Transformer {
     Tensor ffn_input;               // [N, C] norm of `middle`
     Tensor attention_inverse_rms;   // [N]
     Tensor ffn_inverse_rms;         // [N]
+    std::size_t declared = 0;       // parameters of all that comes before
   };
 
   const Block* first_memory() const;  // the lowest block with a memory layer, or null
@@ -161,6 +166,7 @@ class Transformer {
   ParameterStore parameters_;
   Parameter* embedding_ = nullptr;  // [vocabulary, C]
   std::vector<Block> blocks_;
+  std::size_t declared_in_blocks_ = 0;  // parameters of the blocks and what comes before
   Parameter* norm_ = nullptr;
   std::unique_ptr<Head> head_;
   std::vector<MemoryBank> banks_;

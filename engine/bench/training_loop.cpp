@@ -155,7 +155,7 @@ std::vector<double> TrainingLoop::run_with(StepGraph& graph, int count, bool gua
                       micro);
     }
     uploaded[i % 2].record(context);
-    graph.run(context, step_is_recorded(config_), [&] {
+    graph.run(context, step_is_recorded(config_, model_), [&] {
       compute_step(context, model_, buffers_, config_.grad_acc_steps, gradient_scale);
     });
     ++step_;

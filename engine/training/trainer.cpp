@@ -128,7 +128,7 @@ void Trainer::train_step() {
     // The graph is the record of a step without a probe; this one is launched op by op.
     compute_step(context, model_, batches_, micro_batches, gradient_scale, probe_.get());
   } else {
-    step_graph_.run(context, step_is_recorded(config_), [&] {
+    step_graph_.run(context, step_is_recorded(config_, model_), [&] {
       compute_step(context, model_, batches_, micro_batches, gradient_scale);
     });
   }

@@ -130,8 +130,9 @@ bool may_gather_by_host(const ProductKeyConfig& memory) {
 // cache, or what a step of a small model updates: enough on text, and a small part of the whole.
 // Lookups that read the cache need no gathered rows, and the cache gets what that saves; with it
 // goes where each row of the table is.
-ModelSize TrainingModel::staged_size(const RunConfig& config, Device device) {
+ModelSize TrainingModel::staged_size(const RunConfig& config, Device device, bool shares_memory) {
   ModelSize size = training_size(config, device);
+  size.shares_memory = shares_memory;
   const ProductKeyConfig& memory = config.model.productkey_args;
   if (device != Device::cuda || !memory.zero_copy || cache_bytes(memory) ||
       !row_optimizer(memory).may_be_staged) {
@@ -155,8 +156,8 @@ ModelSize TrainingModel::staged_size(const RunConfig& config, Device device) {
   return size;
 }
 
-MemoryPlan TrainingModel::plan(const RunConfig& config, Device device) {
-  return plan(config, staged_size(config, device), device);
+MemoryPlan TrainingModel::plan(const RunConfig& config, Device device, bool shares_memory) {
+  return plan(config, staged_size(config, device, shares_memory), device);
 }
 
 MemoryPlan TrainingModel::plan(const RunConfig& config, const ModelSize& size, Device device) {
@@ -209,7 +210,8 @@ MemoryPlan TrainingModel::plan(const RunConfig& config, const ModelSize& size, D
 TrainingModel::TrainingModel(const RunConfig& config, Runtime& runtime)
     : runtime_(runtime), seed_(static_cast<std::uint64_t>(config.seed)) {
   const Device device = runtime.context().device;
-  const ModelSize size = staged_size(config, device);
+  Communicator& ranks = *runtime.context().communicator;
+  const ModelSize size = staged_size(config, device, ranks.shares_memory());
   plan_ = plan(config, size, device);
   if (const auto shortage = plan_shortage(plan_, device)) {
     fail_input("{}: {}", *shortage, keys_that_fit(config, device));
@@ -232,6 +234,7 @@ TrainingModel::TrainingModel(const RunConfig& config, Runtime& runtime)
   measure_products(true);
 
   for (MemoryBank& bank : transformer_->banks()) {
+    bank.find_peers(ranks);
     bank.set_decay(optimizer_->row_decay());
     for (const ValueTable& table : bank.tables()) {
       row_gradients_.push_back({table.rows(), table.staged(), bank.updated_rows(),
@@ -240,10 +243,21 @@ TrainingModel::TrainingModel(const RunConfig& config, Runtime& runtime)
     }
   }
   row_exchange_.emplace(runtime, transformer_->banks());
+  gradient_buckets_.emplace(runtime, transformer_->parameters().gradients());
   optimizer_->initialize(runtime.context());
   if (device == Device::cuda && may_gather_by_host(config.model.productkey_args)) {
     choose_gather_path(config.model.productkey_args.gather_path);
   }
+}
+
+TrainingModel::~TrainingModel() {
+  runtime_.context().communicator->forget_peers();
+}
+
+bool TrainingModel::asks_host() const {
+  const std::vector<MemoryBank>& banks = transformer_->banks();
+  return std::any_of(banks.begin(), banks.end(),
+                     [](const MemoryBank& bank) { return bank.asks_host(); });
 }
 
 void TrainingModel::initialize() {
@@ -257,6 +271,7 @@ void TrainingModel::initialize() {
 // recorded as one graph.
 
 void TrainingModel::reduce_rows() {
+  gradient_buckets_->sum_whole();
   wait_for(runtime_.side(), runtime_.context());
   for (const MemoryBank& bank : transformer_->banks()) bank.reduce_gradients(runtime_.side());
   optimizer_->measure_rows(runtime_.side(), row_gradients_);
@@ -270,10 +285,7 @@ void TrainingModel::finish_step() {
   const DenseParameters dense{parameters.values(), parameters.compute(), parameters.gradients()};
   wait_for(side, context);  // both take part in a graph without memory layers too
   wait_for(runtime_.link(), context);
-  {
-    const ExchangePurpose purpose(*context.communicator, "dense gradients");
-    context.communicator->all_reduce_sum(context, parameters.gradients());
-  }
+  gradient_buckets_->finish();
   optimizer_->measure_dense(context, dense);
   wait_for(context, side);
   optimizer_->guard_step(context);

@@ -8,6 +8,7 @@
 
 #include "engine/config/config.h"
 #include "engine/config/memory_plan.h"
+#include "engine/training/gradient_buckets.h"
 #include "engine/training/row_exchange.h"
 #include "kernels/runtime/runtime.h"
 #include "model/transformer.h"
@@ -18,11 +19,13 @@ namespace memengine {
 class TrainingModel {
  public:
   // What `config` would need on `device`; allocates nothing. model.vocab_size must be known.
-  static MemoryPlan plan(const RunConfig& config, Device device);
+  // Of several ranks, `shares_memory` as their communicator says.
+  static MemoryPlan plan(const RunConfig& config, Device device, bool shares_memory = false);
 
   // Plans, checks that the plan fits (input error if not), allocates and builds. Parameters are
-  // not initialised.
+  // not initialised. All ranks build theirs together.
   TrainingModel(const RunConfig& config, Runtime& runtime);
+  ~TrainingModel();
 
   // Fresh weights from the config's seed.
   void initialize();
@@ -38,6 +41,10 @@ class TrainingModel {
   void reduce_rows();
   void finish_step();
   const RowExchange& row_exchange() const { return *row_exchange_; }
+  // Sums dense gradients over ranks; finish_step() finishes it.
+  GradientBuckets& gradient_buckets() { return *gradient_buckets_; }
+  // The host has no part in a step, which then is the same sequence of launches every time.
+  bool asks_host() const;
 
   // One sentence on who gathers the rows of a host table and what was measured; empty: no question.
   const std::string& gather_notice() const { return gather_notice_; }
@@ -52,7 +59,7 @@ class TrainingModel {
   // Builds what gathers the rows of each bank, as the config says or as is fastest here.
   void choose_gather_path(GatherPath path);
 
-  static ModelSize staged_size(const RunConfig& config, Device device);
+  static ModelSize staged_size(const RunConfig& config, Device device, bool shares_memory);
   static MemoryPlan plan(const RunConfig& config, const ModelSize& size, Device device);
 
   Runtime& runtime_;
@@ -63,6 +70,7 @@ class TrainingModel {
   std::unique_ptr<Optimizer> optimizer_;
   std::vector<RowGradients> row_gradients_;
   std::optional<RowExchange> row_exchange_;
+  std::optional<GradientBuckets> gradient_buckets_;
   std::vector<std::unique_ptr<HostGather>> gathers_;
   double gpu_share_ = 1;  // of the rows that are gathered
   std::string gather_notice_;

@@ -7,9 +7,8 @@
 
 namespace memengine {
 
-// With several ranks the host has to know how many rows go where.
-bool step_is_recorded(const RunConfig& config) {
-  return config.cuda_graph && config.ranks.size == 1;
+bool step_is_recorded(const RunConfig& config, const TrainingModel& model) {
+  return config.cuda_graph && !model.asks_host();
 }
 
 void compute_step(const Context& context, TrainingModel& model, const BatchBuffers& batches,
@@ -23,10 +22,14 @@ void compute_step(const Context& context, TrainingModel& model, const BatchBuffe
     if (micro + 1 == micro_batches) {
       hooks.picked = [&](const MemoryBank& bank) { model.row_exchange().start(bank); };
       hooks.rows_done = [&] { model.reduce_rows(); };
+      hooks.gradients_whole = [&](std::int64_t first) {
+        model.gradient_buckets().whole_from(first);
+      };
       if (probe != nullptr) probe->attach(context, hooks);
     }
     transformer.forward(context, batch, micro, gradient_scale, hooks);
     sum(context, batches.loss_parts().rows(micro, 1), transformer.losses(), gradient_scale);
+    model.gradient_buckets().start();
     transformer.backward(context, batch, micro, hooks);
   }
   sum(context, batches.loss(), batches.loss_parts(), 1.0);

@@ -13,7 +13,7 @@ namespace memengine {
 
 // Whether the step's launches are the same every time, so that they can be replayed as a graph, and
 // the config wants that.
-bool step_is_recorded(const RunConfig& config);
+bool step_is_recorded(const RunConfig& config, const TrainingModel& model);
 
 // Zeroes the gradients, runs forward and backward of `micro_batches` uploaded batches, and updates
 // the model. batches.loss() = the sum of all losses times `gradient_scale`, which is one over the

@@ -57,6 +57,20 @@ class Communicator {
   // values of every rank = those of rank `root`.
   virtual void broadcast(const Context&, Tensor /*values*/, int /*root*/) {}
 
+  // --- Memory that ranks share: each reads the others' where it lies. GPUs of one host can, and
+  // threads of one process.
+
+  // Whether they do: the same on all ranks, and for good.
+  virtual bool shares_memory() const { return size() == 1; }
+  // Where this rank finds what every rank hands in, in their order: an address in device memory
+  // that is not freed before forget_peers(). All ranks call it together.
+  virtual std::vector<void*> peers(void* mine) { return {mine}; }
+  // All addresses that peers() has told end here. Of this rank alone.
+  virtual void forget_peers() noexcept {}
+  // Work that is enqueued on the context after this begins when all that every rank has enqueued
+  // before it, on its own context, is done and can be read. All ranks call it.
+  virtual void meet(const Context&) {}
+
   // --- Between hosts: ordinary memory; the result is there on return.
 
   // Of each rank, in their order: `mine` of everybody, of the same length.

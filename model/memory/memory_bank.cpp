@@ -2,8 +2,10 @@
 #include "model/memory/memory_bank.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "kernels/bag/embedding_bag.h"
+#include "kernels/runtime/communicator.h"
 #include "kernels/runtime/runtime.h"
 #include "kernels/table/row_usage.h"
 
@@ -26,6 +28,12 @@ UniqueRows allocate_unique(Arena& arena, std::int64_t picks, std::int64_t rows, 
   unique.order = arena.allocate("memory layers", DType::i32, {picks});
   unique.offsets = arena.allocate("memory layers", DType::i32, {capacity + 1});
   return unique;
+}
+
+std::vector<std::int32_t> to_host(const Context& context, const Tensor& integers) {
+  std::vector<std::int32_t> values(static_cast<std::size_t>(integers.size()));
+  copy_bytes(context, values.data(), integers.data(), integers.bytes());
+  return values;
 }
 
 }  // namespace
@@ -57,7 +65,9 @@ MemoryBank::MemoryBank(std::int64_t owner, const ModelConfig& config, Placement 
                                                    {.inverse = false, .places = true});
   }
   if (training && capacity.updated_rows > 0) plan_choice(tokens * capacity.picks, device);
-  if (is_spread()) {
+  if (tables_.front().reads_peers()) {
+    plan_peers(training, device);
+  } else if (is_spread()) {
     plan_trade(compute_dtype == DType::f64 ? DType::f64 : DType::f32, training, device);
   }
 }
@@ -102,6 +112,21 @@ void MemoryBank::plan_trade(DType accumulator, bool training, Arena& device) {
   ones_ = device.allocate("memory layers", accumulator, {delivered, 1});
 }
 
+void MemoryBank::plan_peers(bool training, Arena& device) {
+  const RowOwners& owners = tables_.front().owners();
+  spread_picks_ = device.allocate("memory layers", DType::i32, {picks_.dim(0), picks_.dim(1)});
+  peers_.emplace(owners, capacity_.place, step_picks(), training, device);
+  if (!training) return;
+  const std::int64_t requests = PeerTrade::capacity(owners, step_picks());
+  owned_rows_ = allocate_unique(device, requests, PeerTrade::owned_capacity(owners, step_picks()),
+                                {.inverse = false, .places = true});
+  pick_counts_ = device.allocate("memory layers", DType::i32, {2, requests});
+}
+
+void MemoryBank::find_peers(Communicator& ranks) {
+  if (peers_) peers_->find_peers(ranks, tables_, step_rows_.rows);
+}
+
 void MemoryBank::initialize(const Context& context, std::uint64_t seed, double deviation) const {
   for (const ValueTable& table : tables_) table.initialize(context, seed, deviation);
 }
@@ -132,10 +157,18 @@ void MemoryBank::fetch(const Context& context, std::span<const Tensor> out, Tens
   const RowOwners& owners = tables_.front().owners();
   const UniqueRows unique = lookup(inverse);
   const Tensor picks = this->picks(slot, tokens);
+  // Others may still read the lists of the step before.
+  if (peers_ && slot == 0) context.communicator->meet(context);
   const Tensor numbers =
       spread_picks_.rows(slot * capacity_.tokens, tokens).reshape({picks.size()});
   spread_numbers(context, numbers, picks.reshape({picks.size()}), owners);
   deduplicate(context, unique, numbers, owners.numbers());
+  if (peers_) {
+    for (std::size_t t = 0; t < tables_.size(); ++t) {
+      peers_->read(context, t, out[t], unique, tables_[t].precision());
+    }
+    return;
+  }
   lookup_trade_->open(context, unique);
   const Tensor requests = lookup_trade_->requests();
   const Tensor answers = answers_.rows(0, requests.size());
@@ -157,33 +190,48 @@ void MemoryBank::merge_picks(const Context& context) const {
     choose_rows(context, chosen_rows_, step_rows_, background_, capacity_.updated_rows);
   }
   if (!is_spread()) return;
+  if (peers_) return peers_->open(context, step_rows_, owned_rows_);
   if (!step_is_lookup()) step_trade_->open(context, step_rows_);
   deduplicate(context, owned_rows_, step_trade_->requests(), owners.part());
 }
 
-std::vector<std::int64_t> MemoryBank::count_step_picks(const Context& context) const {
-  const auto to_host = [&](const Tensor& integers) {
-    std::vector<std::int32_t> values(static_cast<std::size_t>(integers.size()));
-    copy_bytes(context, values.data(), integers.data(), integers.bytes());
-    return values;
+// They travel as gradients do.
+std::vector<std::int32_t> MemoryBank::deliver_counts(const Context& context) const {
+  PeerTrade::Counts all;
+  if (peers_) all = peers_->counts(context);
+  const auto total = [](const std::vector<std::int64_t>& counts) {
+    return std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
   };
-  // Each rank's counts travel as its gradients do.
-  const std::int64_t listed = step_trade_->listed();
-  const std::vector<std::int32_t> begins = to_host(step_rows_.offsets.rows(0, listed + 1));
-  std::vector<std::int32_t> counts(static_cast<std::size_t>(listed));
-  for (std::size_t u = 0; u < counts.size(); ++u) counts[u] = begins[u + 1] - begins[u];
-  const std::int64_t requested = step_trade_->requests().size();
+  const std::int64_t listed = peers_ ? total(all.listed_of) : step_trade_->listed();
+  const std::int64_t requested = peers_ ? total(all.requested_by) : step_trade_->requests().size();
   const auto counts_in = [](const Tensor& memory, std::int64_t rows) {
     return Tensor(memory.data(), DType::i32, {rows, 1});
   };
-  const Tensor sent = counts_in(tables_.front().row_gradients(), listed);
-  const Tensor received = counts_in(delivered_, requested);
+  const Tensor sent = counts_in(peers_ ? pick_counts_ : tables_.front().row_gradients(), listed);
+  const Tensor received = counts_in(peers_ ? pick_counts_.rows(1, 1) : delivered_, requested);
+  const std::vector<std::int32_t> begins = to_host(context, step_rows_.offsets.rows(0, listed + 1));
+  std::vector<std::int32_t> counts(static_cast<std::size_t>(listed));
+  for (std::size_t u = 0; u < counts.size(); ++u) counts[u] = begins[u + 1] - begins[u];
   copy_bytes(context, sent.data(), counts.data(), sent.bytes());
-  step_trade_->deliver(context, received, sent);
-  const std::vector<std::int32_t> delivered = to_host(received);
-  const std::vector<std::int32_t> order = to_host(owned_rows_.order.rows(0, requested));
-  const auto owned = static_cast<std::int64_t>(to_host(owned_rows_.count).front());
-  const std::vector<std::int32_t> offsets = to_host(owned_rows_.offsets.rows(0, owned + 1));
+  if (peers_) {
+    for (std::int64_t& count : all.listed_of) count *= element_bytes(DType::i32);
+    for (std::int64_t& count : all.requested_by) count *= element_bytes(DType::i32);
+    const ExchangePurpose purpose(*context.communicator, "use of rows");
+    context.communicator->all_to_all(context, received.data(), all.requested_by, sent.data(),
+                                     all.listed_of);
+  } else {
+    step_trade_->deliver(context, received, sent);
+  }
+  return to_host(context, received);
+}
+
+std::vector<std::int64_t> MemoryBank::count_step_picks(const Context& context) const {
+  const std::vector<std::int32_t> delivered = deliver_counts(context);
+  const std::vector<std::int32_t> order =
+      to_host(context, owned_rows_.order.rows(0, std::ssize(delivered)));
+  const auto owned = static_cast<std::int64_t>(to_host(context, owned_rows_.count).front());
+  const std::vector<std::int32_t> offsets =
+      to_host(context, owned_rows_.offsets.rows(0, owned + 1));
   std::vector<std::int64_t> result(static_cast<std::size_t>(owned));
   for (std::size_t u = 0; u < result.size(); ++u) {
     for (std::int32_t i = offsets[u]; i < offsets[u + 1]; ++i) {
@@ -217,11 +265,16 @@ void MemoryBank::exchange_rows(const Context& context, ExchangePace pace) const 
 void MemoryBank::reduce_gradients(const Context& context) const {
   for (const ValueTable& table : tables_) {
     table.reduce_gradients(context, chooses() ? chosen_rows_ : step_rows_);
-    if (!is_spread()) continue;
+    if (!asks_host()) continue;
     const std::int64_t requested = step_trade_->requests().size();
     const Tensor delivered = delivered_.rows(0, requested);
     step_trade_->deliver(context, delivered, table.row_gradients());
     table.sum_delivered(context, ones_.rows(0, requested), delivered, owned_rows_);
+  }
+  if (!peers_) return;
+  context.communicator->meet(context);
+  for (std::size_t t = 0; t < tables_.size(); ++t) {
+    peers_->sum(context, t, tables_[t], owned_rows_);
   }
 }
 
@@ -264,7 +317,7 @@ std::int64_t MemoryBank::scratch_bytes(Device device) const {
                                             .listed = std::min(picks, table.rows().rows),
                                             .table_rows = table.rows().rows}),
        chooses() ? choose_rows_scratch_bytes(device, step_rows_.capacity()) : 0,
-       usage_divergence_scratch_bytes,
+       peers_ ? sum_peer_rows_scratch_bytes(device) : 0, usage_divergence_scratch_bytes,
        embedding_bag_scratch_bytes(device, picks, table.rows().v_dim())});
 }
 

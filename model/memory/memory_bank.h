@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "kernels/table/choose_rows.h"
+#include "model/memory/peer_trade.h"
 #include "model/memory/row_trade.h"
 #include "model/memory/value_table.h"
 
@@ -43,6 +44,10 @@ class MemoryBank {
   bool reads_by_place() const { return !is_spread() && tables_.front().reads_by_place(); }
   // Or from the owners, by fetch().
   bool is_spread() const { return tables_.front().is_spread(); }
+  // Whether the host has to know how many rows go where (row_trade.h): then a step is no graph.
+  bool asks_host() const { return is_spread() && !tables_.front().reads_peers(); }
+  // Before the first pass, all ranks together: where the others' parts are, if memory is shared.
+  void find_peers(Communicator& ranks);
   // places [N * K] i32 for the picks of a lookup; slot 0 is a pass's first.
   void locate(const Context& context, Tensor places, std::int64_t slot, std::int64_t tokens) const;
   // Working memory for one lookup's de-duplication; only its `inverse` outlives the lookup, and the
@@ -127,6 +132,9 @@ class MemoryBank {
   bool step_is_lookup() const { return step_is_lookup_; }
   void plan_choice(std::int64_t picks, Arena& device);
   void plan_trade(DType accumulator, bool training, Arena& device);
+  void plan_peers(bool training, Arena& device);
+  // Each rank's counts of its listed rows, as they come to the rows' owners.
+  std::vector<std::int32_t> deliver_counts(const Context& context) const;
 
   std::vector<ValueTable> tables_;
   ReadCapacity capacity_;
@@ -139,11 +147,13 @@ class MemoryBank {
   // Several ranks only. The two trades are one where a step is a lookup.
   Tensor spread_picks_;  // i32 [slots * N, K]: picks_ as spread numbers
   std::shared_ptr<RowTrade> lookup_trade_, step_trade_;
-  Tensor answers_;         // [most requests, v_dim]
-  Tensor answer_places_;   // i32 [most requests], where tables are read by place
-  UniqueRows owned_rows_;  // of all ranks' steps, in this part
-  Tensor delivered_;       // [most requests of a step, v_dim]
-  Tensor ones_;            // [most requests of a step, 1]
+  std::optional<PeerTrade> peers_;  // in their place where ranks share memory
+  Tensor pick_counts_;              // i32 [2, most requests, 1], for count_step_picks()
+  Tensor answers_;                  // [most requests, v_dim]
+  Tensor answer_places_;            // i32 [most requests], where tables are read by place
+  UniqueRows owned_rows_;           // of all ranks' steps, in this part
+  Tensor delivered_;                // [most requests of a step, v_dim]
+  Tensor ones_;                     // [most requests of a step, 1]
   Tensor usage_divergence_;
   LazyDecay decay_;
 };

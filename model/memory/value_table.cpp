@@ -36,6 +36,7 @@ ValueTable::ValueTable(const std::string& name, const ModelConfig& config, Place
                       memory.value_weight_decay > 0;
   owners_ = {memory.rows(), capacity.place.size};
   reads_in_place_ = placement == Placement::device && !decays && !is_spread();
+  reads_peers_ = placement == Placement::device && !decays && is_spread() && capacity.shares_memory;
   answer_dtype_ = precision_ == ValuePrecision::bf16 && !decays ? DType::bf16 : compute_dtype;
   rows_.rows = owners_.rows_of(capacity.place.rank);
   rows_.owner = capacity.place;
@@ -56,13 +57,19 @@ ValueTable::ValueTable(const std::string& name, const ModelConfig& config, Place
   if (!training) return;
   const std::int64_t tokens = capacity.slots * capacity.tokens;
   // Of this rank's picks, then, if ranks share the table, of everybody's in its part.
-  std::int64_t distinct = std::max(std::min(tokens * capacity.picks, owners_.numbers()),
-                                   std::min(owners_.ranks * tokens * capacity.picks, rows_.rows));
+  const std::int64_t listed = std::min(tokens * capacity.picks, owners_.numbers());
+  // With room for the padding of requests (kernels/table/spread/peer_rows.h).
+  const std::int64_t owned =
+      std::min(owners_.ranks * tokens * capacity.picks, owners_.part()) + (reads_peers_ ? 1 : 0);
+  std::int64_t distinct = reads_peers_ ? owned : std::max(listed, owned);
   if (capacity.updated_rows > 0) distinct = std::min(distinct, capacity.updated_rows);
   const DType accumulator = compute_dtype == DType::f64 ? DType::f64 : DType::f32;
   coefficients_ = device.allocate("memory layers", compute_dtype, {tokens, capacity.picks});
   vectors_ = device.allocate("memory layers", compute_dtype, {tokens, rows_.v_dim()});
   row_gradients_ = device.allocate("memory layers", accumulator, {distinct, rows_.v_dim()});
+  listed_gradients_ = reads_peers_
+                          ? device.allocate("memory layers", accumulator, {listed, rows_.v_dim()})
+                          : row_gradients_;
   gradient_square_sum_ = device.allocate("memory layers", DType::f64, {1});
   if (placement == Placement::host) {
     const StagedSize size =
@@ -113,7 +120,7 @@ void ValueTable::gather(const Context& context, Tensor out, const UniqueRows& un
 }
 
 void ValueTable::reduce_gradients(const Context& context, const UniqueRows& unique) const {
-  embedding_bag_backward_rows(context, row_gradients_, gradient_square_sum_, coefficients_,
+  embedding_bag_backward_rows(context, listed_gradients_, gradient_square_sum_, coefficients_,
                               vectors_, unique);
 }
 

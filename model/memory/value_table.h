@@ -33,6 +33,7 @@ struct ReadCapacity {
   std::int64_t staging_bytes = 0;  // for the cache of a host table's rows
   std::int64_t updated_rows = 0;   // most that a step updates; 0: all that it picks
   RankPlace place;                 // each rank has a step of this size
+  bool shares_memory = false;      // the ranks read one another's device memory
 };
 
 class ValueTable {
@@ -79,7 +80,7 @@ class ValueTable {
     return reads_in_place_ ? BagRows(rows_, precision_) : BagRows(gathered);
   }
 
-  // row_gradients() = for each distinct row of the step's picks, the sum over its picks p of
+  // listed_gradients() = for each distinct row of the step's picks, the sum over its picks p of
   // coefficient[p] * vector[token of p] (kernels/bag/embedding_bag.h); gradient_square_sum() of
   // them all.
   void reduce_gradients(const Context& context, const UniqueRows& unique) const;
@@ -99,10 +100,16 @@ class ValueTable {
   std::int64_t table_rows() const { return owners_.rows; }  // of all ranks
   const RowOwners& owners() const { return owners_; }
   bool is_spread() const { return owners_.ranks > 1; }
+  // Lookups read all parts where they lie, in the memory of the ranks' devices (peer_trade.h).
+  bool reads_peers() const { return reads_peers_; }
   // Most rows that this rank reads of its part for one lookup, of all ranks.
   std::int64_t answer_capacity() const;
   Placement placement() const { return placement_; }
-  Tensor row_gradients() const { return row_gradients_; }              // [capacity, v_dim]
+  Tensor row_gradients() const { return row_gradients_; }  // [capacity, v_dim]
+  // Where reads_peers(): what reduce_gradients() makes, of this rank's list, for all owners; else
+  // the same memory.
+  Tensor listed_gradients() const { return listed_gradients_; }
+  ValuePrecision precision() const { return precision_; }
   Tensor gradient_square_sum() const { return gradient_square_sum_; }  // f64 [1]
   Tensor rows_ever_used() const { return rows_ever_used_; }            // i32 [1]
   const StagedRows& staged() const { return staged_; }
@@ -118,6 +125,7 @@ class ValueTable {
   Placement placement_;
   ValuePrecision precision_;
   bool reads_in_place_;
+  bool reads_peers_;
   DType answer_dtype_;
   DType compute_dtype_;
   RowOwners owners_;
@@ -125,7 +133,7 @@ class ValueTable {
   ReadCapacity capacity_;
   Tensor coefficients_;  // [slots * N, K]
   Tensor vectors_;       // [slots * N, v_dim]
-  Tensor row_gradients_;
+  Tensor row_gradients_, listed_gradients_;
   Tensor gradient_square_sum_;
   Tensor rows_ever_used_;
   StagedRows staged_;

@@ -61,7 +61,13 @@ class ThreadRanks {
 
 class ThreadCommunicator : public Communicator {
  public:
-  ThreadCommunicator(ThreadRanks& ranks, int rank) : ranks_(ranks), rank_(rank) {}
+  // Ranks that share memory read one another's; else they send.
+  ThreadCommunicator(ThreadRanks& ranks, int rank, bool shares_memory)
+      : ranks_(ranks), rank_(rank), shares_memory_(shares_memory) {}
+
+  bool shares_memory() const override { return shares_memory_; }
+  std::vector<void*> peers(void* mine) override { return gather(mine); }
+  void meet(const Context&) override { barrier(); }
 
   int rank() const override { return rank_; }
   int size() const override { return ranks_.size(); }
@@ -146,6 +152,7 @@ class ThreadCommunicator : public Communicator {
 
   ThreadRanks& ranks_;
   int rank_;
+  bool shares_memory_;
 };
 
 // The processes of mpirun; null when it did not start this program.
@@ -166,7 +173,9 @@ inline Communicator* mpi_ranks() {
 
 // Calls body(communicator) on each of `size` ranks and returns when all are done; what a rank
 // throws is thrown here. False, and nothing done, where mpirun started another number of processes.
-inline bool on_ranks(int size, const std::function<void(Communicator&)>& body) {
+// Threads share memory where that is asked for; processes do not.
+inline bool on_ranks(int size, const std::function<void(Communicator&)>& body,
+                     bool shares_memory = false) {
   if (Communicator* processes = mpi_ranks()) {
     if (processes->size() != size) return false;
     body(*processes);
@@ -176,7 +185,7 @@ inline bool on_ranks(int size, const std::function<void(Communicator&)>& body) {
   std::mutex lock;
   std::exception_ptr first;
   const auto run = [&](int rank) {
-    ThreadCommunicator communicator(ranks, rank);
+    ThreadCommunicator communicator(ranks, rank, shares_memory);
     try {
       body(communicator);
     } catch (...) {

@@ -49,6 +49,11 @@ void ExchangeMeter::broadcast(const Context& context, Tensor values, int root) {
   measure(context, sent, [&] { ranks_.broadcast(context, values, root); });
 }
 
+void ExchangeMeter::meet(const Context& context) {
+  const ExchangePurpose purpose(*this, "waits before reading at others");
+  measure(context, 0, [&] { ranks_.meet(context); });
+}
+
 void ExchangeMeter::end_step() {
   ++steps_;
   for (Call& call : calls_) {

@@ -33,6 +33,10 @@ class ExchangeMeter : public Communicator {
   std::vector<std::byte> gather_bytes(std::span<const std::byte> mine) override {
     return ranks_.gather_bytes(mine);
   }
+  bool shares_memory() const override { return ranks_.shares_memory(); }
+  std::vector<void*> peers(void* mine) override { return ranks_.peers(mine); }
+  void forget_peers() noexcept override { ranks_.forget_peers(); }
+  void meet(const Context& context) override;
   void abort() noexcept override { ranks_.abort(); }
 
   void observe(bool on) { observes_ = on; }

@@ -11,9 +11,11 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <thread>
 
 #include "kernels/runtime/cuda_check.h"
+#include "kernels/runtime/ranks/peer_memory.h"
 
 namespace memengine {
 namespace {
@@ -54,10 +56,19 @@ class NcclCommunicator : public Communicator {
     MEMENGINE_CUDA_CHECK(cudaStreamCreateWithFlags(&host_stream_, cudaStreamNonBlocking));
     MEMENGINE_CUDA_CHECK(cudaEventCreateWithFlags(&last_, cudaEventDisableTiming));
     MEMENGINE_CUDA_CHECK(cudaEventCreateWithFlags(&arrived_, cudaEventDisableTiming));
+    MEMENGINE_CUDA_CHECK(cudaEventCreateWithFlags(&recorded_, cudaEventDisableTiming));
+    MEMENGINE_CUDA_CHECK(cudaMalloc(&met_, sizeof(std::int32_t)));
+    MEMENGINE_CUDA_CHECK(cudaMemset(met_, 0, sizeof(std::int32_t)));
+    MEMENGINE_CUDA_CHECK(cudaDeviceSynchronize());
+    memory_.emplace(rank, size,
+                    [this](std::span<const std::byte> mine) { return gather_bytes(mine); });
   }
   ~NcclCommunicator() override {
+    memory_.reset();
+    cudaFree(met_);
     cudaFree(staging_);
     if (!left_ && !aborted_.exchange(true)) ncclCommAbort(comm_);
+    cudaEventDestroy(recorded_);
     cudaEventDestroy(arrived_);
     cudaEventDestroy(last_);
     cudaStreamDestroy(host_stream_);
@@ -103,6 +114,16 @@ class NcclCommunicator : public Communicator {
     });
   }
 
+  bool shares_memory() const override { return memory_->works(); }
+  std::vector<void*> peers(void* mine) override { return memory_->find(mine); }
+  void forget_peers() noexcept override {
+    if (memory_) memory_->forget();
+  }
+  // A sum of next to nothing begins when everybody has come to it.
+  void meet(const Context& context) override {
+    all_reduce_sum(context, Tensor(met_, DType::i32, {1}));
+  }
+
   // By way of the device.
   std::vector<std::byte> gather_bytes(std::span<const std::byte> mine) override {
     const std::size_t bytes = mine.size();
@@ -135,14 +156,23 @@ class NcclCommunicator : public Communicator {
   }
 
  private:
-  // One after the other, whatever streams they are enqueued on.
+  // One after the other, whatever streams they are enqueued on. What is recorded into a graph
+  // follows what was recorded into it before; NCCL itself puts a graph's replays and other calls in
+  // the order they are made in.
   template <typename Call>
   void enqueue(cudaStream_t stream, const char* what, Call&& call) {
     if (aborted_ || left_) fail_internal("the ranks have parted: no {} any more", what);
-    MEMENGINE_CUDA_CHECK(cudaStreamWaitEvent(stream, last_, 0));
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    unsigned long long recording = 0;
+    MEMENGINE_CUDA_CHECK(cudaStreamGetCaptureInfo(stream, &status, &recording));
+    const bool records = status == cudaStreamCaptureStatusActive;
+    if (!records || recording == recording_) {
+      MEMENGINE_CUDA_CHECK(cudaStreamWaitEvent(stream, records ? recorded_ : last_, 0));
+    }
     check(call(stream), what);
     settle(what);
-    MEMENGINE_CUDA_CHECK(cudaEventRecord(last_, stream));
+    MEMENGINE_CUDA_CHECK(cudaEventRecord(records ? recorded_ : last_, stream));
+    if (records) recording_ = recording;
   }
   void gather_on(cudaStream_t stream, void* all, const void* mine, std::int64_t bytes) {
     enqueue(stream, "gather", [&](cudaStream_t on) {
@@ -197,6 +227,10 @@ class NcclCommunicator : public Communicator {
   cudaStream_t host_stream_ = nullptr;  // of gather_bytes()
   cudaEvent_t last_ = nullptr;          // after the last collective
   cudaEvent_t arrived_ = nullptr;
+  cudaEvent_t recorded_ = nullptr;    // after the last collective of a graph that is recorded
+  unsigned long long recording_ = 0;  // which graph that is
+  void* met_ = nullptr;               // i32 of meet()
+  std::optional<PeerMemory> memory_;
   std::byte* staging_ = nullptr;
   std::size_t staging_bytes_ = 0;
   std::atomic<bool> aborted_ = false;

@@ -128,13 +128,24 @@ double largest_difference(const std::vector<double>& a, const std::vector<double
   return most;
 }
 
-class RanksTrainAlike : public RanksTrain, public testing::WithParamInterface<int> {};
+// How many ranks, and whether they read one another's memory.
+struct Ranks {
+  int size;
+  bool share_memory = false;
+};
+
+class RanksTrainAlike : public RanksTrain, public testing::WithParamInterface<Ranks> {
+ protected:
+  void on_ranks(const std::function<void(Communicator&)>& body) {
+    memengine::on_ranks(GetParam().size, body, GetParam().share_memory);
+  }
+};
 
 TEST_P(RanksTrainAlike, InDoubleToNineDigits) {
   for (const Variant& variant : variants) {
     Communicator alone;
     const Told one = train(alone, variant, ModelDtype::fp64);
-    on_ranks(GetParam(), [&](Communicator& ranks) {
+    on_ranks([&](Communicator& ranks) {
       const Told told = train(ranks, variant, ModelDtype::fp64);
       if (ranks.rank() != 0) return;
       EXPECT_EQ(one.losses.size(), 50U);
@@ -158,7 +169,7 @@ TEST_P(RanksTrainAlike, InFloatToFourDigits) {
                                             "model.productkey_args.value_fixed_lr=1e-3"};
     Communicator alone;
     const Told one = train(alone, variant, ModelDtype::fp32, rates);
-    on_ranks(GetParam(), [&](Communicator& ranks) {
+    on_ranks([&](Communicator& ranks) {
       const Told told = train(ranks, variant, ModelDtype::fp32, rates);
       if (ranks.rank() != 0) return;
       EXPECT_LT(largest_difference(told.losses, one.losses), 1e-4) << variant.name;
@@ -170,7 +181,7 @@ TEST_P(RanksTrainAlike, HeldOutDataIsReadOnce) {
   // 29 windows: the last round has none for some ranks, and one batch is short.
   const Variant variant{"held_out", {"model.productkey_args.zero_copy=true"}};
   const std::vector<std::string> more = {"steps=6", "validation.every=3", "data.batch_size=4"};
-  on_ranks(GetParam(), [&](Communicator& ranks) {
+  on_ranks([&](Communicator& ranks) {
     Communicator alone;
     // The same global batch: one rank has it in as many parts as there are ranks.
     std::vector<std::string> parts = more;
@@ -188,7 +199,7 @@ TEST_P(RanksTrainAlike, HeldOutDataIsReadOnce) {
 
 TEST_P(RanksTrainAlike, TwiceIsTheSameToTheBit) {
   for (const Variant& variant : {variants[0], variants[1], variants[17], variants[18]}) {
-    on_ranks(GetParam(), [&](Communicator& ranks) {
+    on_ranks([&](Communicator& ranks) {
       const Told first = train(ranks, variant, ModelDtype::fp32);
       ranks.barrier();
       const Told second =
@@ -201,7 +212,13 @@ TEST_P(RanksTrainAlike, TwiceIsTheSameToTheBit) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Sizes, RanksTrainAlike, testing::Values(1, 2, 3, 4));
+INSTANTIATE_TEST_SUITE_P(Sizes, RanksTrainAlike,
+                         testing::Values(Ranks{1}, Ranks{2}, Ranks{3}, Ranks{4}, Ranks{2, true},
+                                         Ranks{3, true}, Ranks{4, true}),
+                         [](const auto& info) {
+                           return std::to_string(info.param.size) +
+                                  (info.param.share_memory ? "SharingMemory" : "");
+                         });
 
 // Does all that another does, but for one exchange between devices.
 class LeavesOut : public Communicator {
@@ -227,6 +244,9 @@ class LeavesOut : public Communicator {
   std::vector<std::byte> gather_bytes(std::span<const std::byte> mine) override {
     return all_.gather_bytes(mine);
   }
+  bool shares_memory() const override { return all_.shares_memory(); }
+  std::vector<void*> peers(void* mine) override { return all_.peers(mine); }
+  void meet(const Context& context) override { all_.meet(context); }
 
   std::int64_t calls = 0;
 
@@ -257,36 +277,39 @@ class RanksNotice : public RanksTrain {
     });
     return recorder.told;
   }
-};
-
-TEST_F(RanksNotice, WhenOneExchangeIsLeftOut) {
-  if (mpi_ranks() != nullptr) GTEST_SKIP() << "a rank that fails would end all";
-  constexpr int size = 3;
-  for (const Variant& variant : {variants[0], variants[1], variants[13], variants[17]}) {
+  // Of all exchanges of a step.
+  void expect_noticed(const Variant& variant, bool share_memory) {
+    constexpr int size = 3;
     std::vector<std::int64_t> marks;
     Told whole;
-    on_ranks(size, [&](Communicator& ranks) {
-      std::vector<std::int64_t> of_rank;
-      const Told told = train_without(ranks, variant, -1, &of_rank);
-      if (ranks.rank() != 0) return;
-      whole = told;
-      marks = of_rank;
-    });
+    on_ranks(
+        size,
+        [&](Communicator& ranks) {
+          std::vector<std::int64_t> of_rank;
+          const Told told = train_without(ranks, variant, -1, &of_rank);
+          if (ranks.rank() != 0) return;
+          whole = told;
+          marks = of_rank;
+        },
+        share_memory);
     ASSERT_EQ(marks.size(), 5U);
     ASSERT_GT(marks[2], marks[1]);
     // All of the second step, and what is told of the first.
     for (std::int64_t call = marks[1]; call < marks[2]; ++call) {
       bool noticed = false;
       try {
-        on_ranks(size, [&](Communicator& ranks) {
-          const Told told = train_without(ranks, variant, call, nullptr);
-          if (ranks.rank() != 0) return;
-          noticed = largest_difference(told.losses, whole.losses) > 1e-9 ||
-                    largest_difference(told.dense_norms, whole.dense_norms) > 1e-7 ||
-                    largest_difference(told.value_norms, whole.value_norms) > 1e-7 ||
-                    told.unique_rows != whole.unique_rows || told.picks != whole.picks ||
-                    largest_difference(told.divergences, whole.divergences) > 1e-9;
-        });
+        on_ranks(
+            size,
+            [&](Communicator& ranks) {
+              const Told told = train_without(ranks, variant, call, nullptr);
+              if (ranks.rank() != 0) return;
+              noticed = largest_difference(told.losses, whole.losses) > 1e-9 ||
+                        largest_difference(told.dense_norms, whole.dense_norms) > 1e-7 ||
+                        largest_difference(told.value_norms, whole.value_norms) > 1e-7 ||
+                        told.unique_rows != whole.unique_rows || told.picks != whole.picks ||
+                        largest_difference(told.divergences, whole.divergences) > 1e-9;
+            },
+            share_memory);
       } catch (const Error&) {
         noticed = true;  // parts of other lengths than were expected
       }
@@ -294,6 +317,15 @@ TEST_F(RanksNotice, WhenOneExchangeIsLeftOut) {
                            << marks[2] - marks[1] << " is of no use";
     }
   }
+};
+
+TEST_F(RanksNotice, WhenOneExchangeIsLeftOut) {
+  if (mpi_ranks() != nullptr) GTEST_SKIP() << "a rank that fails would end all";
+  for (const Variant& variant : {variants[0], variants[1], variants[13], variants[17]}) {
+    expect_noticed(variant, false);
+  }
+  // The others have their tables elsewhere or none.
+  for (const Variant& variant : {variants[1], variants[13]}) expect_noticed(variant, true);
 }
 
 }  // namespace
