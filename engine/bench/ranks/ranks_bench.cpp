@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <optional>
@@ -38,6 +39,45 @@ std::int64_t resident_bytes() {
   std::int64_t resident = 0;
   std::ifstream("/proc/self/statm") >> all >> resident;
   return resident * ::sysconf(_SC_PAGESIZE);
+}
+
+// What the last step has read at other ranks, which share their memory: nothing was sent, and no
+// exchange shows it. Of this rank's lists; the gradients of its rows go the other way.
+void add_reads_at_others(std::vector<ExchangeShare>& shares, TrainingLoop& loop,
+                         const RunConfig& config) {
+  ExchangeShare rows{"rows, read at their owners", 0, 0, 0};
+  ExchangeShare gradients{"row gradients, read by owners", 0, 0, 0};
+  const std::int64_t tokens = config.data.batch_size * config.data.seq_len;
+  for (const MemoryBank& bank : loop.model().transformer().banks()) {
+    if (!bank.is_spread() || bank.asks_host()) continue;
+    const ValueTable& table = bank.values();
+    const auto tables = static_cast<double>(bank.tables().size());
+    const auto elsewhere = [&](std::vector<std::int32_t>& picks) {
+      std::sort(picks.begin(), picks.end());
+      picks.erase(std::unique(picks.begin(), picks.end()), picks.end());
+      return static_cast<double>(std::count_if(picks.begin(), picks.end(), [&](std::int32_t row) {
+        return row % config.ranks.size != config.ranks.rank;
+      }));
+    };
+    const auto v_dim = static_cast<double>(table.rows().v_dim());
+    std::vector<std::int32_t> step;
+    for (std::int64_t slot = 0; slot < bank.slots(); ++slot) {
+      const Tensor device_picks = bank.picks(slot, tokens);
+      std::vector<std::int32_t> picks(static_cast<std::size_t>(device_picks.size()));
+      copy_bytes(loop.runtime().context(), picks.data(), device_picks.data(), device_picks.bytes());
+      loop.runtime().synchronize();
+      step.insert(step.end(), picks.begin(), picks.end());
+      rows.calls += 1;
+      rows.bytes += tables * elsewhere(picks) * v_dim *
+                    static_cast<double>(element_bytes(table.answer_dtype()));
+    }
+    gradients.calls += tables;
+    gradients.bytes += tables * elsewhere(step) * v_dim *
+                       static_cast<double>(element_bytes(table.listed_gradients().dtype()));
+  }
+  if (rows.calls == 0) return;
+  shares.push_back(rows);
+  shares.push_back(gradients);
 }
 
 class RanksBench {
@@ -128,6 +168,7 @@ class RanksBench {
     result.all.seconds = ranks_.largest(result.all.seconds);
     result.host_bytes_of_all = ranks_.sum(result.all.host_bytes);
     observe(*loop, result);
+    add_reads_at_others(result.exchanges, *loop, config);
   }
 
   void observe(TrainingLoop& loop, RanksResult& result) {

@@ -11,6 +11,11 @@ namespace memengine::bench {
 namespace {
 
 std::string exchange_line(const ExchangeShare& share, double step_seconds) {
+  if (share.seconds == 0) {  // no exchange of its own
+    return fmt::format("    {:<36} {:>5.4g} {} {}", share.purpose, share.calls,
+                       share.calls == 1 ? "time " : "times",
+                       bytes_text(static_cast<std::int64_t>(share.bytes)));
+  }
   return fmt::format("    {:<36} {:>5.4g} {} {:>9.3f} ms {:>6.1f}% of the step, {} sent",
                      share.purpose, share.calls, share.calls == 1 ? "call " : "calls",
                      1e3 * share.seconds, 100 * share.seconds / step_seconds,

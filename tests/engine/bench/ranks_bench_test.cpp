@@ -81,6 +81,41 @@ TEST(RanksBench, TellsTheRatioAndWhatEachExchangeTakesAndSends) {
   EXPECT_EQ(json.at("ranks").at(0).at("exchanges").size(), result.exchanges.size());
 }
 
+TEST(RanksBench, WhatIsReadAtOthersIsToldWhereNothingIsSent) {
+  if (mpi_ranks() != nullptr) GTEST_SKIP() << "of two ranks";
+  const BenchOptions options = tiny_options();
+  std::vector<RanksResult> read(2), sent(2);
+  for (const bool shares : {true, false}) {
+    on_ranks(
+        2,
+        [&](Communicator& ranks) {
+          omp_set_num_threads(1);
+          const Results found = run_ranks_bench(options, ranks, [](const std::string&) {});
+          (shares ? read : sent)[static_cast<std::size_t>(ranks.rank())] = found.ranks.front();
+        },
+        shares);
+  }
+  const auto share = [](const RanksResult& result, const std::string& purpose) {
+    for (const ExchangeShare& exchange : result.exchanges) {
+      if (exchange.purpose == purpose) return exchange;
+    }
+    return ExchangeShare{};
+  };
+  for (const char* only_sent : {"rows", "row numbers", "row counts", "row gradients"}) {
+    EXPECT_EQ(share(read[0], only_sent).calls, 0) << only_sent;
+    EXPECT_GT(share(sent[0], only_sent).calls, 0) << only_sent;
+  }
+  // 256 rows of 16 BF16 numbers, two lookups; gradients in FP32.
+  const ExchangeShare rows = share(read[0], "rows, read at their owners");
+  EXPECT_EQ(rows.calls, 2);
+  EXPECT_GT(rows.bytes, 0);
+  EXPECT_LE(rows.bytes, 2 * 128 * 16 * 2);
+  EXPECT_EQ(static_cast<std::int64_t>(rows.bytes) % 32, 0);
+  EXPECT_LE(share(read[0], "row gradients, read by owners").bytes, 128 * 16 * 4);
+  EXPECT_GE(share(read[0], "waits before reading at others").calls, 3);
+  EXPECT_NEAR(read[0].all.loss, sent[0].all.loss, 1e-4);
+}
+
 TEST(RanksBench, AModelThatDoesNotFitIsToldByAll) {
   if (mpi_ranks() != nullptr) GTEST_SKIP() << "of two ranks";
   BenchOptions options = options_of_ranks();
