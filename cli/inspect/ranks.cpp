@@ -49,7 +49,8 @@ void print_ranks(const RunConfig& config, int ranks, Device device) {
   for (int rank = 0; rank < ranks; ++rank) {
     RunConfig own = config;
     own.ranks = {rank, ranks};
-    plans.push_back(TrainingModel::plan(own, device));
+    // GPUs are taken to be of one host, where they read one another's memory.
+    plans.push_back(TrainingModel::plan(own, device, device == Device::cuda));
   }
   print("\n{} ranks, each on {} of its own\n", ranks,
         device == Device::cuda ? "a GPU" : "processor cores");

@@ -51,8 +51,9 @@ class NcclCommunicator : public Communicator {
     std::memcpy(&unique, id.data(), sizeof unique);
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
-    check(ncclCommInitRankConfig(&comm_, size, unique, rank, &config), "join the ranks");
+    check(ncclCommInitRankConfig(&joined_, size, unique, rank, &config), "join the ranks");
     settle("join the ranks");
+    comm_ = blocking_copy();
     MEMENGINE_CUDA_CHECK(cudaStreamCreateWithFlags(&host_stream_, cudaStreamNonBlocking));
     MEMENGINE_CUDA_CHECK(cudaEventCreateWithFlags(&last_, cudaEventDisableTiming));
     MEMENGINE_CUDA_CHECK(cudaEventCreateWithFlags(&arrived_, cudaEventDisableTiming));
@@ -67,7 +68,8 @@ class NcclCommunicator : public Communicator {
     memory_.reset();
     cudaFree(met_);
     cudaFree(staging_);
-    if (!left_ && !aborted_.exchange(true)) ncclCommAbort(comm_);
+    if (!left_ && !aborted_.exchange(true)) abort_now();
+    if (aborter_.joinable()) aborter_.join();
     cudaEventDestroy(recorded_);
     cudaEventDestroy(arrived_);
     cudaEventDestroy(last_);
@@ -141,8 +143,15 @@ class NcclCommunicator : public Communicator {
     return all;
   }
 
+  // NCCL tells the GPU to stop at once, and then waits until no graph is left that holds its work:
+  // on a thread of its own, because whoever calls this waits for nothing.
   void abort() noexcept override {
-    if (!aborted_.exchange(true)) ncclCommAbort(comm_);
+    if (aborted_.exchange(true)) return;
+    try {
+      aborter_ = std::thread([this] { abort_now(); });
+    } catch (...) {
+      abort_now();
+    }
   }
 
   void leave() override {
@@ -150,12 +159,33 @@ class NcclCommunicator : public Communicator {
     barrier();
     MEMENGINE_CUDA_CHECK(cudaDeviceSynchronize());
     left_ = true;
-    check(ncclCommFinalize(comm_), "part");
+    if (comm_ != joined_) {
+      check(ncclCommFinalize(comm_), "part");
+      check(ncclCommDestroy(comm_), "part");
+    }
+    check(ncclCommFinalize(joined_), "part");
     settle("part");
-    check(ncclCommDestroy(comm_), "part");
+    check(ncclCommDestroy(joined_), "part");
   }
 
  private:
+  // Ranks join by a communicator that does not block, so that they hear of one that never comes.
+  // With it NCCL starts a thread for each collective; what works from then on is a copy that
+  // enqueues on the caller's, as graphs want it too. Where it cannot be had, the first does.
+  ncclComm_t blocking_copy() {
+    ncclComm_t copy = nullptr;
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.blocking = 1;
+    const ncclResult_t status = ncclCommSplit(joined_, 0, rank_, &copy, &config);
+    if (status != ncclSuccess && status != ncclInProgress) return joined_;
+    settle("join the ranks");
+    return copy != nullptr ? copy : joined_;
+  }
+  void abort_now() noexcept {
+    if (comm_ != joined_ && comm_ != nullptr) ncclCommAbort(comm_);
+    ncclCommAbort(joined_);
+  }
+
   // One after the other, whatever streams they are enqueued on. What is recorded into a graph
   // follows what was recorded into it before; NCCL itself puts a graph's replays and other calls in
   // the order they are made in.
@@ -180,12 +210,15 @@ class NcclCommunicator : public Communicator {
     });
   }
 
+  // While ranks join and part, the one that joined them.
+  ncclComm_t working() const { return comm_ != nullptr && !left_ ? comm_ : joined_; }
+
   // Until NCCL has taken what it was given.
   void settle(const char* what) {
     ncclResult_t state = ncclInProgress;
     wait_for(
         [&] {
-          check(ncclCommGetAsyncError(comm_, &state), what);
+          check(ncclCommGetAsyncError(working(), &state), what);
           check(state, what);
           return state != ncclInProgress;
         },
@@ -199,7 +232,7 @@ class NcclCommunicator : public Communicator {
       if (looks < 1000) continue;
       ask_watch();
       ncclResult_t state = ncclSuccess;
-      check(ncclCommGetAsyncError(comm_, &state), what);
+      check(ncclCommGetAsyncError(working(), &state), what);
       check(state, what);
       const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - begin;
       if (waited.count() > patience()) {
@@ -223,7 +256,9 @@ class NcclCommunicator : public Communicator {
   }
 
   int rank_, size_;
-  ncclComm_t comm_ = nullptr;
+  ncclComm_t joined_ = nullptr;
+  ncclComm_t comm_ = nullptr;  // a copy of it, or the same
+  std::thread aborter_;
   cudaStream_t host_stream_ = nullptr;  // of gather_bytes()
   cudaEvent_t last_ = nullptr;          // after the last collective
   cudaEvent_t arrived_ = nullptr;

@@ -83,7 +83,7 @@ TEST(RanksBench, TellsTheRatioAndWhatEachExchangeTakesAndSends) {
 
 TEST(RanksBench, WhatIsReadAtOthersIsToldWhereNothingIsSent) {
   if (mpi_ranks() != nullptr) GTEST_SKIP() << "of two ranks";
-  const BenchOptions options = tiny_options();
+  const BenchOptions options = options_of_ranks();
   std::vector<RanksResult> read(2), sent(2);
   for (const bool shares : {true, false}) {
     on_ranks(
