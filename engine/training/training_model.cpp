@@ -213,9 +213,10 @@ TrainingModel::TrainingModel(const RunConfig& config, Runtime& runtime)
   Communicator& ranks = *runtime.context().communicator;
   const ModelSize size = staged_size(config, device, ranks.shares_memory());
   plan_ = plan(config, size, device);
-  if (const auto shortage = plan_shortage(plan_, device)) {
-    fail_input("{}: {}", *shortage, keys_that_fit(config, device));
-  }
+  const auto shortage = plan_shortage(plan_, device);
+  const int others_lack = ranks.sum(shortage ? 1 : 0);
+  if (shortage) fail_input("{}: {}", *shortage, keys_that_fit(config, device));
+  if (others_lack > 0) fail_input("the memory of another rank does not hold its part of the model");
 
   ModelMemory planned;
   const Parts counted(config, size, planned);
