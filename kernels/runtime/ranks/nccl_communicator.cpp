@@ -43,10 +43,17 @@ ncclDataType_t type_of(DType dtype) {
   return ncclUint8;
 }
 
+// Before NCCL looks. Buffers of graphs that are registered with it are summed in another way than
+// the same ones outside of graphs: the steps of a run that are no graph would have other bits.
+void set_up() {
+  setenv("NCCL_NVLS_ENABLE", "0", 1);
+  setenv("NCCL_GRAPH_REGISTER", "0", 0);
+}
+
 class NcclCommunicator : public Communicator {
  public:
   NcclCommunicator(int rank, int size, const NcclId& id) : rank_(rank), size_(size) {
-    setenv("NCCL_NVLS_ENABLE", "0", 1);
+    set_up();
     ncclUniqueId unique;
     std::memcpy(&unique, id.data(), sizeof unique);
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
@@ -279,7 +286,7 @@ bool nccl_is_built_in() {
 }
 
 NcclId new_nccl_id() {
-  setenv("NCCL_NVLS_ENABLE", "0", 1);
+  set_up();
   ncclUniqueId unique;
   check(ncclGetUniqueId(&unique), "make an id");
   NcclId id;
