@@ -10,17 +10,17 @@
 namespace memengine::cuda {
 namespace {
 
-constexpr int threads = 256;
+constexpr int compared_by = 256;
 constexpr float must_save = 0.02F;
 
 // counts[0] += words that differ, counts[1] += words of `expected` that are not zero.
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(compared_by)
     compare_kernel(unsigned long long* counts, const unsigned* result, const unsigned* expected,
                    std::size_t words) {
   unsigned different = 0;
   unsigned filled = 0;
-  for (std::size_t i = std::size_t{blockIdx.x} * threads + threadIdx.x; i < words;
-       i += std::size_t{gridDim.x} * threads) {
+  for (std::size_t i = std::size_t{blockIdx.x} * compared_by + threadIdx.x; i < words;
+       i += std::size_t{gridDim.x} * compared_by) {
     different += result[i] != expected[i];
     filled += expected[i] != 0;
   }
@@ -91,9 +91,9 @@ std::size_t fastest_with_same_bits(cudaStream_t stream, std::size_t count, std::
       if (i == 0) return 0;
       continue;
     }
-    compare_kernel<<<1024, threads, 0, stream>>>(counts, static_cast<const unsigned*>(to),
-                                                 static_cast<const unsigned*>(expected.data),
-                                                 words);
+    compare_kernel<<<1024, compared_by, 0, stream>>>(counts, static_cast<const unsigned*>(to),
+                                                     static_cast<const unsigned*>(expected.data),
+                                                     words);
     MEMENGINE_LAUNCH_CHECK("fastest_with_same_bits");
     unsigned long long host[2] = {};
     MEMENGINE_CUDA_CHECK(

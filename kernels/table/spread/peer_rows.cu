@@ -11,9 +11,9 @@
 namespace memengine::cuda {
 namespace {
 
-constexpr int rows_in_flight = 4;
+constexpr int peer_rows_in_flight = 4;
 constexpr int sum_blocks = 64;
-constexpr int pieces_in_flight = 4;
+constexpr int peer_pieces_in_flight = 4;
 
 template <int width, bool full_precision, typename Out>
 __global__ void __launch_bounds__(table_threads)
@@ -28,11 +28,11 @@ __global__ void __launch_bounds__(table_threads)
   const int pieces = v_dim / width;
   for (std::int64_t first =
            static_cast<std::int64_t>(blockIdx.x) * teams_per_block + threadIdx.x / team;
-       first < count; first += std::int64_t{rows_in_flight} * teams) {
-    const std::uint16_t* row[rows_in_flight];
-    const std::uint16_t* low[rows_in_flight];
+       first < count; first += std::int64_t{peer_rows_in_flight} * teams) {
+    const std::uint16_t* row[peer_rows_in_flight];
+    const std::uint16_t* low[peer_rows_in_flight];
 #pragma unroll
-    for (int i = 0; i < rows_in_flight; ++i) {
+    for (int i = 0; i < peer_rows_in_flight; ++i) {
       const std::int64_t u = first + std::int64_t{i} * teams;
       row[i] = nullptr;
       low[i] = nullptr;
@@ -47,16 +47,16 @@ __global__ void __launch_bounds__(table_threads)
       }
     }
     for (int piece = member; piece < pieces; piece += team) {
-      Pack<std::uint16_t, width> hi[rows_in_flight];
-      Pack<std::uint16_t, width> lo[rows_in_flight];
+      Pack<std::uint16_t, width> hi[peer_rows_in_flight];
+      Pack<std::uint16_t, width> lo[peer_rows_in_flight];
 #pragma unroll
-      for (int i = 0; i < rows_in_flight; ++i) {
+      for (int i = 0; i < peer_rows_in_flight; ++i) {
         if (row[i] == nullptr) continue;
         hi[i] = load<width>(row[i] + piece * width);
         if constexpr (full_precision) lo[i] = load<width>(low[i] + piece * width);
       }
 #pragma unroll
-      for (int i = 0; i < rows_in_flight; ++i) {
+      for (int i = 0; i < peer_rows_in_flight; ++i) {
         if (row[i] == nullptr) continue;
         float x[width];
 #pragma unroll
@@ -136,29 +136,29 @@ __global__ void __launch_bounds__(table_threads)
        u += std::int64_t{gridDim.x} * warps) {
     const std::int32_t begin = offsets[u];
     const std::int32_t end = offsets[u + 1];
-    for (int first = lane; first < pieces; first += warp_size * pieces_in_flight) {
-      float sum[pieces_in_flight][width] = {};
+    for (int first = lane; first < pieces; first += warp_size * peer_pieces_in_flight) {
+      float sum[peer_pieces_in_flight][width] = {};
       int rank = 0;
       for (std::int32_t k = begin; k < end; ++k) {
         const std::int32_t q = order[k];
         while (rank + 1 < rows_of.size && q >= begins[2 * (rank + 1)]) ++rank;
         const float* row = static_cast<const float*>(rows_of.of[rank]) +
                            std::int64_t{q - begins[2 * rank] + begins[2 * rank + 1]} * v_dim;
-        Pack<float, width> read[pieces_in_flight];
+        Pack<float, width> read[peer_pieces_in_flight];
 #pragma unroll
-        for (int i = 0; i < pieces_in_flight; ++i) {
+        for (int i = 0; i < peer_pieces_in_flight; ++i) {
           const int piece = first + i * warp_size;
           if (piece < pieces) read[i] = load<width>(row + piece * width);
         }
 #pragma unroll
-        for (int i = 0; i < pieces_in_flight; ++i) {
+        for (int i = 0; i < peer_pieces_in_flight; ++i) {
           if (first + i * warp_size >= pieces) continue;
 #pragma unroll
           for (int j = 0; j < width; ++j) sum[i][j] += read[i].element[j];
         }
       }
 #pragma unroll
-      for (int i = 0; i < pieces_in_flight; ++i) {
+      for (int i = 0; i < peer_pieces_in_flight; ++i) {
         const int piece = first + i * warp_size;
         if (piece >= pieces) continue;
         store(out + u * v_dim + piece * width, sum[i]);

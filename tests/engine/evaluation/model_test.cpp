@@ -38,14 +38,14 @@ TEST_P(EvalModelVariants, PackingChangesNoScore) {
   const ModelConfig config = tiny_model(GetParam());
   const EndlessTokenizer tokenizer(258);
   const std::vector<LoglikelihoodRequest> requests = random_requests(40);
-  TestModel single(config, inference_rows(99));
+  ServedModel single(config, inference_rows(99));
   EvalModel one_at_a_time(single.model, tokenizer, 99);
   std::vector<Loglikelihood> expected;
   for (const LoglikelihoodRequest& request : requests) {
     expected.push_back(one_at_a_time.loglikelihoods({&request, 1}, {}).front());
   }
   for (const std::int64_t rows : {99, 131, 989}) {
-    TestModel packed(config, inference_rows(rows));
+    ServedModel packed(config, inference_rows(rows));
     EvalModel model(packed.model, tokenizer, 99);
     std::size_t last = 0;
     const auto answers =
@@ -66,7 +66,7 @@ TEST(EvalModel, AContextIsReadOnceForAllItsChoices) {
   std::vector<LoglikelihoodRequest> requests;
   for (int i = 0; i < 4; ++i) requests.push_back({question, random_tokens(random, 9, 258)});
   const auto passes = [&](const ModelConfig& config) {
-    TestModel test(config, inference_rows(126));  // 90 + 4 x 9 rows
+    ServedModel test(config, inference_rows(126));  // 90 + 4 x 9 rows
     EvalModel model(test.model, tokenizer, 99);
     int count = 0;
     model.loglikelihoods(requests, [&](std::size_t, std::size_t) { ++count; });
@@ -83,7 +83,7 @@ TEST(EvalModel, SlidingWindowsAreScoredAsAlone) {
   config.sliding_window = 13;
   const EndlessTokenizer tokenizer(258);
   const std::vector<LoglikelihoodRequest> requests = random_requests(9);
-  TestModel test(config, inference_rows(300));
+  ServedModel test(config, inference_rows(300));
   EvalModel model(test.model, tokenizer, 99);
   const auto together = model.loglikelihoods(requests, {});
   for (std::size_t i = 0; i < requests.size(); ++i) {
@@ -98,7 +98,7 @@ INSTANTIATE_TEST_SUITE_P(Memory, EvalModelVariants,
 TEST(EvalModel, ScoresAreWhatDecodingSees) {
   const ModelConfig config = tiny_model("shared");
   const EndlessTokenizer tokenizer(258);
-  TestModel test(config, inference_rows(99, 1, 99));
+  ServedModel test(config, inference_rows(99, 1, 99));
   EvalModel model(test.model, tokenizer, 99);
   std::mt19937 random(5);
   const LoglikelihoodRequest request{random_tokens(random, 20, 258), random_tokens(random, 9, 258)};
@@ -119,7 +119,7 @@ TEST(EvalModel, ScoresAreWhatDecodingSees) {
 
 TEST(EvalModel, GreedyContinuationsAreGreedy) {
   const EndlessTokenizer tokenizer(258);
-  TestModel test(tiny_model(), inference_rows(128, 3, 128));
+  ServedModel test(tiny_model(), inference_rows(128, 3, 128));
   EvalModel model(test.model, tokenizer, 128);
   Generator generator(test.model, tokenizer);
   const GenerationPrompt prompt{{4, 9, 17}, 6, {}};

@@ -40,8 +40,8 @@ class GeneratorVariants : public testing::TestWithParam<const char*> {};
 
 TEST_P(GeneratorVariants, CachedGreedyDecodingEqualsFullRecomputation) {
   const ModelConfig config = tiny_model(GetParam());
-  TestModel cached(config, inference_rows(19, 2));
-  TestModel full(config, inference_rows(256));
+  ServedModel cached(config, inference_rows(19, 2));
+  ServedModel full(config, inference_rows(256));
   const EndlessTokenizer tokenizer(258);
   std::mt19937 random(1);
   const Ids prompt = random_tokens(random, 41, 258);
@@ -183,8 +183,8 @@ TEST(Generator, PromptsMayBeReadAtOnceOrInPieces) {
 TEST(Generator, SlidingWindowIsTheSameWithAndWithoutACache) {
   ModelConfig config = tiny_model();
   config.sliding_window = 19;
-  TestModel cached(config, inference_rows(8, 1));
-  TestModel full(config, inference_rows(256));
+  ServedModel cached(config, inference_rows(8, 1));
+  ServedModel full(config, inference_rows(256));
   const EndlessTokenizer tokenizer(258);
   std::mt19937 random(2);
   const Ids prompt = random_tokens(random, 33, 258);
@@ -197,7 +197,7 @@ TEST(Generator, SlidingWindowIsTheSameWithAndWithoutACache) {
 // More prompts than cache sequences, of very different lengths, in passes shorter than some.
 TEST(Generator, ATextDoesNotDependOnItsBatch) {
   const ModelConfig config = tiny_model("shared");
-  TestModel many(config, inference_rows(19, 5));
+  ServedModel many(config, inference_rows(19, 5));
   const EndlessTokenizer tokenizer(258);
   std::mt19937 random(3);
   std::vector<GenerationPrompt> prompts;
@@ -213,7 +213,7 @@ TEST(Generator, ATextDoesNotDependOnItsBatch) {
   const auto together =
       generator.generate(prompts, sampling, {}, [&](std::size_t index) { done.push_back(index); });
   EXPECT_EQ(done.size(), prompts.size());
-  TestModel other(config, inference_rows(64, 10));
+  ServedModel other(config, inference_rows(64, 10));
   Generator other_generator(other.model, tokenizer);
   const auto otherwise = other_generator.generate(prompts, sampling);
   for (std::size_t i = 0; i < prompts.size(); ++i) {
@@ -223,7 +223,7 @@ TEST(Generator, ATextDoesNotDependOnItsBatch) {
 }
 
 TEST(Generator, EndsAtStopStringsTheContextAndOnRequest) {
-  TestModel test(tiny_model(), inference_rows(64, 2, 50));
+  ServedModel test(tiny_model(), inference_rows(64, 2, 50));
   const EndlessTokenizer tokenizer(258);
   Generator generator(test.model, tokenizer);
   const GenerationPrompt plain{{1, 2, 3}, 1000, {}};
@@ -247,7 +247,7 @@ TEST(Generator, EndsAtStopStringsTheContextAndOnRequest) {
 }
 
 TEST(Generator, RefusesPromptsThatDoNotFit) {
-  TestModel test(tiny_model(), inference_rows(64, 2, 50));
+  ServedModel test(tiny_model(), inference_rows(64, 2, 50));
   const EndlessTokenizer tokenizer(258);
   Generator generator(test.model, tokenizer);
   const GenerationPrompt empty{{}, 5, {}}, longest{Ids(50, 1), 5, {}}, too_long{Ids(51, 1), 5, {}};

@@ -38,11 +38,11 @@ inline ModelConfig tiny_model(const std::string& memory = "none") {
 }
 
 // A model with random weights and its runtime.
-struct TestModel {
+struct ServedModel {
   Runtime runtime{Device::cpu};
   InferenceModel model;
 
-  TestModel(const ModelConfig& config, const InferenceSize& size) : model(config, size, runtime) {
+  ServedModel(const ModelConfig& config, const InferenceSize& size) : model(config, size, runtime) {
     model.initialize(7);
   }
 };

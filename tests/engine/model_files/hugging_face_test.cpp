@@ -73,7 +73,7 @@ class StrangersFolder : public testing::Test {
     config.data.seq_len = model.max_seqlen;
     config.data.add_bos = add_bos;
     config.model = model;
-    TestModel test(model, inference_rows(1));
+    ServedModel test(model, inference_rows(1));
     RunState state;
     state.step = 1;
     save_checkpoint(FileSystem::real(), folder_ / "run/checkpoints", 1,

@@ -36,7 +36,7 @@ fs::path save_random_checkpoint(const fs::path& root, const ModelConfig& model, 
   config.dump_dir = root.string();
   config.data.seq_len = model.max_seqlen;
   config.model = model;
-  TestModel test(model, inference_rows(1));
+  ServedModel test(model, inference_rows(1));
   test.model.initialize(static_cast<std::uint64_t>(step));
   return save_checkpoint(FileSystem::real(), root / "checkpoints", step,
                          model_files(test.model.context(), test.model.transformer(), nullptr),
@@ -121,7 +121,7 @@ TEST(ModelSource, RowsDecayUpToTheCheckpointsStep) {
   config.model = tiny_model("shared");
   config.model.productkey_args.value_fixed_lr = 0.1;
   config.model.productkey_args.value_weight_decay = 0.5;
-  TestModel fresh(config.model, inference_rows(1));
+  ServedModel fresh(config.model, inference_rows(1));
   const ValueTable& table = fresh.model.transformer().banks().front().values();
   const std::int64_t rows = table.rows().rows, columns = table.rows().v_dim();
   std::vector<CheckpointFile> files =
@@ -139,7 +139,7 @@ TEST(ModelSource, RowsDecayUpToTheCheckpointsStep) {
   save_checkpoint(FileSystem::real(), folder / "checkpoints", 10, files,
                   run_state(config, at_step(10)));
 
-  TestModel loaded(config.model, inference_rows(1));
+  ServedModel loaded(config.model, inference_rows(1));
   loaded.model.load(find_model(folder.path()));
   const ValueRows& then = table.rows();
   const ValueRows& now = loaded.model.transformer().banks().front().values().rows();
