@@ -5,6 +5,9 @@
 #include <array>
 #include <cstring>
 #include <map>
+#include <thread>
+
+#include <omp.h>
 
 #ifdef __AVX2__
 #include <immintrin.h>
@@ -61,6 +64,14 @@ void finish_copies() {
 #endif
 }
 
+// While rows are gathered the main thread and the driver's want cores of their own: a thread that
+// loses its core for some milliseconds holds up a chunk of 0.1 ms.
+int gathering_threads() {
+  const int threads = omp_get_max_threads();
+  const auto cores = static_cast<int>(std::thread::hardware_concurrency());
+  return cores >= 8 && threads >= cores ? cores - 2 : threads;
+}
+
 void gather_chunk(void* argument) {
   const auto& task = *static_cast<const ChunkTask*>(argument);
   const std::int64_t count = task.list[0];
@@ -70,7 +81,7 @@ void gather_chunk(void* argument) {
   const std::int64_t end = gather_chunk_begin(split, count, task.chunk + 1);
   const auto row_bytes = static_cast<std::size_t>(2 * task.v_dim);
   constexpr std::int64_t ahead = 16;  // rows under way for each thread
-#pragma omp parallel if (end - begin > 256)
+#pragma omp parallel if (end - begin > 256) num_threads(gathering_threads())
   {
 #pragma omp for schedule(static)
     for (std::int64_t u = begin; u < end; ++u) {
