@@ -101,8 +101,8 @@ std::string band_of(const ChartSeries& series, const Scales& scales) {
   return there.empty() ? "" : there + back + "Z";
 }
 
-// Texts beside points, each moved up or down until it covers no labelled point and no text before
-// it.
+// Texts beside points, each moved up or down by up to two lines until it covers no labelled point
+// and no text before it; left out where that does not help, as the point has a tooltip.
 class Labels {
  public:
   void keep_clear(double x, double y) { places_.push_back({x - 5, y, 10}); }
@@ -113,10 +113,13 @@ class Labels {
     const bool before = x + away + width > picture_width && x - away - width > left;
     const double from = before ? x - away - width : x + away;
     double middle = y;
-    for (int i = 1; i < 12 && covers(from, middle, width, height); ++i) {
-      middle = y + (i % 2 == 1 ? 1 : -1) * height * ((i + 1) / 2);
-      if (middle < top + 6 || middle > picture_height - bottom) middle = y;
+    for (const double lines : {0, 1, -1, 2, -2}) {
+      middle = y + lines * height;
+      const bool inside = middle > top + 4 && middle < picture_height - bottom;
+      if ((inside || lines == 0) && !covers(from, middle, width, height)) break;
+      middle = std::numeric_limits<double>::infinity();
     }
+    if (!std::isfinite(middle)) return "";
     places_.push_back({from, middle, width});
     return fmt::format("<text class=\"label\" x=\"{}\" y=\"{}\" text-anchor=\"{}\">{}</text>",
                        at(before ? x - away : x + away), at(middle + 4), before ? "end" : "start",

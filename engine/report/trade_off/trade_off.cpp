@@ -29,6 +29,21 @@ std::vector<std::string> first_metrics(const Comparison& comparison) {
   return metrics;
 }
 
+// Titles without what all of them end with from a '-' on, as grids and seeds make it.
+std::vector<std::string> short_titles(const Comparison& comparison) {
+  std::vector<std::string> titles;
+  for (const RunGroup& group : comparison.groups) titles.push_back(group.title);
+  for (std::size_t dash; (dash = titles.front().rfind('-')) != std::string::npos && dash > 0;) {
+    const std::string end = titles.front().substr(dash);
+    const bool common = std::all_of(titles.begin(), titles.end(), [&](const std::string& title) {
+      return title.size() > end.size() && title.ends_with(end);
+    });
+    if (!common) break;
+    for (std::string& title : titles) title.resize(title.size() - end.size());
+  }
+  return titles;
+}
+
 double mean_of(const RunGroup& group, const std::string& metric) {
   std::vector<double> values;
   for (const RunRecord* run : group.runs) {
@@ -56,6 +71,7 @@ std::vector<ChartPoint> way_of(const RunGroup& group, const std::string& x, cons
 
 std::string picture(const Comparison& comparison, const std::vector<std::size_t>& drawn,
                     const std::string& x, const std::string& y) {
+  const std::vector<std::string> titles = short_titles(comparison);
   Chart chart;
   chart.x_title = x;
   chart.y_title = y;
@@ -66,7 +82,7 @@ std::string picture(const Comparison& comparison, const std::vector<std::size_t>
     const ChartPoint end = series.points.back();
     if (!std::isfinite(end.x) || !std::isfinite(end.y)) continue;
     series.name = fmt::format("{}: {} {:.4g}, {} {:.4g}", group.title, x, end.x, y, end.y);
-    series.label = group.title;
+    series.label = titles[drawn[i]];
     series.colour = i;
     series.dashed = i >= 8;
     series.group = fmt::format("g{}", drawn[i]);
@@ -136,6 +152,7 @@ std::string cost_picture(const Comparison& comparison, const std::vector<std::si
     return std::abs(point.x - points.front().x) > 1e-3 * points.front().x;
   };
   if (std::none_of(points.begin(), points.end(), differs)) return "";
+  const std::vector<std::string> titles = short_titles(comparison);
   Chart chart;
   chart.x_title = axis_title;
   chart.y_title = result.title;
@@ -146,7 +163,7 @@ std::string cost_picture(const Comparison& comparison, const std::vector<std::si
     series.name = fmt::format("{}: {} {:.4g}, {} {}", group.title, result.title, points[p].y,
                               axis_text(points[p].x), axis_title);
     if (points.size() <= most_labels || is_on_the_front(points, p, result.less_is_better)) {
-      series.label = group.title;
+      series.label = titles[drawn[places[p]]];
     }
     series.colour = places[p];
     series.group = fmt::format("g{}", drawn[places[p]]);
