@@ -17,13 +17,13 @@
 namespace memengine::cuda {
 namespace {
 
-constexpr int threads = 128;
+constexpr int product_threads = 128;
 constexpr int tile = 64;       // rows and columns of a block's part of the result
 constexpr int warp_tile = 32;  // of a warp's
 constexpr int fragments = warp_tile / 8;
 constexpr int depth = 16;  // of a piece
 constexpr int pitch = depth + 4;
-constexpr int fetched = tile * depth / threads;  // elements of a piece that a thread brings
+constexpr int fetched = tile * depth / product_threads;  // elements of a piece that a thread brings
 
 // What is multiplied: element (row, k) of a, or (k, row) of b.
 struct Factor {
@@ -39,7 +39,7 @@ struct Factor {
     const float* matrix = data + blockIdx.z * matrix_distance + column * k_step;
 #pragma unroll
     for (int i = 0; i < fetched; ++i) {
-      const std::int64_t row = first + threadIdx.x / depth + i * (threads / depth);
+      const std::int64_t row = first + threadIdx.x / depth + i * (product_threads / depth);
       piece[i] = row < rows && column < inner ? matrix[row * row_step] : 0.0F;
     }
   }
@@ -48,7 +48,7 @@ struct Factor {
 __device__ inline void keep(double* shared, const float (&piece)[fetched]) {
 #pragma unroll
   for (int i = 0; i < fetched; ++i) {
-    const int row = static_cast<int>(threadIdx.x) / depth + i * (threads / depth);
+    const int row = static_cast<int>(threadIdx.x) / depth + i * (product_threads / depth);
     shared[row * pitch + threadIdx.x % depth] = piece[i];
   }
 }
@@ -59,7 +59,7 @@ __device__ inline void multiply_add(double (&c)[2], double a, double b) {
       : "d"(a), "d"(b));
 }
 
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(product_threads)
     gemm_in_double_kernel(float* out, std::int64_t out_row_distance,
                           std::int64_t out_matrix_distance, Factor a, Factor b, std::int64_t inner,
                           const float* bias, bool accumulate) {
@@ -134,7 +134,7 @@ void gemm_in_double(const Context& context, const Matrix& out, const Matrix& a, 
   };
   const dim3 grid(grid_size(ceil_divide(out.rows, tile)), grid_size(ceil_divide(out.columns, tile)),
                   static_cast<unsigned>(options.batch));
-  gemm_in_double_kernel<<<grid, threads, 0, context.stream>>>(
+  gemm_in_double_kernel<<<grid, product_threads, 0, context.stream>>>(
       static_cast<float*>(out.data), out.row_distance, out.matrix_distance,
       factor(a, out.rows, !options.transpose_a), factor(b, out.columns, options.transpose_b),
       options.transpose_a ? a.rows : a.columns, static_cast<const float*>(options.bias),

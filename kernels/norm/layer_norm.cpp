@@ -15,7 +15,7 @@
 namespace memengine {
 namespace {
 
-constexpr double epsilon = 1e-5;
+constexpr double row_epsilon = 1e-5;
 
 template <typename T>
 void forward(T* out, T* mean, T* inverse_std, const T* x, const T* weight, const T* bias,
@@ -34,7 +34,8 @@ void forward(T* out, T* mean, T* inverse_std, const T* x, const T* weight, const
     for (std::int64_t k = 0; k < k_dim; ++k) {
       squares += (values[k] - centre) * (values[k] - centre);
     }
-    const T inverse = T(1) / std::sqrt(squares / static_cast<T>(k_dim) + static_cast<T>(epsilon));
+    const T inverse =
+        T(1) / std::sqrt(squares / static_cast<T>(k_dim) + static_cast<T>(row_epsilon));
     T* y = out + row * k_dim;
 #pragma omp simd
     for (std::int64_t k = 0; k < k_dim; ++k) {

@@ -7,7 +7,7 @@
 namespace memengine::cuda {
 namespace {
 
-constexpr int warps = 8;
+constexpr int gate_warps = 8;
 
 __device__ __forceinline__ float sigmoid(float x) {
   return 1.0F / (1.0F + __expf(-x));
@@ -21,9 +21,9 @@ __device__ __forceinline__ float load_one(const T* address) {
 }
 
 template <typename T, int width>
-__global__ void __launch_bounds__(warp_size* warps)
+__global__ void __launch_bounds__(warp_size* gate_warps)
     forward_kernel(T* out, const T* x, const T* gate, std::int64_t rows, int channels) {
-  const std::int64_t row = std::int64_t{blockIdx.x} * warps + threadIdx.y;
+  const std::int64_t row = std::int64_t{blockIdx.x} * gate_warps + threadIdx.y;
   if (row >= rows) return;
   const float s = sigmoid(load_one(gate + row));
   for (int column = static_cast<int>(threadIdx.x) * width; column < channels;
@@ -38,10 +38,10 @@ __global__ void __launch_bounds__(warp_size* warps)
 
 // dx may be dout: an element is read and written by the same thread, in this order.
 template <typename T, int width>
-__global__ void __launch_bounds__(warp_size* warps)
+__global__ void __launch_bounds__(warp_size* gate_warps)
     backward_kernel(T* dx, T* dgate, const T* dout, const T* x, const T* gate, std::int64_t rows,
                     int channels) {
-  const std::int64_t row = std::int64_t{blockIdx.x} * warps + threadIdx.y;
+  const std::int64_t row = std::int64_t{blockIdx.x} * gate_warps + threadIdx.y;
   if (row >= rows) return;  // a whole warp
   const float s = sigmoid(load_one(gate + row));
   float dot = 0;
@@ -73,9 +73,9 @@ void sigmoid_gate_forward(const Context& context, Tensor out, Tensor x, Tensor g
   const std::int64_t channels = x.size() / rows;
   dispatch_storage("sigmoid_gate_forward", x.dtype(), [&]<typename T>() {
     const auto launch = [&]<int width>() {
-      forward_kernel<T, width>
-          <<<grid_size(ceil_divide(rows, warps)), dim3(warp_size, warps), 0, context.stream>>>(
-              out.as<T>(), x.as<T>(), gate.as<T>(), rows, static_cast<int>(channels));
+      forward_kernel<T, width><<<grid_size(ceil_divide(rows, gate_warps)),
+                                 dim3(warp_size, gate_warps), 0, context.stream>>>(
+          out.as<T>(), x.as<T>(), gate.as<T>(), rows, static_cast<int>(channels));
     };
     if (in_vectors<T>(channels, {out.data(), x.data()}))
       launch.template operator()<vector_width<T>>();
@@ -93,9 +93,9 @@ void sigmoid_gate_backward(const Context& context, Tensor dx, Tensor dgate, Tens
   dispatch_storage("sigmoid_gate_backward", x.dtype(), [&]<typename T>() {
     const auto launch = [&]<int width>() {
       backward_kernel<T, width>
-          <<<grid_size(ceil_divide(rows, warps)), dim3(warp_size, warps), 0, context.stream>>>(
-              dx.as<T>(), dgate.as<T>(), dout.as<T>(), x.as<T>(), gate.as<T>(), rows,
-              static_cast<int>(channels));
+          <<<grid_size(ceil_divide(rows, gate_warps)), dim3(warp_size, gate_warps), 0,
+             context.stream>>>(dx.as<T>(), dgate.as<T>(), dout.as<T>(), x.as<T>(), gate.as<T>(),
+                               rows, static_cast<int>(channels));
     };
     if (in_vectors<T>(channels, {dx.data(), dout.data(), x.data()}))
       launch.template operator()<vector_width<T>>();

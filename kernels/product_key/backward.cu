@@ -256,7 +256,7 @@ std::int64_t backward_scratch_bytes(const ProductKeyShape& shape) {
   if constexpr (MEMENGINE_HAS_HOPPER) {
     if (hopper::can_sum_densely(shape)) {
       bytes = std::max(bytes, scratch_part<std::uint32_t>(packed_count(shape)) +
-                                  hopper::partial_sums_bytes(shape));
+                                  product_key::hopper::partial_sums_bytes(shape));
     }
   }
   return bytes;
@@ -278,11 +278,13 @@ void product_key_backward(const Context& context, Tensor dquery, Tensor dsub_key
   if (is_summed_densely(context, shape)) {
     if constexpr (MEMENGINE_HAS_HOPPER) {
       auto* packed = scratch.take<std::uint32_t>(packed_count(shape));
-      auto* partials = static_cast<float*>(scratch.take_bytes(hopper::partial_sums_bytes(shape)));
+      auto* partials =
+          static_cast<float*>(scratch.take_bytes(product_key::hopper::partial_sums_bytes(shape)));
       merge_picks<bfloat16>(context, shape, dquery, {nullptr, nullptr, nullptr, 0, packed},
                             dweights, weights, indices, sub_keys);
       if (dsub_keys.empty()) return;
-      hopper::sub_key_gradients(context, shape, dsub_keys.as<float>(), partials, packed, query);
+      product_key::hopper::sub_key_gradients(context, shape, dsub_keys.as<float>(), partials,
+                                             packed, query);
     }
     return;
   }

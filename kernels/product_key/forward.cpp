@@ -70,7 +70,7 @@ struct Workspace {
 
 // What a tile of one head works on.
 template <typename T>
-struct Tile {
+struct TokenTile {
   std::int32_t* indices;  // the first token's
   T* weights;
   const T* query;
@@ -79,7 +79,7 @@ struct Tile {
 };
 
 template <typename T>
-void look_up_one_by_one(const Tile<T>& tile, const Workspace<T>& work,
+void look_up_one_by_one(const TokenTile<T>& tile, const Workspace<T>& work,
                         const ProductKeyShape& shape) {
   const std::int64_t half_dim = shape.k_dim / 2;
   for (std::int64_t half = 0; half < 2; ++half) {
@@ -100,7 +100,7 @@ void look_up_one_by_one(const Tile<T>& tile, const Workspace<T>& work,
   }
 }
 
-void look_up_side_by_side(const Tile<float>& tile, const Workspace<float>& work,
+void look_up_side_by_side(const TokenTile<float>& tile, const Workspace<float>& work,
                           const ProductKeyShape& shape) {
   const std::int64_t half_dim = shape.k_dim / 2;
   float* const half_scores[2] = {work.scores, work.scores + shape.n_keys * tile_tokens};
@@ -135,11 +135,11 @@ void forward(const Context& context, const ProductKeyShape& shape, std::int32_t*
     for (std::int64_t tile = 0; tile < tiles; ++tile) {
       const Workspace<T> work(workspaces + omp_get_thread_num() * workspace_bytes, shape);
       const std::int64_t first = tile * tile_tokens;
-      const Tile<T> here{indices + (first * heads + head) * shape.knn,
-                         weights + (first * heads + head) * shape.knn,
-                         query + (first * heads + head) * shape.k_dim,
-                         sub_keys + head * shape.n_keys * shape.k_dim,
-                         std::min(tile_tokens, tokens - first)};
+      const TokenTile<T> here{indices + (first * heads + head) * shape.knn,
+                              weights + (first * heads + head) * shape.knn,
+                              query + (first * heads + head) * shape.k_dim,
+                              sub_keys + head * shape.n_keys * shape.k_dim,
+                              std::min(tile_tokens, tokens - first)};
       if constexpr (std::is_same_v<T, float>) {
         if (shape.knn <= lanes::list_size) {
           look_up_side_by_side(here, work, shape);

@@ -290,7 +290,7 @@ void product_key_forward(const Context& context, Tensor indices, Tensor weights,
   if (shape.tokens == 0) return;
   if (is_fused(context, shape)) {
     if constexpr (MEMENGINE_HAS_HOPPER) {
-      hopper::forward(context, shape, indices, weights, query, sub_keys);
+      product_key::hopper::forward(context, shape, indices, weights, query, sub_keys);
     }
     return;
   }

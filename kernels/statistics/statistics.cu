@@ -9,10 +9,11 @@ namespace memengine::cuda {
 namespace {
 
 constexpr int statistics_threads = 256;
-constexpr std::int64_t max_blocks = 528;  // four for each of 132 multiprocessors
+constexpr std::int64_t most_statistics_blocks = 528;  // four for each of 132 multiprocessors
 
-std::int64_t block_count(std::int64_t elements) {
-  return std::clamp<std::int64_t>(ceil_divide(elements, statistics_threads * 8), 1, max_blocks);
+std::int64_t statistics_blocks(std::int64_t elements) {
+  return std::clamp<std::int64_t>(ceil_divide(elements, statistics_threads * 8), 1,
+                                  most_statistics_blocks);
 }
 
 struct Part {
@@ -92,7 +93,7 @@ __global__ void __launch_bounds__(statistics_threads)
 
 template <bool entropies>
 void reduce(const Context& context, const char* op, Tensor out, Tensor x, std::int64_t count) {
-  const std::int64_t blocks = block_count(count);
+  const std::int64_t blocks = statistics_blocks(count);
   auto* parts = Scratch(context).take<Part>(blocks);
   const std::int64_t columns = count > 0 ? x.size() / count : 0;
   dispatch_storage(op, x.dtype(), [&]<typename T>() {
@@ -116,7 +117,7 @@ void entropy_statistics(const Context& context, Tensor out, Tensor p) {
 }
 
 std::int64_t statistics_scratch_bytes(std::int64_t elements) {
-  return scratch_part<Part>(block_count(elements));
+  return scratch_part<Part>(statistics_blocks(elements));
 }
 
 }  // namespace memengine::cuda

@@ -17,14 +17,15 @@
 namespace memengine::cuda {
 namespace {
 
-constexpr int threads = 256;
+constexpr int count_threads = 256;
 
 int row_bits(std::int64_t table_rows) {
   return std::max(1, static_cast<int>(std::bit_width(static_cast<std::uint64_t>(table_rows - 1))));
 }
 
-__global__ void __launch_bounds__(threads) count_up_kernel(std::int32_t* positions, int size) {
-  const int i = static_cast<int>(blockIdx.x * threads + threadIdx.x);
+__global__ void __launch_bounds__(count_threads)
+    count_up_kernel(std::int32_t* positions, int size) {
+  const int i = static_cast<int>(blockIdx.x * count_threads + threadIdx.x);
   if (i < size) positions[i] = i;
 }
 
@@ -120,8 +121,8 @@ void deduplicate(const Context& context, const UniqueRows& unique, Tensor picks,
   if (!unique.places.empty()) write.places = unique.places.as<std::int32_t>();
   write.picks = static_cast<std::int32_t>(size);
 
-  count_up_kernel<<<grid_size(ceil_divide(size, threads)), threads, 0, context.stream>>>(
-      positions, write.picks);
+  count_up_kernel<<<grid_size(ceil_divide(size, count_threads)), count_threads, 0,
+                    context.stream>>>(positions, write.picks);
   MEMENGINE_LAUNCH_CHECK("deduplicate");
   MEMENGINE_CUDA_CHECK(sort(temporary, bytes,
                             reinterpret_cast<const std::uint32_t*>(picks.as<std::int32_t>()),

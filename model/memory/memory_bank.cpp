@@ -13,12 +13,13 @@ namespace memengine {
 namespace {
 
 // What a lookup needs beside the list of rows, and what the gradient needs.
-struct Wanted {
+struct WantedLists {
   bool inverse = false;
   bool places = false;
 };
 
-UniqueRows allocate_unique(Arena& arena, std::int64_t picks, std::int64_t rows, Wanted wanted) {
+UniqueRows allocate_unique(Arena& arena, std::int64_t picks, std::int64_t rows,
+                           WantedLists wanted) {
   const std::int64_t capacity = std::min(picks, rows);
   UniqueRows unique;
   unique.rows = arena.allocate("memory layers", DType::i32, {capacity});

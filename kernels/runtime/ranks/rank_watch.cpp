@@ -18,7 +18,15 @@
 namespace memengine {
 namespace {
 
-enum Kind : std::uint8_t { ended = 16, failed, leaving, stop_wanted, how_far, so_far, stop_after };
+enum WatchMessage : std::uint8_t {
+  ended = 16,
+  failed,
+  leaving,
+  stop_wanted,
+  how_far,
+  so_far,
+  stop_after
+};
 
 std::string rest_of(std::istringstream& words) {
   std::string rest;
