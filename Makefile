@@ -20,10 +20,13 @@ ifdef PORTABLE
 ARCHITECTURES := -DMEMENGINE_NATIVE=OFF
 else ifeq ($(GPU),)
 ARCHITECTURES := -DCMAKE_CUDA_ARCHITECTURES=90-real -DMEMENGINE_JOIN_SOURCES=ON
+# No GPU runs what is compiled only to be tested here; a program to keep is built by `make build`.
+test: QUICK_GPU_CODE := ON
 endif
+QUICK_GPU_CODE ?= OFF
 
 CUDA := $(if $(NVCC),-DMEMENGINE_CUDA=ON -DCMAKE_CUDA_COMPILER=$(NVCC),-DMEMENGINE_CUDA=OFF)
-CONFIGURE := -G Ninja -DCMAKE_BUILD_TYPE=Release
+CONFIGURE = -G Ninja -DCMAKE_BUILD_TYPE=Release -DMEMENGINE_QUICK_GPU_CODE=$(QUICK_GPU_CODE)
 CONFIGURE += $(if $(CCACHE),-DCMAKE_CXX_COMPILER_LAUNCHER=$(CCACHE) -DCMAKE_CUDA_COMPILER_LAUNCHER=$(CCACHE))
 
 .PHONY: demo test build program configure dependencies docs format clean

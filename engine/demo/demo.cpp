@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
-#include <regex>
+#include <string_view>
 
 #include "engine/report/run_record.h"
 #include "io/files/file.h"
@@ -20,8 +20,11 @@ using Json = nlohmann::ordered_json;
 
 // "dense" of "dense-seed42".
 std::string without_seed(const std::string& name) {
-  static const std::regex seed("-seed[0-9]+$");
-  return std::regex_replace(name, seed, "");
+  constexpr std::string_view mark = "-seed";
+  const std::string_view all = name;
+  const std::string_view front = all.substr(0, all.find_last_not_of("0123456789") + 1);
+  if (front.size() == all.size() || !front.ends_with(mark)) return name;
+  return std::string(front.substr(0, front.size() - mark.size()));
 }
 
 void read_recall(const fs::path& result, DemoModel& model) {

@@ -1,4 +1,5 @@
-// CMake tells this one file what was compiled (MEMENGINE_CUDA_ARCHITECTURES).
+// CMake tells this one file what was compiled, and how (MEMENGINE_CUDA_ARCHITECTURES,
+// MEMENGINE_QUICK_GPU_CODE).
 #include "kernels/runtime/gpu_code.h"
 
 #include <fmt/format.h>
@@ -8,6 +9,9 @@
 
 #ifndef MEMENGINE_CUDA_ARCHITECTURES
 #define MEMENGINE_CUDA_ARCHITECTURES ""
+#endif
+#ifndef MEMENGINE_QUICK_GPU_CODE
+#define MEMENGINE_QUICK_GPU_CODE 0
 #endif
 
 namespace memengine {
@@ -60,7 +64,8 @@ std::string describe_gpu_code(std::span<const GpuCode> code, bool with_hopper_ke
 }
 
 std::string describe_gpu_code() {
-  return describe_gpu_code(gpu_code(), MEMENGINE_HAS_HOPPER);
+  const std::string code = describe_gpu_code(gpu_code(), MEMENGINE_HAS_HOPPER);
+  return MEMENGINE_QUICK_GPU_CODE ? code + "; compiled quickly, runs slowly" : code;
 }
 
 std::string why_no_gpu_code(std::span<const GpuCode> code, std::string_view gpu, int capability) {

@@ -29,7 +29,7 @@ bool runs_on(std::span<const GpuCode> code, int capability);
 
 // "8.0, 9.0 (with the Hopper kernels), PTX 12.0"; "none" for an empty list.
 std::string describe_gpu_code(std::span<const GpuCode> code, bool with_hopper_kernels);
-// Of this program.
+// Of this program; says so where it was compiled with MEMENGINE_QUICK_GPU_CODE, for tests alone.
 std::string describe_gpu_code();
 
 // Empty when the program can run on a GPU of this capability; else what both are and the CMake
