@@ -24,7 +24,7 @@ struct Arguments {
   int ranks = 0;
 };
 
-void say(const std::string& line) {
+void show_line(const std::string& line) {
   print("{}\n", Lines{line});
   std::fflush(stdout);
 }
@@ -61,7 +61,7 @@ void run_as_ranks(Arguments arguments, const RankStart& start) {
   run_as_rank(start, choice_of(arguments.device), [&](JoinedRanks& ranks) {
     arguments.options.device = choose_device(arguments.device);
     bench::run_ranks_bench(arguments.options, *ranks.communicator, [&](const std::string& line) {
-      if (ranks.start.rank == 0) say(line);
+      if (ranks.start.rank == 0) show_line(line);
     });
   });
 }
@@ -88,7 +88,7 @@ void run(Arguments arguments) {
       options.profiled.empty() && options.ladders.empty()) {
     options.ceilings = options.ops = options.steps = true;
   }
-  bench::run_bench(options, say);
+  bench::run_bench(options, show_line);
 }
 
 }  // namespace

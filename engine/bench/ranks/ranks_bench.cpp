@@ -28,10 +28,10 @@ struct RanksCase {
   const char* name;
   bool random_too = false;  // random tokens as well as those of the shards
 };
-constexpr RanksCase gpu_cases[] = {
+constexpr RanksCase gpu_ranks_cases[] = {
     {"dense_373m"},          {"memory_373m"},        {"dense_recipe"},          {"memory_recipe"},
     {"zero_copy_64m", true}, {"memory_recipe_host"}, {"memory_recipe_16m_host"}};
-constexpr RanksCase cpu_cases[] = {{"small_memory"}, {"small_dense"}};
+constexpr RanksCase cpu_ranks_cases[] = {{"small_memory"}, {"small_dense"}};
 
 // What this process holds of the machine's memory, page-locked memory included.
 std::int64_t resident_bytes() {
@@ -101,8 +101,9 @@ class RanksBench {
     if (!options_.config.empty()) named.insert(named.begin(), config_name());
     for (const std::string& name : named) add(name, false);
     if (named.empty()) {
-      const std::span<const RanksCase> table =
-          options_.device == Device::cpu ? std::span<const RanksCase>(cpu_cases) : gpu_cases;
+      const std::span<const RanksCase> table = options_.device == Device::cpu
+                                                   ? std::span<const RanksCase>(cpu_ranks_cases)
+                                                   : gpu_ranks_cases;
       for (const RanksCase& known : table) add(known.name, known.random_too);
     }
     say_(fmt::format("{} ranks, each on {}", ranks_.size(), results_.device));

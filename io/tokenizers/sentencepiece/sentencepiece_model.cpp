@@ -9,8 +9,6 @@
 namespace memengine {
 namespace {
 
-constexpr std::string_view space_mark = sentencepiece_space;
-
 struct Piece {
   std::string_view text;
   float score = 0;
@@ -18,8 +16,8 @@ struct Piece {
 };
 
 bool has_inner_space(std::string_view text) {
-  while (text.starts_with(space_mark)) text.remove_prefix(space_mark.size());
-  return text.find(space_mark) != text.npos;
+  while (text.starts_with(sentencepiece_space)) text.remove_prefix(sentencepiece_space.size());
+  return text.find(sentencepiece_space) != text.npos;
 }
 
 }  // namespace
@@ -92,22 +90,23 @@ void SentencePieceBpe::encode_append(std::string_view text, std::vector<std::int
   std::string word;  // escaped: with U+2581 for each space; starts with all its white space
   std::vector<std::int32_t> merged;
   bool after_space = space_in_front_ && !continues;
-  if (after_space) word = space_mark;
+  if (after_space) word = sentencepiece_space;
   while (!text.empty()) {
-    const bool marked = text.starts_with(space_mark);  // the mark itself in the text counts as one
+    const bool marked =
+        text.starts_with(sentencepiece_space);  // the mark itself in the text counts as one
     if (marked || text.front() == ' ') {
       if (!after_space) {
         if (!word.empty()) encode_word(word, merged, ids);
         word.clear();
       }
-      word += space_mark;
-      text.remove_prefix(marked ? space_mark.size() : 1);
+      word += sentencepiece_space;
+      text.remove_prefix(marked ? sentencepiece_space.size() : 1);
       after_space = true;
       continue;
     }
     // Up to the next space, or the next byte that may start a mark.
     std::size_t run = 1;
-    while (run < text.size() && text[run] != ' ' && text[run] != space_mark[0]) ++run;
+    while (run < text.size() && text[run] != ' ' && text[run] != sentencepiece_space[0]) ++run;
     word.append(text.substr(0, run));
     text.remove_prefix(run);
     after_space = false;

@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 using Ids = std::vector<std::int32_t>;
 
 // One token a byte, and BOS (256) in front.
-Ids encode_bytes(std::string_view text) {
+Ids ids_of_bytes(std::string_view text) {
   Ids ids = {256};
   for (const char c : text) ids.push_back(static_cast<unsigned char>(c));
   return ids;
@@ -88,22 +88,22 @@ class EvalFolder : public ::testing::Test {
 };
 
 TEST(EvalRequests, SpacesMoveAndTheLeftIsCut) {
-  const auto pairs = encode_pairs(encode_bytes, "ab \n", {" cd", "e"}, 100, "f:1");
+  const auto pairs = encode_pairs(ids_of_bytes, "ab \n", {" cd", "e"}, 100, "f:1");
   ASSERT_EQ(pairs.size(), 2U);
   EXPECT_EQ(pairs[0].context, (Ids{256, 'a', 'b'}));
   EXPECT_EQ(decode_bytes(pairs[0].continuation), " \n cd");
   EXPECT_EQ(decode_bytes(pairs[1].continuation), " \ne");
 
   for (const int max_length : {3, 4, 5, 6}) {
-    const auto cut = encode_pairs(encode_bytes, "abcd", {"xyz"}, max_length, "f:1");
-    const Ids whole = encode_bytes("abcdxyz");
+    const auto cut = encode_pairs(ids_of_bytes, "abcd", {"xyz"}, max_length, "f:1");
+    const Ids whole = ids_of_bytes("abcdxyz");
     Ids joined = cut[0].context;
     joined.insert(joined.end(), cut[0].continuation.begin(), cut[0].continuation.end());
     EXPECT_EQ(joined, Ids(whole.end() - (max_length + 1), whole.end()));
     EXPECT_EQ(cut[0].continuation.size(), 3U);
   }
-  EXPECT_THROW(encode_pairs(encode_bytes, "abcd", {"xyz"}, 2, "f:1"), Error);
-  EXPECT_THROW(encode_pairs(encode_bytes, "abcd", {""}, 9, "f:1"), Error);
+  EXPECT_THROW(encode_pairs(ids_of_bytes, "abcd", {"xyz"}, 2, "f:1"), Error);
+  EXPECT_THROW(encode_pairs(ids_of_bytes, "abcd", {""}, 9, "f:1"), Error);
   const EncodeText plain = [](std::string_view text) { return Ids(text.begin(), text.end()); };
   EXPECT_THROW(encode_pairs(plain, " ", {"x"}, 9, "f:1"), Error);
 
@@ -119,9 +119,9 @@ TEST(EvalRequests, SpacesMoveAndTheLeftIsCut) {
   EXPECT_EQ(merged[0].context, (Ids{3, 1}));
   EXPECT_EQ(merged[0].continuation, (Ids{2}));
 
-  EXPECT_EQ(encode_prompt(encode_bytes, "abcdef", {}, 6, 10).prompt, (Ids{'c', 'd', 'e', 'f'}));
-  EXPECT_EQ(encode_prompt(encode_bytes, "ab", {}, 6, 10).prompt, (Ids{256, 'a', 'b'}));
-  EXPECT_THROW(encode_prompt(encode_bytes, "ab", {}, 10, 10), Error);
+  EXPECT_EQ(encode_prompt(ids_of_bytes, "abcdef", {}, 6, 10).prompt, (Ids{'c', 'd', 'e', 'f'}));
+  EXPECT_EQ(encode_prompt(ids_of_bytes, "ab", {}, 6, 10).prompt, (Ids{256, 'a', 'b'}));
+  EXPECT_THROW(encode_prompt(ids_of_bytes, "ab", {}, 10, 10), Error);
 }
 
 TEST_F(EvalFolder, RunsTasksAndWritesFiles) {
@@ -143,7 +143,7 @@ TEST_F(EvalFolder, RunsTasksAndWritesFiles) {
   options.tasks = {{"piqa", 1}, {"nq_open", 0}};
   options.data_root = root_;
   const auto results =
-      evaluate(model, encode_bytes, options,
+      evaluate(model, ids_of_bytes, options,
                [&](const std::string&, std::size_t done, std::size_t) { progressed = done; });
   EXPECT_EQ(progressed, 6U);
   ASSERT_EQ(results.size(), 2U);
@@ -207,7 +207,7 @@ TEST_F(EvalFolder, LimitsAndErrors) {
     options.tasks = {{"nq_open", 2}};
     options.data_root = root_;
     options.limit = limit;
-    const auto results = evaluate(model, encode_bytes, options);
+    const auto results = evaluate(model, ids_of_bytes, options);
     EXPECT_EQ(results[0].metrics[0].value, 1.0);
     return results[0].samples.size();
   };
@@ -223,9 +223,9 @@ TEST_F(EvalFolder, LimitsAndErrors) {
   EvalOptions options;
   options.tasks = {{"nq_open", 0}};
   options.data_root = root_;
-  EXPECT_THROW(evaluate(small, encode_bytes, options), Error);  // 256 new tokens need more
+  EXPECT_THROW(evaluate(small, ids_of_bytes, options), Error);  // 256 new tokens need more
   options.max_gen_tokens = 5;
-  EXPECT_EQ(evaluate(small, encode_bytes, options)[0].samples.size(), 19U);
+  EXPECT_EQ(evaluate(small, ids_of_bytes, options)[0].samples.size(), 19U);
 }
 
 TEST_F(EvalFolder, ABadItemOfTheLastTaskShowsBeforeTheFirstIsScored) {
@@ -240,10 +240,10 @@ TEST_F(EvalFolder, ABadItemOfTheLastTaskShowsBeforeTheFirstIsScored) {
   options.tasks = {{"nq_open", 0}, {"piqa", 0}};
   options.data_root = root_;
   options.max_gen_tokens = 5;
-  EXPECT_THROW(evaluate(model, encode_bytes, options), Error);
+  EXPECT_THROW(evaluate(model, ids_of_bytes, options), Error);
   EXPECT_TRUE(model.prompts.empty());
   options.tasks = {{"nq_open", 0}};
-  evaluate(model, encode_bytes, options);
+  evaluate(model, ids_of_bytes, options);
   EXPECT_EQ(model.prompts.size(), 1U);
 }
 

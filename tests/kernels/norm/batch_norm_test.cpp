@@ -13,13 +13,13 @@ namespace {
 
 constexpr double batch_epsilon = 1e-5;
 
-struct Statistics {
+struct ColumnStatistics {
   std::vector<double> mean, variance;  // biased
 };
 
-Statistics statistics(const std::vector<double>& x, std::size_t features) {
+ColumnStatistics column_statistics(const std::vector<double>& x, std::size_t features) {
   const double rows = static_cast<double>(x.size() / features);
-  Statistics s{std::vector<double>(features), std::vector<double>(features)};
+  ColumnStatistics s{std::vector<double>(features), std::vector<double>(features)};
   for (std::size_t i = 0; i < x.size(); ++i) s.mean[i % features] += x[i] / rows;
   for (std::size_t i = 0; i < x.size(); ++i) {
     const double centred = x[i] - s.mean[i % features];
@@ -28,7 +28,7 @@ Statistics statistics(const std::vector<double>& x, std::size_t features) {
   return s;
 }
 
-std::vector<double> normalised(std::vector<double> x, const Statistics& s,
+std::vector<double> normalised(std::vector<double> x, const ColumnStatistics& s,
                                const std::vector<double>& weight, const std::vector<double>& bias) {
   for (std::size_t i = 0; i < x.size(); ++i) {
     const std::size_t f = i % weight.size();
@@ -80,9 +80,9 @@ TEST_P(BatchNorm, ForwardTrainsAndEvaluates) {
     batch_norm_forward_train(context(), out, mean, inverse_std, running_mean_tensor,
                              running_variance_tensor, x_tensor, weight_tensor, bias_tensor);
 
-    const Statistics s = statistics(x, width);
+    const ColumnStatistics s = column_statistics(x, width);
     std::vector<double> expected_inverse(width);
-    Statistics running{running_mean, running_variance};
+    ColumnStatistics running{running_mean, running_variance};
     const double unbiased = static_cast<double>(rows) / static_cast<double>(rows - 1);
     for (std::size_t f = 0; f < width; ++f) {
       expected_inverse[f] = 1 / std::sqrt(s.variance[f] + batch_epsilon);
@@ -140,9 +140,9 @@ TEST_P(BatchNorm, Backward) {
     batch_norm_backward(context(), dx, dweight, dbias, dout_tensor, x_tensor, mean, inverse_std,
                         weight_tensor);
     expect_gradient(download(dx), x, [&](const std::vector<double>& at) {
-      return inner_product(dout, normalised(at, statistics(at, width), weight, bias));
+      return inner_product(dout, normalised(at, column_statistics(at, width), weight, bias));
     });
-    const Statistics s = statistics(x, width);
+    const ColumnStatistics s = column_statistics(x, width);
     expect_gradient(download(dweight), weight, [&](const std::vector<double>& at) {
       return inner_product(dout, normalised(x, s, at, bias)) + inner_product(dweight_before, at);
     });
