@@ -117,7 +117,7 @@ std::vector<void*> PeerMemory::find(void* mine) {
     }
     const Shared& theirs = all[static_cast<std::size_t>(r)];
     const auto bytes = std::as_bytes(std::span(&theirs.handle, 1));
-    const std::vector<std::byte> key(bytes.begin(), bytes.end());
+    const std::string key(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     auto known = opened_.find(key);
     if (known == opened_.end()) {
       void* opened = nullptr;

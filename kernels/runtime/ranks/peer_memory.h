@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace memengine {
@@ -36,7 +37,7 @@ class PeerMemory {
   int rank_, size_;
   Gather gather_;
   bool works_ = false;
-  std::map<std::vector<std::byte>, void*> opened_;  // by handle: where an allocation begins here
+  std::map<std::string, void*> opened_;  // by handle: where an allocation begins here
 };
 
 }  // namespace memengine
