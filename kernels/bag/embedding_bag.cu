@@ -168,7 +168,7 @@ void embedding_bag_backward_rows(const Context& context, Tensor row_gradients, T
   const std::int64_t picks = coefficients.size();
   const std::int64_t columns = vectors.dim(1);
   if (picks == 0 || columns == 0) {
-    fill_zero(context, square_sum);
+    memengine::fill_zero(context, square_sum);
     return;
   }
   const SegmentPlan plan(picks, columns);

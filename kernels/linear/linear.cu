@@ -95,7 +95,7 @@ void linear_backward_weight(const Context& context, Tensor dweight, Tensor dbias
   const std::int64_t inputs = dweight.dim(1);
   const Matrix dout_matrix = matrix_of(dout, dweight.dim(0));
   if (dout_matrix.rows == 0) {
-    if (!accumulate) fill_zero(context, dweight);
+    if (!accumulate) cuda::fill_zero(context, dweight);
     return;
   }
   GemmOptions options;

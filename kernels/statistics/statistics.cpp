@@ -10,10 +10,10 @@
 namespace memengine {
 namespace {
 
-constexpr std::int64_t chunk = 4096;  // elements
+constexpr std::int64_t part_elements = 4096;
 
-constexpr std::int64_t chunk_count(std::int64_t elements) {
-  return std::max<std::int64_t>((elements + chunk - 1) / chunk, 1);
+constexpr std::int64_t part_count(std::int64_t elements) {
+  return std::max<std::int64_t>((elements + part_elements - 1) / part_elements, 1);
 }
 
 struct Part {
@@ -32,12 +32,13 @@ struct Part {
 // value(i) -> double, for i < count.
 template <typename Value>
 void reduce(const Context& context, Tensor out, std::int64_t count, Value value) {
-  const std::int64_t chunks = chunk_count(count);
+  const std::int64_t chunks = part_count(count);
   Part* parts = Scratch(context).take<Part>(chunks);
 #pragma omp parallel for schedule(static)
   for (std::int64_t c = 0; c < chunks; ++c) {
     Part part;
-    for (std::int64_t i = c * chunk; i < std::min(count, (c + 1) * chunk); ++i) part.add(value(i));
+    for (std::int64_t i = c * part_elements; i < std::min(count, (c + 1) * part_elements); ++i)
+      part.add(value(i));
     parts[c] = part;
   }
   Part total;
@@ -80,7 +81,7 @@ std::int64_t statistics_scratch_bytes(Device device, std::int64_t elements) {
   if constexpr (cuda_build) {
     if (device == Device::cuda) return cuda::statistics_scratch_bytes(elements);
   }
-  return scratch_part<Part>(chunk_count(elements));
+  return scratch_part<Part>(part_count(elements));
 }
 
 }  // namespace memengine

@@ -43,7 +43,7 @@ __device__ Part merge_block(const Part& mine) {
 }
 
 template <typename T>
-__device__ double number(T x) {
+__device__ double as_double(T x) {
   if constexpr (sizeof(T) == 4)
     return x;
   else
@@ -54,11 +54,11 @@ __device__ double number(T x) {
 template <typename T, bool entropies>
 __device__ double value_at(const T* x, std::int64_t i, std::int64_t columns) {
   if constexpr (!entropies) {
-    return number(x[i]);
+    return as_double(x[i]);
   } else {
     double entropy = 0;
     for (std::int64_t j = i * columns; j < (i + 1) * columns; ++j) {
-      const double value = number(x[j]);
+      const double value = as_double(x[j]);
       if (value != 0) entropy -= value * log(value);
     }
     return entropy;

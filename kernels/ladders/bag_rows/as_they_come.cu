@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(adding_threads)
 
 void as_they_come(const Context& context, Tensor row_gradients, Tensor coefficients, Tensor vectors,
                   const UniqueRows& unique) {
-  fill_zero(context, row_gradients);
+  memengine::fill_zero(context, row_gradients);
   const std::int64_t picks = coefficients.size(), columns = vectors.dim(1);
   add_picks_kernel<<<grid_size(ceil_divide(picks * columns, adding_threads)), adding_threads, 0,
                      context.stream>>>(row_gradients.as<float>(), coefficients.as<bfloat16>(),

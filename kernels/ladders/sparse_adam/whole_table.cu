@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(dense_threads)
 
 void whole_table(const Context& context, const PlainTable& table, Tensor dense_gradients,
                  const UniqueRows& unique, Tensor row_gradients, const AdamConstants& adam) {
-  fill_zero(context, dense_gradients);
+  memengine::fill_zero(context, dense_gradients);
   auto* gradients = dense_gradients.as<float>();
   scatter_kernel<<<grid_size(ceil_divide(row_gradients.size(), dense_threads)), dense_threads, 0,
                    context.stream>>>(gradients, row_gradients.as<float>(),

@@ -2,6 +2,7 @@
 //
 // Picks whose row is not here set the row's bit; a scan over the bits makes the ascending list of
 // new guests, each row once, without sorting.
+#include "kernels/runtime/runtime.h"
 #include "kernels/table/staged_rows/staged_rows.cuh"
 
 namespace memengine::cuda {
@@ -84,7 +85,7 @@ void forget_guests(const Context& context, const StagedRows& staged) {
   forget_kernel<<<grid_size(std::min(blocks, most_blocks)), staged_threads, 0, context.stream>>>(
       Cache(staged));
   MEMENGINE_LAUNCH_CHECK("forget_guests");
-  fill_zero(context, staged.pass);
+  memengine::fill_zero(context, staged.pass);
 }
 
 void invite_guests(const Context& context, const StagedRows& staged, Tensor picks) {

@@ -2,6 +2,7 @@
 // the places that they use, a histogram of the others' heat says how warm a row may be and go, and
 // scans turn marks into lists in the order of rows, which is the order that a link's address
 // translation likes.
+#include "kernels/runtime/runtime.h"
 #include "kernels/table/staged_rows/row_heat.h"
 #include "kernels/table/staged_rows/staged_rows.cuh"
 
@@ -208,8 +209,8 @@ void plan_exchange(const Context& context, const StagedRows& staged, const Uniqu
                      .counts = reinterpret_cast<Counts*>(counts.as<std::int32_t>())};
   constexpr std::int64_t most_blocks = 264;
 
-  fill_zero(context, counts);
-  fill_zero(context, used);
+  memengine::fill_zero(context, counts);
+  memengine::fill_zero(context, used);
   const unsigned list_blocks = staged_blocks(size.listed);
   match_kernel<<<list_blocks, staged_threads, 0, context.stream>>>(plan);
   MEMENGINE_LAUNCH_CHECK("plan_exchange: match");
