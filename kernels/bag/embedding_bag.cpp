@@ -23,8 +23,8 @@ constexpr std::int64_t chunk_picks = 512;
 // rows beside the picks, that a cache may hold, is joined once, into scratch.
 constexpr std::int64_t most_joined = std::int64_t{1} << 20;  // elements
 
-bool joins_first(std::int64_t picks, std::int64_t table_rows, std::int64_t v_dim) {
-  return table_rows > 0 && picks >= 2 * table_rows && table_rows * v_dim <= most_joined;
+std::int64_t most_joined_rows(std::int64_t picks, std::int64_t v_dim) {
+  return std::min(picks / 2, most_joined / v_dim);
 }
 
 // Calls body(rows) for activations of T.
@@ -32,7 +32,7 @@ template <typename T, typename Body>
 void with_rows(const Context& context, const BagRows& rows, std::int64_t picks, Body&& body) {
   const std::int64_t count = rows.gathered.empty() ? rows.table.rows : 0;
   const std::int64_t v_dim = rows.table.v_dim();
-  if (!joins_first(picks, count, v_dim)) return dispatch_bag_rows<T>(rows, body);
+  if (count == 0 || count > most_joined_rows(picks, v_dim)) return dispatch_bag_rows<T>(rows, body);
   Scratch scratch(context);
   T* joined = scratch.take<T>(count * v_dim);
   dispatch_bag_rows<T>(rows, [&](const auto& reader) {
@@ -151,15 +151,13 @@ void embedding_bag_backward_rows(const Context& context, Tensor row_gradients, T
   square_sum_rows(context, square_sum, row_gradients, unique.count);
 }
 
-std::int64_t embedding_bag_scratch_bytes(Device device, std::int64_t picks, std::int64_t v_dim,
-                                         std::int64_t table_rows) {
+std::int64_t embedding_bag_scratch_bytes(Device device, std::int64_t picks, std::int64_t v_dim) {
   if constexpr (cuda_build) {
     if (device == Device::cuda) return cuda::embedding_bag_scratch_bytes(picks, v_dim);
   }
-  return std::max(
-      {scratch_part<double>((picks + chunk_picks - 1) / chunk_picks * v_dim),
-       joins_first(picks, table_rows, v_dim) ? scratch_part<double>(table_rows * v_dim) : 0,
-       reduce_scratch_bytes(device, picks * v_dim)});
+  return std::max({scratch_part<double>((picks + chunk_picks - 1) / chunk_picks * v_dim),
+                   scratch_part<double>(most_joined_rows(picks, v_dim) * v_dim),
+                   reduce_scratch_bytes(device, picks * v_dim)});
 }
 
 }  // namespace memengine

@@ -34,9 +34,7 @@ void embedding_bag_backward_weights(const Context& context, Tensor dweights, Ten
 void embedding_bag_backward_rows(const Context& context, Tensor row_gradients, Tensor square_sum,
                                  Tensor coefficients, Tensor vectors, const UniqueRows& unique);
 
-// Of a table whose rows are read in place, with its rows.
-std::int64_t embedding_bag_scratch_bytes(Device device, std::int64_t picks, std::int64_t v_dim,
-                                         std::int64_t table_rows = 0);
+std::int64_t embedding_bag_scratch_bytes(Device device, std::int64_t picks, std::int64_t v_dim);
 
 namespace cuda {
 decltype(memengine::embedding_bag_forward) embedding_bag_forward;

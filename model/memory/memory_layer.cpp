@@ -356,8 +356,7 @@ std::int64_t MemoryLayer::scratch_bytes(Device device) const {
   bytes =
       std::max(bytes, linear_scratch_bytes(device, tokens_, config_.mem_heads * config_.mem_k_dim));
   bytes = std::max(bytes, linear_scratch_bytes(device, tokens_, std::max(dim_, v_dim_)));
-  return std::max(bytes, embedding_bag_scratch_bytes(device, tokens_ * picks_, v_dim_,
-                                                     bank_->values().rows().rows));
+  return std::max(bytes, embedding_bag_scratch_bytes(device, tokens_ * picks_, v_dim_));
 }
 
 }  // namespace memengine

@@ -44,7 +44,9 @@ class RankRuns : public testing::Test {
 
   TemporaryFolder folder;
   std::string out, error;
-  const std::string saved = "until test -e run/checkpoints/0000000025; do sleep 0.02; done; ";
+  const std::string saved =
+      "until test -e run/checkpoints/0000000025 || ! kill -0 $! 2> /dev/null; do sleep 0.02; "
+      "done; ";
 };
 
 TEST_F(RankRuns, TrainAndOnlyRankZeroSpeaks) {

@@ -31,9 +31,8 @@ void OpBench::rows(PickPattern pattern, const BenchTable& table) {
   const std::int64_t picked = tokens_ * picks_per_token;
   const std::int64_t v_dim = model_.value_dim();
   const std::int64_t table_rows = table.rows().rows;
-  bench_.reserve_scratch(
-      std::max(deduplicate_scratch_bytes(context.device, picked, table_rows),
-               embedding_bag_scratch_bytes(context.device, picked, v_dim, table_rows)));
+  bench_.reserve_scratch(std::max(deduplicate_scratch_bytes(context.device, picked, table_rows),
+                                  embedding_bag_scratch_bytes(context.device, picked, v_dim)));
   const Tensor picks = bench_.integers(random_picks(pattern, picked, table_rows, 11));
   const UniqueRows unique = allocate_unique(bench_, picked, table_rows);
   deduplicate(context, unique, picks, table_rows);

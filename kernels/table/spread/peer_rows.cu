@@ -70,8 +70,9 @@ __global__ void __launch_bounds__(table_threads)
 }
 
 // One thread for each rank.
-__global__ void begins_kernel(std::int32_t* begins, std::int32_t* count,
-                              const __grid_constant__ PeerAddresses counts_of, int owner) {
+__global__ void __launch_bounds__(warp_size)
+    begins_kernel(std::int32_t* begins, std::int32_t* count,
+                  const __grid_constant__ PeerAddresses counts_of, int owner) {
   const int rank = static_cast<int>(threadIdx.x);
   std::int32_t mine = 0;
   std::int32_t first = 0;
@@ -117,7 +118,8 @@ __global__ void __launch_bounds__(table_threads)
   }
 }
 
-__global__ void drop_kernel(std::int32_t* count, const std::int32_t* rows, std::int32_t part) {
+__global__ void __launch_bounds__(1)
+    drop_kernel(std::int32_t* count, const std::int32_t* rows, std::int32_t part) {
   if (*count > 0 && rows[*count - 1] == part) --*count;
 }
 
@@ -180,7 +182,7 @@ __global__ void __launch_bounds__(table_threads)
   }
 }
 
-__global__ void squares_kernel(double* square_sum, const double* partials) {
+__global__ void __launch_bounds__(1) squares_kernel(double* square_sum, const double* partials) {
   double all = 0;
   for (int i = 0; i < sum_blocks; ++i) all += partials[i];
   *square_sum = all;

@@ -125,8 +125,7 @@ TEST_P(EmbeddingBag, ReadsATableInPlaceAsItWouldBeGathered) {
     const ValueRows table = poisoned_table(table_rows, v_dim);
     TableState state = random_state(table_rows, v_dim, 9);
     upload_table(table, state);
-    reserve_scratch(
-        embedding_bag_scratch_bytes(context().device, tokens * picks, v_dim, table_rows));
+    reserve_scratch(embedding_bag_scratch_bytes(context().device, tokens * picks, v_dim));
     std::vector<double> weights = normal(tokens * picks);
     std::vector<double> dout = normal(tokens * v_dim);
     const Tensor device_weights = upload(dtype(), {tokens, picks}, weights);
