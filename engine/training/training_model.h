@@ -8,8 +8,8 @@
 
 #include "engine/config/config.h"
 #include "engine/config/memory_plan.h"
-#include "engine/training/gradient_buckets.h"
-#include "engine/training/row_exchange.h"
+#include "engine/training/exchange/gradient_buckets.h"
+#include "engine/training/exchange/row_exchange.h"
 #include "kernels/runtime/runtime.h"
 #include "model/transformer.h"
 #include "optim/optimizer.h"

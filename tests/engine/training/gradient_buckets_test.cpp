@@ -1,5 +1,5 @@
 // Buckets of gradients: what is summed when, and that nothing is summed before it is whole.
-#include "engine/training/gradient_buckets.h"
+#include "engine/training/exchange/gradient_buckets.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // Which part of an exchange runs on which stream.
-#include "engine/training/row_exchange.h"
+#include "engine/training/exchange/row_exchange.h"
 
 namespace memengine {
 

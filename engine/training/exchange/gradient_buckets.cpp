@@ -1,5 +1,5 @@
 // Which part of the gradients is summed when.
-#include "engine/training/gradient_buckets.h"
+#include "engine/training/exchange/gradient_buckets.h"
 
 #include <algorithm>
 
