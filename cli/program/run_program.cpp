@@ -11,6 +11,7 @@
 
 #include "cli/command.h"
 #include "cli/program/program.h"
+#include "cli/terminal.h"
 #include "engine/training/bad_numbers.h"
 #include "kernels/runtime/error.h"
 #include "kernels/runtime/printable.h"
