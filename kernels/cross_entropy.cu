@@ -1,4 +1,4 @@
-// Softmax cross-entropy on CUDA: one block a row of logits.
+// Softmax cross-entropy on CUDA: one block per row of logits.
 //
 // With m = max(z) and s = sum(exp(z - m)) the loss is m + log s - z_target, and the gradient
 // (exp(z - m) / s - onehot) * scale goes over the logits. A row is read once and kept in registers

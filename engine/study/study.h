@@ -88,9 +88,9 @@ struct StudyOutcome {
 };
 
 // Runs what is not done; what runs/ holds of a run of another config or of other data is removed
-// before. `stop` is asked several times a second; then the runs under way are told to save and end.
-// A run that fails does not keep the others from going on. When this process dies, its runs die
-// with it. Input errors: the folder is not ours, or in use; a command of `prepare` that fails.
+// before. `stop` is asked several times per second; then the runs under way are told to save and
+// end. A run that fails does not keep the others from going on. When this process dies, its runs
+// die with it. Input errors: the folder is not ours, or in use; a command of `prepare` that fails.
 StudyOutcome run_study(const Study& study, const StudyOptions& options, StudyListener& listener,
                        const std::function<bool()>& stop);
 

@@ -109,7 +109,7 @@ class Communicator {
   // alone must fit into it.
   void set_patience(double seconds) { patience_ = seconds; }
   double patience() const { return patience_; }
-  // Asked some hundred times a second during waits; what it throws ends the wait.
+  // Asked some hundred times per second during waits; what it throws ends the wait.
   void set_watch(std::function<void()> watch) { watch_ = std::move(watch); }
 
   // From any thread: waits in progress and all calls to come fail. Waits for nothing.

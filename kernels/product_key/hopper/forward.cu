@@ -12,9 +12,9 @@
 //     pairs of both halves, softmax                                                   (combine.cuh)
 //
 // Little here waits for memory, but every step waits for the one before, so what counts is how many
-// warps a multiprocessor has: registers and shared memory are held to what two blocks can have. The
-// first half's sorted lists, for which there is no room, wait in the output: a row and a weight of
-// a pick take as many bytes as a score and an index.
+// warps there are per multiprocessor: registers and shared memory are held to what two blocks can
+// have. The first half's sorted lists, for which there is no room, wait in the output: a row and a
+// weight of a pick take as many bytes as a score and an index.
 #include "kernels/attention/hopper/copy_engine.cuh"
 #include "kernels/attention/hopper/hopper.h"
 #include "kernels/product_key/hopper/combine.cuh"

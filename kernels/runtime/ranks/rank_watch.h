@@ -47,8 +47,8 @@ class RankWatch {
     std::function<void()> on_end;
     // Called when that has not brought the process to its end within `grace_seconds`.
     std::function<void(const RankEnd&)> last_resort;
-    // The signal that asks this process to stop, 0 for none: asked several times a second, so that
-    // a rank which waits in the middle of a step passes it on too.
+    // The signal that asks this process to stop, 0 for none: asked several times per second, so
+    // that a rank which waits in the middle of a step passes it on too.
     std::function<int()> stop_signal;
     double grace_seconds = 8;
     double answer_seconds = 15;  // for all to answer a request to stop
