@@ -18,15 +18,6 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-// "dense" of "dense-seed42".
-std::string without_seed(const std::string& name) {
-  constexpr std::string_view mark = "-seed";
-  const std::string_view all = name;
-  const std::string_view front = all.substr(0, all.find_last_not_of("0123456789") + 1);
-  if (front.size() == all.size() || !front.ends_with(mark)) return name;
-  return std::string(front.substr(0, front.size() - mark.size()));
-}
-
 void read_recall(const fs::path& result, DemoModel& model) {
   const fs::path path = result / "evaluation.json";
   const Json json =

@@ -74,4 +74,8 @@ void metrics_csv(const std::filesystem::path& path,
 // A field of CSV, quoted where it must be.
 std::string csv_field(std::string_view text);
 
+// A run's name without its seed, which makes no other experiment: "dense" of "dense-seed42", "a_x"
+// of "a_s=7_x"; the name itself where nothing else is left.
+std::string without_seed(const std::string& name);
+
 }  // namespace memengine

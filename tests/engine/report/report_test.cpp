@@ -1,4 +1,5 @@
 // Reports on folders that the tests write: what stands in the page is what the lines say.
+#include "engine/report/run_record.h"
 #include "engine/report/run_report.h"
 
 #include <fmt/format.h>
@@ -61,6 +62,24 @@ class Report : public ::testing::Test {
 
   fs::path root_;
 };
+
+TEST(RunRecord, NamesOfSeedsAreOneExperiments) {
+  const std::pair<const char*, const char*> names[] = {{"dense-seed42", "dense"},
+                                                       {"a_s=7_x", "a_x"},
+                                                       {"s3", "s3"},
+                                                       {"seed-19 wide", " wide"},
+                                                       {"gpus4", "gpus4"},
+                                                       {"lr0.1/seed_0/b", "lr0.1/b"},
+                                                       {"seeds2", "seeds2"},
+                                                       {"x-seed", "x-seed"},
+                                                       {"x-seed7b", "x-seed7b"},
+                                                       {"x-s1-seed2-y", "x-y"},
+                                                       {"", ""},
+                                                       {"Seed7", "Seed7"}};
+  for (const auto& [name, rest] : names) EXPECT_EQ(without_seed(name), rest) << name;
+  const std::string wide(300, 'w');
+  EXPECT_EQ(without_seed(wide + "-seed3"), wide);
+}
 
 TEST_F(Report, SecondsAndFlopsFollowFromTheLines) {
   write("a", "", line(1, "5") + line(10, "4") + "{\"global_step\": 10, \"val/loss\": 4.5}\n");
