@@ -3,12 +3,12 @@
 
 #include <fmt/format.h>
 #include <simdjson.h>
-#include <string_view>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <optional>
+#include <string_view>
 
 #include "io/config/config_reader.h"
 #include "io/config/yaml_tree.h"
