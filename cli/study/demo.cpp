@@ -1,6 +1,7 @@
 // memengine demo
 //
-// The main job on a corpus that the program makes: the first seed of a study, and one table.
+// The main job on a corpus that the program makes: the first seed of a study, and one table. Where
+// there is a GPU the study is a larger one.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -17,6 +18,7 @@
 #include "io/files/output_folder.h"
 #include "io/synthetic/biographies.h"
 #include "kernels/runtime/error.h"
+#include "kernels/runtime/runtime.h"
 
 namespace memengine {
 namespace {
@@ -26,8 +28,7 @@ namespace fs = std::filesystem;
 constexpr std::size_t shown_completions = 4;
 
 struct DemoArguments {
-  fs::path study = "configs/studies/demo.yaml";
-  fs::path config, out;
+  fs::path study, config, out;
   std::int64_t people = 0, steps = 0;
   int passages = 0, vocabulary = 0;
   std::vector<std::string> overrides;
@@ -72,7 +73,16 @@ std::int64_t variable(const Study& study, const std::string& name) {
   }
 }
 
+fs::path study_for_this_machine(const std::vector<std::string>& overrides) {
+  const bool on_cpu =
+      std::find(overrides.begin(), overrides.end(), "device=cpu") != overrides.end();
+  return !on_cpu && choose_device("auto") == Device::cuda ? "configs/studies/demo_gpu.yaml"
+                                                          : "configs/studies/demo.yaml";
+}
+
 void demonstrate(const DemoArguments& arguments) {
+  const fs::path chosen =
+      arguments.study.empty() ? study_for_this_machine(arguments.overrides) : arguments.study;
   StudyChanges changes;
   changes.out = arguments.out;
   changes.base = arguments.config;
@@ -86,7 +96,7 @@ void demonstrate(const DemoArguments& arguments) {
   set("steps", arguments.steps);
   changes.overrides.insert(changes.overrides.end(), arguments.overrides.begin(),
                            arguments.overrides.end());
-  const Study study = load_study(where_it_lies(arguments.study), changes);
+  const Study study = load_study(where_it_lies(chosen), changes);
   const std::int64_t people = variable(study, "people");
   const int passages = static_cast<int>(variable(study, "passages"));
   // Refuses what it cannot tell before anything is written.
@@ -122,7 +132,7 @@ void demonstrate(const DemoArguments& arguments) {
   print("next\n  memengine generate {} --prompt \"...\"\n",
         study_run_folder(study, study.runs.back()).string());
   if (changes.overrides.empty() && changes.base.empty() && changes.out.empty()) {
-    print("  memengine study {}   two more seeds of each\n", arguments.study.string());
+    print("  memengine study {}   two more seeds of each\n", chosen.string());
   }
 }
 
@@ -132,15 +142,18 @@ void add_demo_command(CLI::App& program) {
   CLI::App* command = program.add_subcommand(
       "demo", "Count the facts that a dense and a memory model of equal cost store");
   command->footer(
-      "Writes synthetic biographies, trains both models on them for a few minutes of two cores,\n"
-      "and asks both for every fact: the first seed of a study (`memengine study`). Stopped with\n"
-      "Ctrl-C, the same command goes on; after the end it starts again from nothing.\n\n"
+      "Writes synthetic biographies, trains the models on them for some minutes of two cores or a\n"
+      "minute of a GPU, and asks each for every fact: the first seed of a study (`memengine "
+      "study`).\nStopped with Ctrl-C, the same command goes on; after the end it starts again "
+      "from nothing.\n\n"
       "  memengine demo\n"
       "  memengine demo --people 400 --steps 4000 --out runs/larger");
   auto arguments = std::make_shared<DemoArguments>();
-  command->add_option("--study", arguments->study, "The study")
-      ->transform(home_path())
-      ->capture_default_str();
+  command
+      ->add_option("--study", arguments->study,
+                   "The study, in place of configs/studies/demo.yaml or, where there is a GPU, "
+                   "demo_gpu.yaml")
+      ->transform(home_path());
   command->add_option("--config", arguments->config, "The memory model, in place of the study's")
       ->transform(home_path());
   command->add_option("--out", arguments->out, "Folder for data and runs, in place of the study's")

@@ -35,7 +35,9 @@ void read_recall(const fs::path& result, DemoModel& model) {
         model.by_attribute.push_back(score);
       }
     }
-    model.asked = json.at("n-samples").at("recall").at("effective").get<std::int64_t>();
+    const Json& samples = json.at("n-samples").at("recall");
+    model.asked = samples.at("effective").get<std::int64_t>();
+    model.there = samples.at("original").get<std::int64_t>();
   } catch (const Json::exception&) {
     fail_input("{}: the study's runs do not evaluate the task recall", path.string());
   }
@@ -101,6 +103,7 @@ DemoResult read_demo(const Study& study) {
     model.table_parameters = number_of(record.last("model/table_parameters"));
     model.loss = record.last("val/loss");
     model.rows_used = rows_used(record);
+    model.seconds = record.end.seconds;
     if (record.end.seconds > 0) model.tokens_per_second = record.end.tokens / record.end.seconds;
     // "65536 rows": each value table has one share of the rows ever used.
     for (const auto& [key, curve] : record.curves) {

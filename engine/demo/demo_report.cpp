@@ -36,6 +36,29 @@ double difference_error(const DemoModel& a, const DemoModel& b) {
   return std::sqrt(variance(a) + variance(b));
 }
 
+// What further dense models stored in the seconds that they had.
+std::string against_seconds(const DemoResult& result, const DemoModel& first,
+                            const DemoModel& memory) {
+  std::string text;
+  for (const DemoModel& dense : result.models) {
+    if (&dense == &first || dense.table_parameters > 0) continue;
+    const double difference = memory.all.share - dense.all.share;
+    std::string outcome = "the dense model stored more";
+    if (std::abs(difference) <= 2 * difference_error(dense, memory)) {
+      outcome = "a difference within what chance explains";
+    } else if (difference > 0) {
+      outcome = dense.all.share > 0 ? fmt::format("the memory model recalls {:.2f} times as many",
+                                                  memory.all.share / dense.all.share)
+                                    : "the memory model recalls more";
+    }
+    text += fmt::format(
+        "{}, which trained for {:.1f} s where the memory model took {:.1f} s, recalls "
+        "{:.0f}:\n{}.\n",
+        dense.name, dense.seconds, memory.seconds, dense.recalled(), outcome);
+  }
+  return text;
+}
+
 const DemoModel* find_model(const DemoResult& result, bool with_table) {
   for (const DemoModel& model : result.models) {
     if ((model.table_parameters > 0) == with_table) return &model;
@@ -55,6 +78,14 @@ std::string demo_table(const DemoResult& result) {
   };
   row("", [](const DemoModel& model) { return model.name; });
   row("training FLOPs per token", [](const DemoModel& m) { return count(m.flops_per_token); });
+  // Where all trained on as many tokens, the rows below have all that is of interest.
+  const bool differ = std::any_of(
+      result.models.begin(), result.models.end(),
+      [&](const DemoModel& model) { return model.tokens != result.models.front().tokens; });
+  if (differ) {
+    row("training tokens", [](const DemoModel& m) { return count(m.tokens); });
+    row("seconds of training", [](const DemoModel& m) { return fmt::format("{:.1f}", m.seconds); });
+  }
   row("parameters, dense", [](const DemoModel& m) { return count(m.parameters); });
   row("parameters, value table", [](const DemoModel& m) { return count(m.table_parameters); });
   row("held-out loss, nats per token", [](const DemoModel& model) {
@@ -65,7 +96,9 @@ std::string demo_table(const DemoResult& result) {
     std::replace(title.begin(), title.end(), '_', ' ');
     row(title, [&](const DemoModel& model) { return percent(share_of(model, score.attribute)); });
   }
-  row(fmt::format("recalled: all {} facts", result.models.front().asked),
+  const DemoModel& first = result.models.front();
+  row(first.asked < first.there ? fmt::format("recalled: {} of {} facts", first.asked, first.there)
+                                : fmt::format("recalled: all {} facts", first.asked),
       [](const DemoModel& model) { return percent(model.all.share); });
   row("training tokens/s", [](const DemoModel& m) { return count_text(m.tokens_per_second); });
   row("table rows used", [](const DemoModel& model) {
@@ -107,7 +140,7 @@ std::string demo_verdict(const DemoResult& result) {
     text += fmt::format("Its held-out loss is {:.3f} nats per token {} than the dense model's.\n",
                         std::abs(loss), loss < 0 ? "lower" : "higher");
   }
-  return text;
+  return text + against_seconds(result, *dense, *memory);
 }
 
 std::string demo_completions(const DemoResult& result, std::size_t shown) {

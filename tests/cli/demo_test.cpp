@@ -62,6 +62,18 @@ TEST(Demo, ComparesTwoModelsOfEqualCostAndStartsAgain) {
   }
 }
 
+// The study that a machine with a GPU runs, on the CPU here: three models, one of them in seconds.
+TEST(Demo, TheGpusStudyTellsOfADenseModelOfAsManySeconds) {
+  const TemporaryFolder folder;
+  auto words = demo({"--steps", "2", "data.seq_len=64", "distributed.model_dtype=fp32",
+                     "model.productkey_args.mem_n_keys=40"});
+  words[2] = (fs::current_path() / "configs/studies/demo_gpu.yaml").string();
+  const std::string said = run_well(folder, words);
+  expect_contains(said, "recalled: all 42 facts");
+  expect_contains(said, ", which trained for ");
+  EXPECT_EQ(row(said, "parameters, value table").first, "-");
+}
+
 TEST(Demo, GoesOnAfterCtrlC) {
   const TemporaryFolder folder;
   const auto call = demo({"--steps", "30", "logging.freq=1"});
