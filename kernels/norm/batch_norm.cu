@@ -117,13 +117,35 @@ __device__ __forceinline__ bool sum_slabs(double* sums, int slabs, std::int64_t 
   return true;
 }
 
-// sums [2, features] = sums of x and of x^2.
+// What the sums of all ranks' tokens become, feature by feature.
+struct Statistics {
+  float* mean;
+  float* inverse_std;
+  float* running_mean;
+  float* running_variance;
+  double tokens;
+
+  __device__ void finish(std::int64_t f, double sum, double square_sum) const {
+    const double average = sum / tokens;
+    const double variance = fmax(square_sum / tokens - average * average, 0.0);
+    mean[f] = static_cast<float>(average);
+    inverse_std[f] = static_cast<float>(1.0 / sqrt(variance + epsilon));
+    const double unbiased = tokens > 1 ? tokens / (tokens - 1) : 1.0;
+    running_mean[f] = static_cast<float>((1 - momentum) * running_mean[f] + momentum * average);
+    running_variance[f] =
+        static_cast<float>((1 - momentum) * running_variance[f] + momentum * variance * unbiased);
+  }
+};
+
+// sums [2, features] = sums of x and of x^2. `alone`: there are no other ranks, and these sums are
+// all; the statistics are finished here.
 template <typename T>
 __global__ void __launch_bounds__(block_features* groups)
-    combine_statistics_kernel(double* sums, const float* partials, const T* x, int slabs,
-                              std::int64_t rows, std::int64_t features) {
+    combine_statistics_kernel(double* sums, Statistics statistics, bool alone,
+                              const float* partials, const T* x, int slabs, std::int64_t rows,
+                              std::int64_t features) {
   std::int64_t feature;
-  sum_slabs(sums, slabs, features, feature, [&](int slab, std::int64_t f) {
+  const bool done = sum_slabs(sums, slabs, features, feature, [&](int slab, std::int64_t f) {
     const std::int64_t first = slab_first(rows, slab, slabs);
     const auto count = static_cast<double>(slab_first(rows, slab + 1, slabs) - first);
     const double k = load<1>(x + first * features + f)[0];
@@ -132,6 +154,7 @@ __global__ void __launch_bounds__(block_features* groups)
     return make_double2(centred_sum + count * k,
                         centred_square_sum + 2.0 * k * centred_sum + count * k * k);
   });
+  if (done && alone) statistics.finish(feature, sums[feature], sums[features + feature]);
 }
 
 // sums [2, features] = sums of dout and of dout * xhat, added to the parameters' gradients too.
@@ -151,19 +174,9 @@ __global__ void __launch_bounds__(block_features* groups)
 constexpr int feature_threads = 128;
 
 __global__ void __launch_bounds__(feature_threads)
-    finish_statistics_kernel(float* mean_out, float* inverse_std, float* running_mean,
-                             float* running_variance, const double* sums, double tokens,
-                             std::int64_t features) {
+    finish_statistics_kernel(Statistics statistics, const double* sums, std::int64_t features) {
   const std::int64_t f = std::int64_t{blockIdx.x} * feature_threads + threadIdx.x;
-  if (f >= features) return;
-  const double mean = sums[f] / tokens;
-  const double variance = fmax(sums[features + f] / tokens - mean * mean, 0.0);
-  mean_out[f] = static_cast<float>(mean);
-  inverse_std[f] = static_cast<float>(1.0 / sqrt(variance + epsilon));
-  const double unbiased = tokens > 1 ? tokens / (tokens - 1) : 1.0;
-  running_mean[f] = static_cast<float>((1 - momentum) * running_mean[f] + momentum * mean);
-  running_variance[f] =
-      static_cast<float>((1 - momentum) * running_variance[f] + momentum * variance * unbiased);
+  if (f < features) statistics.finish(f, sums[f], sums[features + f]);
 }
 
 constexpr int rows_per_thread = 4;
@@ -292,6 +305,9 @@ void batch_norm_forward_train(const Context& context, Tensor out, Tensor mean, T
   const std::int64_t rows = x.size() / features;
   if (rows == 0) fail_internal("batch_norm: a batch of no tokens has no statistics");
   const auto tokens = static_cast<double>(rows * context.communicator->size());
+  const bool alone = context.communicator->size() == 1;
+  const Statistics statistics{mean.as<float>(), inverse_std.as<float>(), running_mean.as<float>(),
+                              running_variance.as<float>(), tokens};
   const std::int64_t slabs = slab_count(rows);
   const BatchScratch scratch(context, slabs, features);
   dispatch_columns(
@@ -303,15 +319,17 @@ void batch_norm_forward_train(const Context& context, Tensor out, Tensor mean, T
             scratch.partials, x.as<T>(), rows, features);
         MEMENGINE_LAUNCH_CHECK("batch_norm_forward_train (statistics)");
         combine_statistics_kernel<<<combine_grid(features), combine_block(), 0, context.stream>>>(
-            scratch.sums, scratch.partials, x.as<T>(), static_cast<int>(slabs), rows, features);
+            scratch.sums, statistics, alone, scratch.partials, x.as<T>(), static_cast<int>(slabs),
+            rows, features);
         MEMENGINE_LAUNCH_CHECK("batch_norm_forward_train (combine)");
-        context.communicator->all_reduce_sum(context,
-                                             Tensor(scratch.sums, DType::f64, {2, features}));
-        finish_statistics_kernel<<<grid_size(ceil_divide(features, feature_threads)),
-                                   feature_threads, 0, context.stream>>>(
-            mean.as<float>(), inverse_std.as<float>(), running_mean.as<float>(),
-            running_variance.as<float>(), scratch.sums, tokens, features);
-        MEMENGINE_LAUNCH_CHECK("batch_norm_forward_train (finish)");
+        if (!alone) {
+          context.communicator->all_reduce_sum(context,
+                                               Tensor(scratch.sums, DType::f64, {2, features}));
+          finish_statistics_kernel<<<grid_size(ceil_divide(features, feature_threads)),
+                                     feature_threads, 0, context.stream>>>(statistics, scratch.sums,
+                                                                           features);
+          MEMENGINE_LAUNCH_CHECK("batch_norm_forward_train (finish)");
+        }
         normalise_kernel<T, width, false>
             <<<dim3(row_blocks(rows), tiles), block, 0, context.stream>>>(
                 out.as<T>(), x.as<T>(), mean.as<float>(), inverse_std.as<float>(),
