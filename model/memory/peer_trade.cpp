@@ -33,7 +33,7 @@ void PeerTrade::find_peers(Communicator& ranks, const std::vector<ValueTable>& t
   const auto find = [&](void* mine) { return PeerAddresses(ranks.peers(mine)); };
   for (const ValueTable& table : tables) {
     const ValueRows& rows = table.rows();
-    tables_.push_back({find(rows.hi), find(rows.records), rows.layout});
+    if (table.reads_peers()) tables_.push_back({find(rows.hi), find(rows.records), rows.layout});
     if (!counts_.empty()) gradients_.push_back(find(table.listed_gradients().data()));
   }
   if (!counts_.empty()) lists_ = {find(list.data()), find(counts_.data())};
