@@ -114,9 +114,14 @@ class ParameterStore {
   std::size_t declared() const { return parameters_.size(); }
   std::int64_t begin_after(std::size_t declared) const;
 
-  // The part of a flat block as long as values() that belongs to a value of named(), in its shape;
-  // empty when that is not a trained one.
-  Tensor part_of(const Tensor& block, const Tensor& value) const;
+  // The part that belongs to a value of named(), in its shape, of a block as long as values(), or
+  // of what such a block has from number `first` on; empty when that is not a trained one, or not
+  // there.
+  Tensor part_of(const Tensor& block, const Tensor& value, std::int64_t first = 0) const;
+
+  // The flat blocks in `ranks` parts of whole parameters, as even as these allow: where each
+  // begins, and the end. Parts may be empty.
+  std::vector<std::int64_t> shards(std::int64_t ranks) const;
 
   // Elements without padding and statistics; of them, those that are trained.
   std::int64_t parameter_count() const;

@@ -39,9 +39,13 @@ void Optimizer::guard_step(const Context& context) const {
 }
 
 void Optimizer::update_dense(const Context& context, const DenseParameters& dense) const {
-  if (dense.values.size() == 0) return;
-  adamw(context, dense.values, dense.compute, first_moment_, second_moment_, dense.gradients,
-        state_, hyperparameters_);
+  const std::int64_t count = first_moment_.size();
+  if (count == 0) return;
+  const auto here = [&](const Tensor& block) {
+    return block.empty() ? block : block.rows(first_parameter(), count);
+  };
+  adamw(context, here(dense.values), here(dense.compute), first_moment_, second_moment_,
+        here(dense.gradients), state_, hyperparameters_);
 }
 
 void Optimizer::update_rows(const Context& context, std::span<const RowGradients> tables) const {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -33,11 +34,15 @@ struct OptimizerSettings {
   std::int64_t total_steps = 0;
   std::int64_t tables = 0;
   std::uint64_t seed = 0;
+  // Of several ranks, each has the moments of a part of the flat blocks and updates that part: the
+  // number it begins with. Empty: all is here.
+  std::optional<std::int64_t> first_parameter;
 };
 
 class Optimizer {
  public:
-  // `parameters` is the length of the flat blocks, `dtype` that of the master weights.
+  // `parameters` is the length of the flat blocks, or of the part of them that is updated here,
+  // `dtype` that of the master weights.
   Optimizer(const OptimizerSettings& settings, std::int64_t parameters, DType dtype, Arena& arena);
 
   // Uploads the schedule. Moments and past decay are zero already (arenas are).
@@ -73,7 +78,9 @@ class Optimizer {
   Tensor dense_norm() const { return dense_norm_; }
   Tensor value_norm() const { return value_norm_; }
 
-  // For checkpoints and logs.
+  // For checkpoints and logs. Moments are those of the numbers from first_parameter() on.
+  bool is_part() const { return settings_.first_parameter.has_value(); }
+  std::int64_t first_parameter() const { return settings_.first_parameter.value_or(0); }
   Tensor first_moment() const { return first_moment_; }    // [n]
   Tensor second_moment() const { return second_moment_; }  // [n]
   Tensor steps_done() const { return state_.step; }        // i32 [1]

@@ -69,6 +69,7 @@ std::int64_t side_scratch_bytes(const Transformer& transformer, Device device) {
 // Everything that is built from arenas.
 struct TrainingModel::Parts {
   std::unique_ptr<Transformer> transformer;
+  std::optional<WeightShards> shards;
   std::unique_ptr<Optimizer> optimizer;
 
   Parts(const RunConfig& config, const ModelSize& size, ModelMemory& memory) {
@@ -85,8 +86,10 @@ struct TrainingModel::Parts {
     for (const MemoryBank& bank : transformer->banks()) {
       settings.tables += static_cast<std::int64_t>(bank.tables().size());
     }
-    const Tensor values = transformer->parameters().values();
-    optimizer = std::make_unique<Optimizer>(settings, values.size(), values.dtype(), memory.device);
+    shards.emplace(transformer->parameters(), config.ranks, config.distributed.zero1);
+    settings.first_parameter = shards->first();
+    optimizer = std::make_unique<Optimizer>(
+        settings, shards->count(), transformer->parameters().values().dtype(), memory.device);
   }
 };
 
@@ -229,6 +232,7 @@ TrainingModel::TrainingModel(const RunConfig& config, Runtime& runtime)
   Parts parts(config, size, memory_);
   transformer_ = std::move(parts.transformer);
   optimizer_ = std::move(parts.optimizer);
+  weight_shards_ = std::move(parts.shards);
   runtime.reserve_scratch(step_scratch_bytes(*transformer_, device),
                           side_scratch_bytes(*transformer_, device));
   runtime.context().allow_tf32 = config.distributed.matmul_allow_tf32;
@@ -294,6 +298,7 @@ void TrainingModel::finish_step() {
   wait_for(side, context);
   optimizer_->update_rows(side, row_gradients_);
   optimizer_->update_dense(context, dense);
+  weight_shards_->hand_out(context, dense);
   wait_for(context, side);
   optimizer_->count_step(context);
 }
