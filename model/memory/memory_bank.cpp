@@ -8,6 +8,7 @@
 #include "kernels/runtime/communicator.h"
 #include "kernels/runtime/runtime.h"
 #include "kernels/table/row_usage.h"
+#include "kernels/table/spread/merge_requests.h"
 
 namespace memengine {
 namespace {
@@ -350,7 +351,9 @@ std::int64_t MemoryBank::scratch_bytes(Device device) const {
                                                         .listed = listed,
                                                         .table_rows = table.rows().rows}),
                    chooses() ? choose_rows_scratch_bytes(device, step_rows_.capacity()) : 0,
-                   peers_ ? sum_peer_rows_scratch_bytes(device) : 0, usage_divergence_scratch_bytes,
+                   peers_ ? sum_peer_rows_scratch_bytes(device) : 0,
+                   peers_ ? merge_requests_scratch_bytes(device, listed, table.owners().part()) : 0,
+                   usage_divergence_scratch_bytes,
                    embedding_bag_scratch_bytes(device, picks, table.rows().v_dim())});
 }
 

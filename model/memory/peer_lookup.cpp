@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kernels/runtime/runtime.h"
+#include "kernels/table/spread/merge_requests.h"
 
 namespace memengine {
 
@@ -59,8 +60,7 @@ void PeerLookup::fetch(const Context& context, std::span<const Tensor> out,
       table.locate(context, numbers_, requests_, first_of_pass, request_count_);
     }
   } else {
-    deduplicate(context, asked_, requests_, owners_.part() + 1);
-    drop_padding(context, asked_, owners_);
+    merge_requests(context, asked_, requests_, request_count_, begins_, owners_.part());
     for (std::size_t t = 0; t < tables.size(); ++t) {
       tables[t].gather(context, answers_[t], asked_, decay);
     }
@@ -73,7 +73,7 @@ void PeerLookup::fetch(const Context& context, std::span<const Tensor> out,
 
 std::int64_t PeerLookup::scratch_bytes(Device device) const {
   return answers_.empty() ? 0
-                          : deduplicate_scratch_bytes(device, requests_.size(), owners_.part() + 1);
+                          : merge_requests_scratch_bytes(device, asked_.capacity(), owners_.part());
 }
 
 }  // namespace memengine

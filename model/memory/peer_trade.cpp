@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kernels/runtime/runtime.h"
+#include "kernels/table/spread/merge_requests.h"
 
 namespace memengine {
 
@@ -49,8 +50,7 @@ void PeerTrade::open(const Context& context, const UniqueRows& list,
   count_by_owner(context, counts_, list, owners_);
   context.communicator->meet(context);
   pull_requests(context, requests_, request_count_, begins_, lists_, owners_, place_.rank);
-  deduplicate(context, owned, requests_, owners_.part() + 1);
-  drop_padding(context, owned, owners_);
+  merge_requests(context, owned, requests_, request_count_, begins_, owners_.part());
 }
 
 void PeerTrade::sum(const Context& context, std::size_t t, const ValueTable& table,
