@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -52,7 +53,11 @@ class Optimizer {
   // same on every rank, the rows those that a rank owns: their norm is summed over ranks); then
   // whether the update is applied at all; then the updates; then step += 1. Gradients are left as
   // they are; the caller zeroes them before the next step.
-  void measure_dense(const Context& context, const DenseParameters& dense) const;
+  // The first `later` gradients are there once `await` has made the context's stream wait for them:
+  // the others are measured before.
+  void measure_dense(
+      const Context& context, Tensor gradients, std::int64_t later = 0,
+      const std::function<void()>& await = [] {}) const;
   void measure_rows(const Context& context, std::span<const RowGradients> tables) const;
   void guard_step(const Context& context) const;
   void update_dense(const Context& context, const DenseParameters& dense) const;
@@ -98,6 +103,7 @@ class Optimizer {
   UpdateState state_;
   Tensor first_moment_, second_moment_;
   Tensor dense_square_sum_, value_square_sum_;  // f64 [1]
+  Tensor dense_parts_;                          // f64 [2], of dense_square_sum_
   Tensor table_square_sums_;                    // f64 [tables]
   Tensor dense_norm_, value_norm_;
   Tensor loss_;

@@ -175,6 +175,10 @@ MemoryPlan TrainingModel::plan(const RunConfig& config, const ModelSize& size, D
   plan.device["scratch"] += step_scratch_bytes(*parts.transformer, device) +
                             side_scratch_bytes(*parts.transformer, device);
   if (device == Device::cuda) plan.device["scratch"] += cuda::gemm_workspace_bytes;
+  if (size.shares_memory) {
+    plan.device["scratch"] += CopiedSum::planned_bytes(
+        parts.transformer->parameters().gradients().bytes(), size.place.size);
+  }
   plan.device["batches"] = BatchBuffers::planned_bytes(
       config.grad_acc_steps, config.data.batch_size, config.data.seq_len,
       config.model.document_mask, config.model.sliding_window.value_or(0));
@@ -290,8 +294,8 @@ void TrainingModel::finish_step() {
   const DenseParameters dense{parameters.values(), parameters.compute(), parameters.gradients()};
   wait_for(side, context);  // both take part in a graph without memory layers too
   wait_for(runtime_.link(), context);
-  gradient_buckets_->finish();
-  optimizer_->measure_dense(context, dense);
+  const std::int64_t last = gradient_buckets_->start_last();
+  optimizer_->measure_dense(context, dense.gradients, last, [&] { gradient_buckets_->finish(); });
   wait_for(context, side);
   optimizer_->guard_step(context);
   row_exchange_->finish();
@@ -300,6 +304,7 @@ void TrainingModel::finish_step() {
   optimizer_->update_dense(context, dense);
   weight_shards_->hand_out(context, dense);
   wait_for(context, side);
+  gradient_buckets_->release();
   optimizer_->count_step(context);
 }
 

@@ -16,6 +16,10 @@ GradientBuckets::GradientBuckets(Runtime& runtime, Tensor gradients, std::int64_
   if constexpr (cuda_build) {
     if (!idle() && stream_.on_cuda()) cuda::open_side(stream_);
   }
+  Communicator& ranks = *stream_.communicator;
+  if (!idle() && ranks.shares_memory()) {
+    copied_ = CopiedSum::make(ranks, stream_.device, gradients);
+  }
 }
 
 GradientBuckets::~GradientBuckets() {
@@ -41,15 +45,37 @@ void GradientBuckets::whole_from(std::int64_t first) {
 void GradientBuckets::sum_whole() {
   if (idle() || whole_from_ == summed_from_) return;
   wait_for(stream_, runtime_.context());
+  sum_on_stream();
+}
+
+void GradientBuckets::sum_on_stream() {
+  const std::int64_t count = summed_from_ - whole_from_;
   const ExchangePurpose purpose(*stream_.communicator, "dense gradients");
-  stream_.communicator->all_reduce_sum(stream_,
-                                       gradients_.rows(whole_from_, summed_from_ - whole_from_));
+  if (copied_ != nullptr) {
+    copied_->sum(stream_, whole_from_, count);
+  } else {
+    stream_.communicator->all_reduce_sum(stream_, gradients_.rows(whole_from_, count));
+  }
   summed_from_ = whole_from_;
 }
 
-void GradientBuckets::finish() {
+std::int64_t GradientBuckets::start_last() {
+  if (idle()) return 0;
+  const std::int64_t before = summed_from_;
   whole_from_ = 0;
-  sum_whole();
+  wait_for(stream_, runtime_.context());
+  wait_for(runtime_.context(), stream_);
+  if (summed_from_ > 0) sum_on_stream();
+  return before;
+}
+
+void GradientBuckets::finish() {
+  if (idle()) return;
+  wait_for(runtime_.context(), stream_);
+  if (copied_ != nullptr) copied_->end(stream_);
+}
+
+void GradientBuckets::release() {
   if (!idle()) wait_for(runtime_.context(), stream_);
 }
 

@@ -50,7 +50,9 @@ TEST(GradientBuckets, AreSummedOnceEachAsSoonAsTheyAreFull) {
       buckets.sum_whole();  // nothing new
       buckets.whole_from(300);
       EXPECT_EQ(mine[299], before[299]);
+      EXPECT_EQ(buckets.start_last(), 300);
       buckets.finish();
+      buckets.release();
       EXPECT_EQ(counting.lengths, (std::vector<std::int64_t>{100, 1, 599, 300}));
       EXPECT_EQ(mine, all);
       mine = before;
@@ -66,7 +68,9 @@ TEST(GradientBuckets, OneRankSumsNothing) {
   GradientBuckets buckets(runtime, Tensor(mine.data(), DType::f64, {10}), 8);
   buckets.start();
   buckets.whole_from(3);
+  EXPECT_EQ(buckets.start_last(), 0);
   buckets.finish();
+  buckets.release();
   EXPECT_TRUE(counting.lengths.empty());
 }
 
