@@ -145,11 +145,12 @@ void ParameterStore::clear_gradients(const Context& context) {
   for (Parameter& parameter : parameters_) parameter.gradient_begun = false;
 }
 
-std::int64_t ParameterStore::begin_after(std::size_t declared) const {
-  std::int64_t begin = zeroed_;
+GradientPlaces ParameterStore::begin_after(std::size_t declared) const {
+  GradientPlaces begin{0, zeroed_};
   for (std::size_t i = 0; i < declared; ++i) {
     const Parameter& parameter = parameters_[i];
-    if (parameter.trained() && parameter.product_first) begin += aligned(parameter.size());
+    if (!parameter.trained()) continue;
+    (parameter.product_first ? begin.products : begin.zeroed) += aligned(parameter.size());
   }
   return begin;
 }

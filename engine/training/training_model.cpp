@@ -252,7 +252,8 @@ TrainingModel::TrainingModel(const RunConfig& config, Runtime& runtime)
     }
   }
   row_exchange_.emplace(runtime, transformer_->banks());
-  gradient_buckets_.emplace(runtime, transformer_->parameters().gradients());
+  gradient_buckets_.emplace(runtime, transformer_->parameters().gradients(),
+                            transformer_->parameters().zeroed_gradients());
   optimizer_->initialize(runtime.context());
   if (device == Device::cuda && may_gather_by_host(config.model.productkey_args)) {
     choose_gather_path(config.model.productkey_args.gather_path);

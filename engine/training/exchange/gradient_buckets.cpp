@@ -8,11 +8,13 @@
 
 namespace memengine {
 
-GradientBuckets::GradientBuckets(Runtime& runtime, Tensor gradients, std::int64_t bucket_bytes)
+GradientBuckets::GradientBuckets(Runtime& runtime, Tensor gradients, std::int64_t zeroed,
+                                 std::int64_t bucket_bytes)
     : runtime_(runtime),
       gradients_(gradients),
       bucket_bytes_(bucket_bytes),
-      stream_(runtime.link()) {
+      stream_(runtime.link()),
+      ends_{zeroed, gradients.size()} {
   if constexpr (cuda_build) {
     if (!idle() && stream_.on_cuda()) cuda::open_side(stream_);
   }
@@ -33,39 +35,59 @@ bool GradientBuckets::idle() const {
 }
 
 void GradientBuckets::start() {
-  whole_from_ = summed_from_ = gradients_.size();
+  whole_from_ = summed_from_ = ends_;
 }
 
-void GradientBuckets::whole_from(std::int64_t first) {
-  whole_from_ = std::min(whole_from_, first);
-  const std::int64_t bytes = (summed_from_ - whole_from_) * element_bytes(gradients_.dtype());
-  if (bytes >= bucket_bytes_) sum_whole();
+void GradientBuckets::whole_from(const GradientPlaces& first) {
+  whole_from_.zeroed = std::min(whole_from_.zeroed, first.zeroed);
+  whole_from_.products = std::min(whole_from_.products, first.products);
+  const std::int64_t open =
+      summed_from_.zeroed - whole_from_.zeroed + summed_from_.products - whole_from_.products;
+  if (open * element_bytes(gradients_.dtype()) >= bucket_bytes_) sum_whole();
 }
 
 void GradientBuckets::sum_whole() {
-  if (idle() || whole_from_ == summed_from_) return;
+  if (idle()) return;
+  const std::int64_t zeroed = summed_from_.zeroed - whole_from_.zeroed;
+  const bool with_zeroed = zeroed * element_bytes(gradients_.dtype()) >= bucket_bytes_ / 8;
+  if (whole_from_.products == summed_from_.products && !with_zeroed) return;
   wait_for(stream_, runtime_.context());
-  sum_on_stream();
+  sum_products();
+  if (with_zeroed) sum_zeroed();
 }
 
-void GradientBuckets::sum_on_stream() {
-  const std::int64_t count = summed_from_ - whole_from_;
+void GradientBuckets::sum_products() {
+  sum(whole_from_.products, summed_from_.products);
+  summed_from_.products = whole_from_.products;
+}
+
+void GradientBuckets::sum_zeroed() {
+  sum(whole_from_.zeroed, summed_from_.zeroed);
+  summed_from_.zeroed = whole_from_.zeroed;
+}
+
+void GradientBuckets::sum(std::int64_t first, std::int64_t end) {
+  if (first == end) return;
   const ExchangePurpose purpose(*stream_.communicator, "dense gradients");
   if (copied_ != nullptr) {
-    copied_->sum(stream_, whole_from_, count);
+    copied_->sum(stream_, first, end - first);
   } else {
-    stream_.communicator->all_reduce_sum(stream_, gradients_.rows(whole_from_, count));
+    stream_.communicator->all_reduce_sum(stream_, gradients_.rows(first, end - first));
   }
-  summed_from_ = whole_from_;
 }
 
 std::int64_t GradientBuckets::start_last() {
   if (idle()) return 0;
-  const std::int64_t before = summed_from_;
-  whole_from_ = 0;
+  const std::int64_t before = summed_from_.products;
   wait_for(stream_, runtime_.context());
   wait_for(runtime_.context(), stream_);
-  if (summed_from_ > 0) sum_on_stream();
+  whole_from_ = {0, ends_.zeroed};
+  if (summed_from_.zeroed == ends_.zeroed) {  // one piece
+    sum(0, summed_from_.products);
+  } else {
+    sum_products();
+    sum_zeroed();
+  }
   return before;
 }
 
