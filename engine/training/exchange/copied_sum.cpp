@@ -23,9 +23,8 @@ enum Place : std::uint8_t { whole, summed, read };
 std::int64_t CopiedSum::planned_bytes(std::int64_t bytes, std::int64_t ranks,
                                       std::int64_t piece_bytes) {
   if (ranks == 1 || bytes == 0) return 0;
-  const std::int64_t piece = std::min(bytes, piece_bytes);
-  const auto widest = element_bytes(DType::f64);
-  return (ranks - 1) * (part_of(piece / widest + 1, ranks) + part_of(1, ranks)) * widest + 256;
+  const std::int64_t rounding = element_bytes(DType::f64) * part_of(1, 1);
+  return (ranks - 1) * (std::min(bytes, piece_bytes) / ranks + 2 * rounding) + 256;
 }
 
 std::unique_ptr<CopiedSum> CopiedSum::make(Communicator& ranks, Device device, Tensor block,

@@ -13,11 +13,12 @@
 #include <cstring>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <thread>
 
 #include "kernels/runtime/cuda_check.h"
-#include "kernels/runtime/ranks/peer_flags.h"
-#include "kernels/runtime/ranks/peer_memory.h"
+#include "kernels/runtime/ranks/peers/peer_flags.h"
+#include "kernels/runtime/ranks/peers/peer_memory.h"
 
 namespace memengine {
 namespace {
@@ -137,10 +138,12 @@ class NcclCommunicator : public Communicator {
 
   // MEMENGINE_COPIES=0 does without.
   std::unique_ptr<Rendezvous> rendezvous() override {
-    const char* wanted = std::getenv("MEMENGINE_COPIES");
-    const bool here = (wanted == nullptr || *wanted != '0') && PeerFlags::work();
-    if (sum(here ? 1 : 0) < size_) return nullptr;
-    auto flags = std::make_unique<Flags>(*this);
+    const char* set = std::getenv("MEMENGINE_COPIES");
+    const std::string wanted = set == nullptr ? "" : set;
+    const int able = wanted == "0" ? 0 : wanted == "kernel" || !PeerFlags::work() ? 1 : 2;
+    const int all = -largest(-able);
+    if (all == 0) return nullptr;
+    auto flags = std::make_unique<Flags>(*this, all == 1);
     const std::lock_guard guard(flags_lock_);
     flags_.push_back(flags.get());
     if (aborted_) flags->open();
@@ -209,8 +212,9 @@ class NcclCommunicator : public Communicator {
   // Known to abort() as long as they live.
   class Flags : public PeerFlags {
    public:
-    explicit Flags(NcclCommunicator& ranks)
-        : PeerFlags(ranks.rank_, ranks.size_, [&](void* mine) { return ranks.peers(mine); }),
+    Flags(NcclCommunicator& ranks, bool by_kernel)
+        : PeerFlags(
+              ranks.rank_, ranks.size_, [&](void* mine) { return ranks.peers(mine); }, by_kernel),
           ranks_(ranks) {}
     ~Flags() override {
       const std::lock_guard guard(ranks_.flags_lock_);

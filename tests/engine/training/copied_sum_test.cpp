@@ -7,7 +7,7 @@
 #include <cstdlib>
 
 #include "kernels/runtime/memory/arena.h"
-#include "kernels/runtime/ranks/peer_flags.h"
+#include "kernels/runtime/ranks/peers/peer_flags.h"
 #include "kernels/runtime/runtime.h"
 #include "kernels/runtime/step_graph.h"
 #include "tests/support/ranks.h"
@@ -21,7 +21,7 @@ namespace {
 // Threads whose streams are on one GPU.
 class OnOneGpu : public Communicator {
  public:
-  explicit OnOneGpu(Communicator& ranks) : ranks_(ranks) {}
+  OnOneGpu(Communicator& ranks, bool by_kernel) : ranks_(ranks), by_kernel_(by_kernel) {}
   int rank() const override { return ranks_.rank(); }
   int size() const override { return ranks_.size(); }
   bool shares_memory() const override { return true; }
@@ -31,8 +31,8 @@ class OnOneGpu : public Communicator {
   }
   std::unique_ptr<Rendezvous> rendezvous() override {
     if constexpr (cuda_build) {
-      return std::make_unique<PeerFlags>(rank(), size(),
-                                         [this](void* mine) { return peers(mine); });
+      return std::make_unique<PeerFlags>(
+          rank(), size(), [this](void* mine) { return peers(mine); }, by_kernel_);
     } else {
       return ranks_.rendezvous();
     }
@@ -40,13 +40,24 @@ class OnOneGpu : public Communicator {
 
  private:
   Communicator& ranks_;
+  bool by_kernel_;
 };
 
-class CopiedSums : public testing::TestWithParam<Device> {};
+struct Way {
+  const char* name;
+  Device device;
+  bool by_kernel;  // where GPUs wait
+};
 
-std::vector<Device> devices() {
-  if (choose_device("auto") == Device::cuda) return {Device::cpu, Device::cuda};
-  return {Device::cpu};
+class CopiedSums : public testing::TestWithParam<Way> {};
+
+std::vector<Way> ways() {
+  std::vector<Way> ways = {{"cpu", Device::cpu, false}};
+  if (choose_device("auto") == Device::cuda) {
+    ways.push_back({"cuda", Device::cuda, false});
+    ways.push_back({"cuda_waiting_by_kernel", Device::cuda, true});
+  }
+  return ways;
 }
 
 // What rank r has at place i in step `step`.
@@ -60,14 +71,15 @@ TEST_P(CopiedSums, AreThoseInTheOrderOfRanksStepAfterStep) {
   constexpr int steps = 6;
   for (const int count : {2, 3, 4}) {
     const auto body = [&](Communicator& threads) {
-      OnOneGpu on_gpu(threads);
-      Communicator& ranks = GetParam() == Device::cuda ? on_gpu : threads;
-      Runtime runtime(GetParam(), &ranks);
+      const Device device = GetParam().device;
+      OnOneGpu on_gpu(threads, GetParam().by_kernel);
+      Communicator& ranks = device == Device::cuda ? on_gpu : threads;
+      Runtime runtime(device, &ranks);
       const Context& context = runtime.context();
-      Arena memory(GetParam(), 1 << 20);
+      Arena memory(device, 1 << 20);
       const Tensor block = memory.allocate("test", DType::f32, {size});
       const Tensor fresh = memory.allocate("test", DType::f32, {size});
-      const auto sums = CopiedSum::make(ranks, GetParam(), block, 4 * 700);
+      const auto sums = CopiedSum::make(ranks, device, block, 4 * 700);
       ASSERT_NE(sums, nullptr);
       StepGraph graph;
       std::vector<float> mine(size);
@@ -100,9 +112,8 @@ TEST_P(CopiedSums, AreThoseInTheOrderOfRanksStepAfterStep) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Devices, CopiedSums, testing::ValuesIn(devices()), [](const auto& info) {
-  return std::string(info.param == Device::cpu ? "cpu" : "cuda");
-});
+INSTANTIATE_TEST_SUITE_P(Ways, CopiedSums, testing::ValuesIn(ways()),
+                         [](const auto& info) { return std::string(info.param.name); });
 
 // A rank that waits for one that never comes goes on when waits are opened.
 TEST(PeerFlags, OpenedWaitsEnd) {

@@ -26,8 +26,8 @@ class PeerFlags : public Rendezvous {
   // Whether this GPU and its driver do that, in graphs too. Tries it out, without other ranks.
   static bool work();
 
-  // All ranks together.
-  PeerFlags(int rank, int size, const Find& find);
+  // All ranks together. With `by_kernel` a warp waits, where streams cannot.
+  PeerFlags(int rank, int size, const Find& find, bool by_kernel = false);
   ~PeerFlags() override;
   PeerFlags(const PeerFlags&) = delete;
   PeerFlags& operator=(const PeerFlags&) = delete;
@@ -41,11 +41,17 @@ class PeerFlags : public Rendezvous {
   std::int32_t* words(int place) const { return words_ + place * size_; }
 
   int rank_, size_;
+  bool by_kernel_;
   std::int32_t* words_ = nullptr;  // [places, ranks], and a one
   std::vector<void*> peers_;       // the others' words
   CUstream_st* opening_ = nullptr;
   std::atomic<bool> ends_ = false;
   std::thread opener_;
 };
+
+namespace cuda {
+// The stream goes on once words[r] is not zero, for all r < count but `own`; sets them back.
+void wait_for_ones(const Context& context, std::int32_t* words, int count, int own);
+}  // namespace cuda
 
 }  // namespace memengine

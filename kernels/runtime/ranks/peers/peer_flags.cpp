@@ -1,5 +1,5 @@
 // Copies of single words, and waits that the driver puts into streams.
-#include "kernels/runtime/ranks/peer_flags.h"
+#include "kernels/runtime/ranks/peers/peer_flags.h"
 
 #if MEMENGINE_HAS_CUDA
 #include <cuda.h>
@@ -92,7 +92,8 @@ bool PeerFlags::work() {
   return works;
 }
 
-PeerFlags::PeerFlags(int rank, int size, const Find& find) : rank_(rank), size_(size) {
+PeerFlags::PeerFlags(int rank, int size, const Find& find, bool by_kernel)
+    : rank_(rank), size_(size), by_kernel_(by_kernel) {
   void* block = nullptr;
   MEMENGINE_CUDA_CHECK(cudaMalloc(&block, block_bytes));
   words_ = static_cast<std::int32_t*>(block);
@@ -121,6 +122,7 @@ void PeerFlags::meet(const Context& context, int place) {
                                          context.stream));
     operations.push_back(wait_for_one(words(place) + r));
   }
+  if (by_kernel_) return cuda::wait_for_ones(context, words(place), size_, rank_);
   for (int r = 0; r < size_; ++r) {
     if (r != rank_) operations.push_back(set_to(words(place) + r, 0));
   }
