@@ -9,27 +9,27 @@
 namespace memengine::cuda {
 namespace {
 
-constexpr int sum_threads = 256;
-constexpr int pieces = 4;  // that a thread loads at once
+constexpr int rank_sum_threads = 256;
+constexpr int rank_sum_pieces = 4;  // that a thread loads at once
 
 // Two addends give the same bits in float as in double, rounded once.
 template <int width>
-__global__ void __launch_bounds__(sum_threads)
-    pair_kernel(float* values, const float* other, std::int64_t size) {
-  const std::int64_t step = std::int64_t{gridDim.x} * sum_threads * width;
-  std::int64_t i = (std::int64_t{blockIdx.x} * sum_threads + threadIdx.x) * width;
-  for (; i < size; i += pieces * step) {
-    float a[pieces][width];
-    float b[pieces][width];
+__global__ void __launch_bounds__(rank_sum_threads)
+    rank_pair_kernel(float* values, const float* other, std::int64_t size) {
+  const std::int64_t step = std::int64_t{gridDim.x} * rank_sum_threads * width;
+  std::int64_t i = (std::int64_t{blockIdx.x} * rank_sum_threads + threadIdx.x) * width;
+  for (; i < size; i += rank_sum_pieces * step) {
+    float a[rank_sum_pieces][width];
+    float b[rank_sum_pieces][width];
 #pragma unroll
-    for (int p = 0; p < pieces; ++p) {
+    for (int p = 0; p < rank_sum_pieces; ++p) {
       if (i + p * step < size) {
         load(values + i + p * step, a[p]);
         load(other + i + p * step, b[p]);
       }
     }
 #pragma unroll
-    for (int p = 0; p < pieces; ++p) {
+    for (int p = 0; p < rank_sum_pieces; ++p) {
       if (i + p * step < size) {
 #pragma unroll
         for (int j = 0; j < width; ++j) a[p][j] += b[p][j];
@@ -40,11 +40,11 @@ __global__ void __launch_bounds__(sum_threads)
 }
 
 template <int width>
-__global__ void __launch_bounds__(sum_threads)
-    several_kernel(float* values, const float* others, std::int64_t stride, int ranks, int rank,
-                   std::int64_t size) {
-  const std::int64_t step = std::int64_t{gridDim.x} * sum_threads * width;
-  std::int64_t i = (std::int64_t{blockIdx.x} * sum_threads + threadIdx.x) * width;
+__global__ void __launch_bounds__(rank_sum_threads)
+    rank_several_kernel(float* values, const float* others, std::int64_t stride, int ranks,
+                        int rank, std::int64_t size) {
+  const std::int64_t step = std::int64_t{gridDim.x} * rank_sum_threads * width;
+  std::int64_t i = (std::int64_t{blockIdx.x} * rank_sum_threads + threadIdx.x) * width;
   for (; i < size; i += step) {
     double sum[width] = {};
     for (int r = 0; r < ranks; ++r) {
@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(sum_threads)
 }
 
 // TODO-MEASURE: blocks of the sum beside products.
-std::int64_t most_blocks() {
+std::int64_t rank_sum_blocks() {
   static const std::int64_t blocks = [] {
     const char* text = std::getenv("MEMENGINE_SUM_BLOCKS");
     return text == nullptr ? std::int64_t{528} : std::int64_t{std::atoi(text)};
@@ -81,13 +81,13 @@ void add_in_rank_order(const Context& context, Tensor values, Tensor others, int
   const auto ranks = static_cast<int>(others.dim(0)) + 1;
   const std::int64_t stride = others.dim(1);
   const auto launch = [&]<int width>() {
-    const std::int64_t needed = ceil_divide(size, std::int64_t{sum_threads} * width);
-    const unsigned blocks = grid_size(std::min(needed, most_blocks()));
+    const std::int64_t needed = ceil_divide(size, std::int64_t{rank_sum_threads} * width);
+    const unsigned blocks = grid_size(std::min(needed, rank_sum_blocks()));
     if (ranks == 2) {
-      pair_kernel<width><<<blocks, sum_threads, 0, context.stream>>>(values.as<float>(),
-                                                                     others.as<float>(), size);
+      rank_pair_kernel<width><<<blocks, rank_sum_threads, 0, context.stream>>>(
+          values.as<float>(), others.as<float>(), size);
     } else {
-      several_kernel<width><<<blocks, sum_threads, 0, context.stream>>>(
+      rank_several_kernel<width><<<blocks, rank_sum_threads, 0, context.stream>>>(
           values.as<float>(), others.as<float>(), stride, ranks, rank, size);
     }
   };

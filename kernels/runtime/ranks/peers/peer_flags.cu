@@ -5,7 +5,7 @@
 namespace memengine::cuda {
 namespace {
 
-__global__ void wait_kernel(std::int32_t* words, int count, int own) {
+__global__ void flags_wait_kernel(std::int32_t* words, int count, int own) {
   for (int r = static_cast<int>(threadIdx.x); r < count; r += static_cast<int>(blockDim.x)) {
     if (r == own) continue;
     volatile std::int32_t* word = words + r;
@@ -18,7 +18,7 @@ __global__ void wait_kernel(std::int32_t* words, int count, int own) {
 }  // namespace
 
 void wait_for_ones(const Context& context, std::int32_t* words, int count, int own) {
-  wait_kernel<<<1, 32, 0, context.stream>>>(words, count, own);
+  flags_wait_kernel<<<1, 32, 0, context.stream>>>(words, count, own);
   MEMENGINE_LAUNCH_CHECK("wait_for_ones");
 }
 
