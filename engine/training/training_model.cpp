@@ -175,9 +175,9 @@ MemoryPlan TrainingModel::plan(const RunConfig& config, const ModelSize& size, D
   plan.device["scratch"] += step_scratch_bytes(*parts.transformer, device) +
                             side_scratch_bytes(*parts.transformer, device);
   if (device == Device::cuda) plan.device["scratch"] += cuda::gemm_workspace_bytes;
-  if (size.shares_memory) {
-    plan.device["scratch"] += CopiedSum::planned_bytes(
-        parts.transformer->parameters().gradients().bytes(), size.place.size);
+  const std::int64_t gradients = parts.transformer->parameters().gradients().bytes();
+  if (size.shares_memory && GradientBuckets::copies(device, gradients)) {
+    plan.device["scratch"] += CopiedSum::planned_bytes(gradients, size.place.size);
   }
   plan.device["batches"] = BatchBuffers::planned_bytes(
       config.grad_acc_steps, config.data.batch_size, config.data.seq_len,

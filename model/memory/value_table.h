@@ -102,9 +102,9 @@ class ValueTable {
   std::int64_t table_rows() const { return owners_.rows; }  // of all ranks
   const RowOwners& owners() const { return owners_; }
   bool is_spread() const { return owners_.ranks > 1; }
-  // Ranks read rows and gradients in one another's device memory: nothing is sent
-  // (peer_trade.h).
-  bool is_shared() const { return is_spread() && capacity_.shares_memory; }
+  // Ranks read rows and gradients in one another's device memory: nothing is sent (peer_trade.h).
+  // Where they can, and, of tables that only owners can read, where a step picks few enough.
+  bool is_shared() const { return is_shared_; }
   // Lookups read all parts where they lie; else their owners' answers (peer_lookup.h).
   bool reads_peers() const { return reads_peers_; }
   // Most rows that this rank reads of its part for one lookup, of all ranks.
@@ -130,6 +130,7 @@ class ValueTable {
   Placement placement_;
   ValuePrecision precision_;
   bool reads_in_place_;
+  bool is_shared_;
   bool reads_peers_;
   DType answer_dtype_;
   DType compute_dtype_;

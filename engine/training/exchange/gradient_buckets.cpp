@@ -19,7 +19,7 @@ GradientBuckets::GradientBuckets(Runtime& runtime, Tensor gradients, std::int64_
     if (!idle() && stream_.on_cuda()) cuda::open_side(stream_);
   }
   Communicator& ranks = *stream_.communicator;
-  if (!idle() && ranks.shares_memory()) {
+  if (!idle() && ranks.shares_memory() && copies(stream_.device, gradients.bytes())) {
     copied_ = CopiedSum::make(ranks, stream_.device, gradients);
   }
 }
@@ -28,6 +28,14 @@ GradientBuckets::~GradientBuckets() {
   if constexpr (cuda_build) {
     if (!idle() && stream_.on_cuda()) cuda::close_lane(stream_);
   }
+}
+
+// A bucket by copies has two waits and a kernel more than one by NCCL. A backward pass that is long
+// enough hides them: measured on two H100s, 1.4 GiB of gradients gain (dense_373m, memory_373m),
+// and 98 MiB lose (memory_recipe).
+bool GradientBuckets::copies(Device device, std::int64_t bytes) {
+  constexpr std::int64_t least_bytes = std::int64_t{256} << 20;
+  return device == Device::cpu || bytes >= least_bytes;
 }
 
 bool GradientBuckets::idle() const {
@@ -49,7 +57,8 @@ void GradientBuckets::whole_from(const GradientPlaces& first) {
 void GradientBuckets::sum_whole() {
   if (idle()) return;
   const std::int64_t zeroed = summed_from_.zeroed - whole_from_.zeroed;
-  const bool with_zeroed = zeroed * element_bytes(gradients_.dtype()) >= bucket_bytes_ / 8;
+  const bool with_zeroed =
+      copied_ != nullptr && zeroed * element_bytes(gradients_.dtype()) >= bucket_bytes_ / 8;
   if (whole_from_.products == summed_from_.products && !with_zeroed) return;
   wait_for(stream_, runtime_.context());
   sum_products();

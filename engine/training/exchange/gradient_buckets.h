@@ -7,8 +7,9 @@
 //     main     | head | block 7 | block 6 | ... | embedding |        | norm, update
 //     buckets  |      | head    | blocks 7, 6 |   ...       | the rest |
 //
-// Ranks that read one another's memory carry them by copies (copied_sum.h), others in messages. The
-// buckets are the same in every step, and so is their order. With one rank nothing happens.
+// Ranks that read one another's memory carry large ones by copies (copied_sum.h), others in
+// messages, where what is zeroed first goes with the last bucket. The buckets are the same in every
+// step, and so is their order. With one rank nothing happens.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +30,9 @@ class GradientBuckets {
   ~GradientBuckets();
   GradientBuckets(const GradientBuckets&) = delete;
   GradientBuckets& operator=(const GradientBuckets&) = delete;
+
+  // Whether `bytes` of gradients are summed by copies where ranks share memory.
+  static bool copies(Device device, std::int64_t bytes);
 
   // In the last backward pass of a step, on the main stream: before it; then, each time, where
   // the parts begin that are whole by now.

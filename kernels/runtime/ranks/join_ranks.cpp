@@ -104,13 +104,7 @@ void see_own_gpu(const RankStart& start) {
         "there are GPUs",
         start.rank, start.local_rank, variable, set);
   }
-  std::string seen = visible[static_cast<std::size_t>(start.local_rank)];
-  if (std::getenv("MEMENGINE_SEE_ALL") != nullptr) {  // its own is device 0
-    for (const std::string& other : visible) {
-      if (other != visible[static_cast<std::size_t>(start.local_rank)]) seen += ',' + other;
-    }
-  }
-  ::setenv(variable, seen.c_str(), 1);
+  ::setenv(variable, visible[static_cast<std::size_t>(start.local_rank)].c_str(), 1);
 }
 
 JoinedRanks join_ranks(const RankStart& start, Device device,

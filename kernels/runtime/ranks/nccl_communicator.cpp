@@ -138,12 +138,10 @@ class NcclCommunicator : public Communicator {
 
   // MEMENGINE_COPIES=0 does without.
   std::unique_ptr<Rendezvous> rendezvous() override {
-    const char* set = std::getenv("MEMENGINE_COPIES");
-    const std::string wanted = set == nullptr ? "" : set;
-    const int able = wanted == "0" ? 0 : wanted == "kernel" || !PeerFlags::work() ? 1 : 2;
-    const int all = -largest(-able);
-    if (all == 0) return nullptr;
-    auto flags = std::make_unique<Flags>(*this, all == 1);
+    const char* wanted = std::getenv("MEMENGINE_COPIES");
+    const bool here = wanted == nullptr || std::string(wanted) != "0";
+    if (sum(here ? 1 : 0) < size_) return nullptr;
+    auto flags = std::make_unique<Flags>(*this);
     const std::lock_guard guard(flags_lock_);
     flags_.push_back(flags.get());
     if (aborted_) flags->open();
@@ -212,9 +210,8 @@ class NcclCommunicator : public Communicator {
   // Known to abort() as long as they live.
   class Flags : public PeerFlags {
    public:
-    Flags(NcclCommunicator& ranks, bool by_kernel)
-        : PeerFlags(
-              ranks.rank_, ranks.size_, [&](void* mine) { return ranks.peers(mine); }, by_kernel),
+    explicit Flags(NcclCommunicator& ranks)
+        : PeerFlags(ranks.rank_, ranks.size_, [&](void* mine) { return ranks.peers(mine); }),
           ranks_(ranks) {}
     ~Flags() override {
       const std::lock_guard guard(ranks_.flags_lock_);

@@ -1,11 +1,13 @@
-// GPUs of one host wait for one another without a kernel: at words in GPU memory.
+// GPUs of one host wait for one another on streams, at words in GPU memory.
 //
 // Who comes to a meeting copies a one into a word of each other rank's memory (the copy engine does
-// that, after all that the stream has done before), and its stream waits until the others' ones
-// stand in its own words; then it sets them back. Both are commands of the stream (stream memory
-// operations), so that no multiprocessor waits, and a recorded graph does the same at each replay.
-// A word is set back before its rank comes to the next meeting, at another place, and the others'
-// next ones come after that: so none is lost.
+// that, after all that the stream has done before); then a warp waits until the others' ones stand
+// in its own words, and sets them back. A recorded graph does the same at each replay. A word is
+// set back before its rank comes to the next meeting, at another place, and the others' next ones
+// come after that: so none is lost.
+//
+// Waits by commands of the stream (stream memory operations) take no multiprocessor at all, and
+// were slower, by a tenth of a millisecond each (tests/GPU.md).
 #pragma once
 
 #include <atomic>
@@ -23,11 +25,8 @@ class PeerFlags : public Rendezvous {
   // As Communicator::peers().
   using Find = std::function<std::vector<void*>(void*)>;
 
-  // Whether this GPU and its driver do that, in graphs too. Tries it out, without other ranks.
-  static bool work();
-
-  // All ranks together. With `by_kernel` a warp waits, where streams cannot.
-  PeerFlags(int rank, int size, const Find& find, bool by_kernel = false);
+  // All ranks together.
+  PeerFlags(int rank, int size, const Find& find);
   ~PeerFlags() override;
   PeerFlags(const PeerFlags&) = delete;
   PeerFlags& operator=(const PeerFlags&) = delete;
@@ -41,17 +40,11 @@ class PeerFlags : public Rendezvous {
   std::int32_t* words(int place) const { return words_ + place * size_; }
 
   int rank_, size_;
-  bool by_kernel_;
   std::int32_t* words_ = nullptr;  // [places, ranks], and a one
   std::vector<void*> peers_;       // the others' words
   CUstream_st* opening_ = nullptr;
   std::atomic<bool> ends_ = false;
   std::thread opener_;
 };
-
-namespace cuda {
-// The stream goes on once words[r] is not zero, for all r < count but `own`; sets them back.
-void wait_for_ones(const Context& context, std::int32_t* words, int count, int own);
-}  // namespace cuda
 
 }  // namespace memengine
