@@ -44,7 +44,7 @@ class OnOneGpu : public Communicator {
 
 class CopiedSums : public testing::TestWithParam<Device> {};
 
-std::vector<Device> devices() {
+std::vector<Device> devices_of_copied_sums() {
   if (choose_device("auto") == Device::cuda) return {Device::cpu, Device::cuda};
   return {Device::cpu};
 }
@@ -101,9 +101,10 @@ TEST_P(CopiedSums, AreThoseInTheOrderOfRanksStepAfterStep) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Devices, CopiedSums, testing::ValuesIn(devices()), [](const auto& info) {
-  return std::string(info.param == Device::cpu ? "cpu" : "cuda");
-});
+INSTANTIATE_TEST_SUITE_P(Devices, CopiedSums, testing::ValuesIn(devices_of_copied_sums()),
+                         [](const auto& info) {
+                           return std::string(info.param == Device::cpu ? "cpu" : "cuda");
+                         });
 
 // A rank that waits for one that never comes goes on when waits are opened.
 TEST(PeerFlags, OpenedWaitsEnd) {
