@@ -3,13 +3,15 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "tests/model/model_testing.h"
 #include "tests/support/ranks.h"
 
 namespace memengine {
 namespace {
 
-// Remembers how many numbers each sum had.
+// Remembers how many numbers each sum had, in messages or by copies.
 class CountsSums : public Communicator {
  public:
   explicit CountsSums(Communicator& ranks) : ranks_(ranks) {}
@@ -19,48 +21,68 @@ class CountsSums : public Communicator {
     lengths.push_back(values.size());
     ranks_.all_reduce_sum(context, values);
   }
+  bool shares_memory() const override { return ranks_.shares_memory(); }
+  std::vector<void*> peers(void* mine) override { return ranks_.peers(mine); }
+  void meet(const Context& context) override { ranks_.meet(context); }
+  void read_peers(const Context&, double bytes, const std::function<void()>& exchange) override {
+    // What it reads of f64: its part from each other rank, and their parts.
+    lengths.push_back(std::llround(bytes / sizeof(double) * size() / (2 * (size() - 1))));
+    exchange();
+  }
   std::vector<std::int64_t> lengths;
 
  private:
   Communicator& ranks_;
 };
 
+void sum_in_buckets(Communicator& ranks, const std::vector<std::int64_t>& lengths) {
+  CountsSums counting(ranks);
+  Runtime runtime(Device::cpu, &counting);
+  constexpr std::int64_t size = 1000;
+  std::vector<double> mine(size), all(size);
+  for (std::int64_t i = 0; i < size; ++i) {
+    const auto of_rank = [&](int r) { return 0.1 * static_cast<double>(i % 89) + 1e-7 * r; };
+    mine[static_cast<std::size_t>(i)] = of_rank(ranks.rank());
+    for (int r = 0; r < ranks.size(); ++r) all[static_cast<std::size_t>(i)] += of_rank(r);
+  }
+  const Tensor gradients(mine.data(), DType::f64, {size});
+  GradientBuckets buckets(runtime, gradients, 200, 100 * 8);
+  for (int step = 0; step < 2; ++step) {
+    const std::vector<double> before = mine;
+    counting.lengths.clear();
+    buckets.start();
+    buckets.whole_from({200, 990});  // too little
+    EXPECT_TRUE(counting.lengths.empty());
+    buckets.whole_from({195, 900});  // full
+    buckets.whole_from({195, 899});
+    buckets.sum_whole();  // whatever there is, but few of those that are zeroed
+    buckets.sum_whole();  // nothing new
+    EXPECT_EQ(counting.lengths, (std::vector<std::int64_t>{100, 1}));
+    buckets.whole_from({160, 400});
+    EXPECT_EQ(mine[399], before[399]);
+    EXPECT_EQ(buckets.start_last(), 400);
+    buckets.finish();
+    buckets.release();
+    EXPECT_EQ(counting.lengths, lengths);
+    EXPECT_EQ(mine, all);
+    ranks.barrier();  // nobody reads the others' any more
+    mine = before;
+  }
+  ranks.barrier();
+}
+
 TEST(GradientBuckets, AreSummedOnceEachAsSoonAsTheyAreFull) {
-  on_ranks(3, [](Communicator& ranks) {
-    CountsSums counting(ranks);
-    Runtime runtime(Device::cpu, &counting);
-    constexpr std::int64_t size = 1000;
-    std::vector<double> mine(size), all(size);
-    for (std::int64_t i = 0; i < size; ++i) {
-      const auto of_rank = [&](int r) { return 0.1 * static_cast<double>(i % 89) + 1e-7 * r; };
-      mine[static_cast<std::size_t>(i)] = of_rank(ranks.rank());
-      for (int r = 0; r < ranks.size(); ++r) all[static_cast<std::size_t>(i)] += of_rank(r);
-    }
-    const Tensor gradients(mine.data(), DType::f64, {size});
-    GradientBuckets buckets(runtime, gradients, 200, 100 * 8);
-    for (int step = 0; step < 2; ++step) {
-      const std::vector<double> before = mine;
-      counting.lengths.clear();
-      buckets.start();
-      buckets.whole_from({200, 990});  // too little
-      EXPECT_TRUE(counting.lengths.empty());
-      buckets.whole_from({195, 900});  // full
-      buckets.whole_from({195, 899});
-      buckets.sum_whole();  // whatever there is, but few of those that are zeroed
-      buckets.sum_whole();  // nothing new
-      EXPECT_EQ(counting.lengths, (std::vector<std::int64_t>{100, 1}));
-      buckets.whole_from({160, 400});
-      EXPECT_EQ(mine[399], before[399]);
-      EXPECT_EQ(mine[160], all[160]);
-      EXPECT_EQ(mine[159], before[159]);
-      EXPECT_EQ(buckets.start_last(), 400);
-      buckets.finish();
-      buckets.release();
-      EXPECT_EQ(counting.lengths, (std::vector<std::int64_t>{100, 1, 499, 40, 200, 160}));
-      EXPECT_EQ(mine, all);
-      mine = before;
-    }
-  });
+  on_ranks(3, [](Communicator& ranks) { sum_in_buckets(ranks, {100, 1, 499, 400}); });
+}
+
+TEST(GradientBuckets, ByCopiesWhatIsZeroedFirstToo) {
+  if (mpi_ranks() != nullptr) GTEST_SKIP() << "processes do not share memory";
+  on_ranks(
+      3,
+      [](Communicator& ranks) {
+        sum_in_buckets(ranks, {100, 1, 499, 40, 200, 160});
+      },
+      true);
 }
 
 TEST(GradientBuckets, OneRankSumsNothing) {
