@@ -145,11 +145,12 @@ void ParameterStore::clear_gradients(const Context& context) {
   for (Parameter& parameter : parameters_) parameter.gradient_begun = false;
 }
 
-std::int64_t ParameterStore::begin_after(std::size_t declared) const {
-  std::int64_t begin = zeroed_;
+GradientPlaces ParameterStore::begin_after(std::size_t declared) const {
+  GradientPlaces begin{0, zeroed_};
   for (std::size_t i = 0; i < declared; ++i) {
     const Parameter& parameter = parameters_[i];
-    if (parameter.trained() && parameter.product_first) begin += aligned(parameter.size());
+    if (!parameter.trained()) continue;
+    (parameter.product_first ? begin.products : begin.zeroed) += aligned(parameter.size());
   }
   return begin;
 }
@@ -182,11 +183,33 @@ std::vector<NamedTensor> ParameterStore::named() const {
   return result;
 }
 
-Tensor ParameterStore::part_of(const Tensor& block, const Tensor& value) const {
+// A parameter is of the part that its middle would lie in if all were of one length.
+std::vector<std::int64_t> ParameterStore::shards(std::int64_t ranks) const {
+  std::vector<std::int64_t> begins(static_cast<std::size_t>(ranks) + 1, values_.size());
+  begins.front() = 0;
+  std::size_t next = 1;
+  std::int64_t offset = 0;
+  for (const bool product_first : {false, true}) {
+    for (const Parameter& parameter : parameters_) {
+      if (!parameter.trained() || parameter.product_first != product_first) continue;
+      const std::int64_t middle = offset + parameter.size() / 2;
+      while (next < static_cast<std::size_t>(ranks) &&
+             middle * ranks >= values_.size() * static_cast<std::int64_t>(next)) {
+        begins[next++] = offset;
+      }
+      offset += aligned(parameter.size());
+    }
+  }
+  return begins;
+}
+
+Tensor ParameterStore::part_of(const Tensor& block, const Tensor& value, std::int64_t first) const {
   const auto* begin = static_cast<const std::byte*>(values_.data());
   const auto* data = static_cast<const std::byte*>(value.data());
   if (data < begin || data >= begin + values_.bytes()) return {};
-  const Tensor part = block.rows((data - begin) / element_bytes(values_.dtype()), value.size());
+  const std::int64_t at = (data - begin) / element_bytes(values_.dtype()) - first;
+  if (at < 0 || at >= block.size()) return {};
+  const Tensor part = block.rows(at, value.size());
   return value.rank() == 2 ? part.reshape({value.dim(0), value.dim(1)}) : part;
 }
 

@@ -73,6 +73,13 @@ struct NamedTensor {
   Tensor value;
 };
 
+// A place in each part of the flat block of gradients: among those that are zeroed before a step,
+// and among those with product_first, which stand after them all.
+struct GradientPlaces {
+  std::int64_t zeroed = 0;
+  std::int64_t products = 0;
+};
+
 class ParameterStore {
  public:
   // A matrix [sum of slice rows, columns], or a vector when `columns` is 0. The reference stays
@@ -108,15 +115,19 @@ class ParameterStore {
   // How many of the gradients, from the first on, clear_gradients() fills with zeros.
   std::int64_t zeroed_gradients() const { return zeroed_; }
 
-  // How many parameters were declared so far; and where in the flat blocks those with product_first
-  // begin that were declared after the first `declared`. What is zeroed first stands before them
-  // all.
+  // How many parameters were declared so far; and where in the flat blocks those begin that were
+  // declared after the first `declared`.
   std::size_t declared() const { return parameters_.size(); }
-  std::int64_t begin_after(std::size_t declared) const;
+  GradientPlaces begin_after(std::size_t declared) const;
 
-  // The part of a flat block as long as values() that belongs to a value of named(), in its shape;
-  // empty when that is not a trained one.
-  Tensor part_of(const Tensor& block, const Tensor& value) const;
+  // The part that belongs to a value of named(), in its shape, of a block as long as values(), or
+  // of what such a block has from number `first` on; empty when that is not a trained one, or not
+  // there.
+  Tensor part_of(const Tensor& block, const Tensor& value, std::int64_t first = 0) const;
+
+  // The flat blocks in `ranks` parts of whole parameters, as even as these allow: where each
+  // begins, and the end. Parts may be empty.
+  std::vector<std::int64_t> shards(std::int64_t ranks) const;
 
   // Elements without padding and statistics; of them, those that are trained.
   std::int64_t parameter_count() const;

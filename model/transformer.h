@@ -63,9 +63,10 @@ struct PassHooks {
   std::function<void(const MemoryBank&)> picked;
   // In backward(): no memory layer is left; all that row gradients are made of is in the banks.
   std::function<void()> rows_done;
-  // In backward(): the flat block of gradients is whole from this element on, and later calls come
-  // with lower ones. What lies before the last is whole when backward() returns.
-  std::function<void(std::int64_t first)> gradients_whole;
+  // In backward(): of the flat block of gradients, what is zeroed first is whole from element
+  // `zeroed` on, and the rest from element `products` on; later calls come with lower ones. What
+  // lies before the last is whole when backward() returns.
+  std::function<void(const GradientPlaces& whole_from)> gradients_whole;
   // In forward(), each as soon as it is there: every residual state [N, C], named after what wrote
   // it as in residual_states(); every layer's output [N, C], such as "layers.0.attention.out";
   // every lookup, such as "layers.4.feed_forward".

@@ -9,11 +9,20 @@
 
 namespace memengine {
 
-void Optimizer::measure_dense(const Context& context, const DenseParameters& dense) const {
-  if (dense.gradients.size() == 0)
+void Optimizer::measure_dense(const Context& context, Tensor gradients, std::int64_t later,
+                              const std::function<void()>& await) const {
+  const std::int64_t count = gradients.size();
+  const bool in_parts = 0 < later && later < count;
+  if (in_parts) square_sum(context, dense_parts_.rows(1, 1), gradients.rows(later, count - later));
+  await();
+  if (in_parts) {
+    square_sum(context, dense_parts_.rows(0, 1), gradients.rows(0, later));
+    sum(context, dense_square_sum_, dense_parts_, 1.0);
+  } else if (count > 0) {
+    square_sum(context, dense_square_sum_, gradients);
+  } else {
     fill_zero(context, dense_square_sum_);
-  else
-    square_sum(context, dense_square_sum_, dense.gradients);
+  }
   clip_scale(context, state_.dense_scale, dense_norm_, dense_square_sum_, settings_.config.clip);
 }
 
@@ -39,9 +48,13 @@ void Optimizer::guard_step(const Context& context) const {
 }
 
 void Optimizer::update_dense(const Context& context, const DenseParameters& dense) const {
-  if (dense.values.size() == 0) return;
-  adamw(context, dense.values, dense.compute, first_moment_, second_moment_, dense.gradients,
-        state_, hyperparameters_);
+  const std::int64_t count = first_moment_.size();
+  if (count == 0) return;
+  const auto here = [&](const Tensor& block) {
+    return block.empty() ? block : block.rows(first_parameter(), count);
+  };
+  adamw(context, here(dense.values), here(dense.compute), first_moment_, second_moment_,
+        here(dense.gradients), state_, hyperparameters_);
 }
 
 void Optimizer::update_rows(const Context& context, std::span<const RowGradients> tables) const {
@@ -75,6 +88,7 @@ Optimizer::Optimizer(const OptimizerSettings& settings, std::int64_t parameters,
   first_moment_ = allocate(dtype, parameters);
   second_moment_ = allocate(dtype, parameters);
   dense_square_sum_ = allocate(DType::f64, 1);
+  dense_parts_ = allocate(DType::f64, 2);
   value_square_sum_ = allocate(DType::f64, 1);
   table_square_sums_ = allocate(DType::f64, std::max<std::int64_t>(settings.tables, 1));
   dense_norm_ = allocate(DType::f64, 1);

@@ -7,6 +7,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -33,11 +35,15 @@ struct OptimizerSettings {
   std::int64_t total_steps = 0;
   std::int64_t tables = 0;
   std::uint64_t seed = 0;
+  // Of several ranks, each has the moments of a part of the flat blocks and updates that part: the
+  // number it begins with. Empty: all is here.
+  std::optional<std::int64_t> first_parameter;
 };
 
 class Optimizer {
  public:
-  // `parameters` is the length of the flat blocks, `dtype` that of the master weights.
+  // `parameters` is the length of the flat blocks, or of the part of them that is updated here,
+  // `dtype` that of the master weights.
   Optimizer(const OptimizerSettings& settings, std::int64_t parameters, DType dtype, Arena& arena);
 
   // Uploads the schedule. Moments and past decay are zero already (arenas are).
@@ -47,7 +53,11 @@ class Optimizer {
   // same on every rank, the rows those that a rank owns: their norm is summed over ranks); then
   // whether the update is applied at all; then the updates; then step += 1. Gradients are left as
   // they are; the caller zeroes them before the next step.
-  void measure_dense(const Context& context, const DenseParameters& dense) const;
+  // The first `later` gradients are there once `await` has made the context's stream wait for them:
+  // the others are measured before.
+  void measure_dense(
+      const Context& context, Tensor gradients, std::int64_t later = 0,
+      const std::function<void()>& await = [] {}) const;
   void measure_rows(const Context& context, std::span<const RowGradients> tables) const;
   void guard_step(const Context& context) const;
   void update_dense(const Context& context, const DenseParameters& dense) const;
@@ -73,7 +83,9 @@ class Optimizer {
   Tensor dense_norm() const { return dense_norm_; }
   Tensor value_norm() const { return value_norm_; }
 
-  // For checkpoints and logs.
+  // For checkpoints and logs. Moments are those of the numbers from first_parameter() on.
+  bool is_part() const { return settings_.first_parameter.has_value(); }
+  std::int64_t first_parameter() const { return settings_.first_parameter.value_or(0); }
   Tensor first_moment() const { return first_moment_; }    // [n]
   Tensor second_moment() const { return second_moment_; }  // [n]
   Tensor steps_done() const { return state_.step; }        // i32 [1]
@@ -91,6 +103,7 @@ class Optimizer {
   UpdateState state_;
   Tensor first_moment_, second_moment_;
   Tensor dense_square_sum_, value_square_sum_;  // f64 [1]
+  Tensor dense_parts_;                          // f64 [2], of dense_square_sum_
   Tensor table_square_sums_;                    // f64 [tables]
   Tensor dense_norm_, value_norm_;
   Tensor loss_;

@@ -14,8 +14,9 @@ struct Sent {
   std::int64_t asked = 0;      // row numbers, to their owners
   std::int64_t answered = 0;   // rows, from their owners
   std::int64_t delivered = 0;  // gradients of rows, to their owners
+  std::int64_t weights = 0;    // that a rank has updated for all
 
-  std::int64_t all() const { return dense + asked + answered + delivered; }
+  std::int64_t all() const { return dense + asked + answered + delivered + weights; }
 };
 
 Sent sent_by_a_rank(const RunConfig& config, Device device) {
@@ -25,6 +26,11 @@ Sent sent_by_a_rank(const RunConfig& config, Device device) {
   const auto to_others = [ranks](std::int64_t bytes) { return bytes * (ranks - 1) / ranks; };
   Sent sent;
   sent.dense = 2 * to_others(transformer.parameters().gradients().bytes());
+  if (config.distributed.zero1) {
+    const ParameterStore& parameters = transformer.parameters();
+    sent.weights = to_others(parameters.values().bytes() +
+                             (parameters.compute().empty() ? 0 : parameters.compute().bytes()));
+  }
   const ProductKeyConfig& args = config.model.productkey_args;
   const std::int64_t picks =
       config.data.batch_size * config.data.seq_len * args.mem_heads * args.mem_knn;
@@ -75,6 +81,7 @@ void print_ranks(const RunConfig& config, int ranks, Device device) {
         bytes_text(sent.all()),
         static_cast<double>(sent.all()) * ranks / static_cast<double>(config.tokens_per_step()));
   print("    {:<20} {}\n", "dense gradients", bytes_text(sent.dense));
+  if (sent.weights > 0) print("    {:<20} {}\n", "weights", bytes_text(sent.weights));
   if (sent.asked == 0) return;
   print("    {:<20} {}\n", "row numbers", bytes_text(sent.asked));
   print("    {:<20} {}\n", "rows", bytes_text(sent.answered));

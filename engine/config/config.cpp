@@ -80,6 +80,7 @@ void bind_distributed(ConfigReader& reader, DistributedConfig& distributed) {
   reader.bind_enum("distributed.model_dtype", distributed.model_dtype,
                    Names<ModelDtype>(dtype_names));
   reader.bind("distributed.matmul_allow_tf32", distributed.matmul_allow_tf32);
+  reader.bind("distributed.zero1", distributed.zero1);
   reader.bind("distributed.dp_replicate", distributed.dp_replicate);
   reader.bind("distributed.dp_shard", distributed.dp_shard);
   reader.bind("distributed.tp_size", distributed.tp_size);

@@ -13,6 +13,10 @@
 //                                             checkpoint of a run is always full
 //   checkpoint.skip_damaged                   resume passes over damaged checkpoints, naming them
 //   checkpoint.force_resume                   resume although keys changed that make another run
+//   distributed.zero1                         each of several ranks has the optimizer's state of
+//   its
+//                                             part of the dense weights alone
+//                                             (engine/training/exchange/weight_shards.h)
 //   validation.every, .batches                loss on held-out data every so many steps (0: never)
 //                                             over so many batches (0: all of it)
 //   optim.train                               all | memory | values: what is trained; the rest
@@ -109,6 +113,7 @@ struct DataConfig {
 struct DistributedConfig {
   ModelDtype model_dtype = ModelDtype::bf16;
   bool matmul_allow_tf32 = false;
+  bool zero1 = false;
   // How the reference shares its work. One rank: they only make a notice. Of several each has a
   // batch, all dense weights and its share of the value table: their number must fit these.
   std::optional<std::int64_t> dp_replicate, dp_shard, tp_size, memory_parallel_size;

@@ -57,6 +57,7 @@ FileTensor plain(const Context& context, const std::string& name, const Tensor& 
 
 struct ModelTensors {
   std::vector<FileTensor> model, optimizer;  // all but the tables
+  std::vector<FileTensor> moments;           // of the optimizer's, those that this rank alone has
   std::vector<const ValueTable*> tables;
 };
 
@@ -92,11 +93,15 @@ ModelTensors list_tensors(const Context& context, const Transformer& transformer
                              ? widened(named.name, named.value)
                              : plain(context, named.name, named.value));
     if (optimizer == nullptr) continue;
-    const Tensor first_moment = parameters.part_of(optimizer->first_moment(), named.value);
+    const auto moment_of = [&](const Tensor& block) {
+      return parameters.part_of(block, named.value, optimizer->first_parameter());
+    };
+    const Tensor first_moment = moment_of(optimizer->first_moment());
     if (first_moment.empty()) continue;
-    list.optimizer.push_back(plain(context, named.name + ".first_moment", first_moment));
-    list.optimizer.push_back(plain(context, named.name + ".second_moment",
-                                   parameters.part_of(optimizer->second_moment(), named.value)));
+    auto& moments = optimizer->is_part() ? list.moments : list.optimizer;
+    moments.push_back(plain(context, named.name + ".first_moment", first_moment));
+    moments.push_back(
+        plain(context, named.name + ".second_moment", moment_of(optimizer->second_moment())));
   }
   for (const MemoryBank& bank : transformer.banks()) {
     for (const ValueTable& table : bank.tables()) {
@@ -172,7 +177,7 @@ std::string file_name(const char* what, const Communicator& ranks) {
 // What all ranks have, dealt out among them.
 void add_dealt(std::vector<CheckpointFile>& files, const Communicator& ranks, ModelTensors list) {
   if (ranks.rank() == 0) files.push_back(file_of("model.safetensors", list.model));
-  std::vector<FileTensor> mine;
+  std::vector<FileTensor> mine = std::move(list.moments);
   for (std::size_t i = 0; i < list.optimizer.size(); ++i) {
     if (static_cast<int>(i) % ranks.size() == ranks.rank()) mine.push_back(list.optimizer[i]);
   }
@@ -258,6 +263,7 @@ void load_model_files(const Context& context, const Checkpoint& checkpoint,
   ModelTensors list = list_tensors(context, transformer, optimizer, false);
   std::vector<FileTensor> all = std::move(list.model);
   std::move(list.optimizer.begin(), list.optimizer.end(), std::back_inserter(all));
+  std::move(list.moments.begin(), list.moments.end(), std::back_inserter(all));
   for (const ValueTable* table : list.tables) {
     for (const TablePart part : table_parts(*table)) {
       if (part != TablePart::weights && optimizer == nullptr) continue;

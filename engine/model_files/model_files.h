@@ -9,8 +9,9 @@
 //
 // Several ranks (the context's) write together: rank 0 model.safetensors without the tables, each
 // its rows of them in table-<rank>-of-<ranks>.safetensors or, of an increment,
-// rows-<rank>-of-<ranks>.safetensors, and its share of the rest of the optimizer's tensors, which
-// all have, in optimizer-<rank>-of-<ranks>.safetensors. All ranks call each function together.
+// rows-<rank>-of-<ranks>.safetensors, and in optimizer-<rank>-of-<ranks>.safetensors the moments
+// that it alone has (distributed.zero1) and its share of the rest of the optimizer's tensors, which
+// all have. All ranks call each function together.
 #pragma once
 
 #include <optional>

@@ -69,6 +69,7 @@ std::int64_t side_scratch_bytes(const Transformer& transformer, Device device) {
 // Everything that is built from arenas.
 struct TrainingModel::Parts {
   std::unique_ptr<Transformer> transformer;
+  std::optional<WeightShards> shards;
   std::unique_ptr<Optimizer> optimizer;
 
   Parts(const RunConfig& config, const ModelSize& size, ModelMemory& memory) {
@@ -85,8 +86,10 @@ struct TrainingModel::Parts {
     for (const MemoryBank& bank : transformer->banks()) {
       settings.tables += static_cast<std::int64_t>(bank.tables().size());
     }
-    const Tensor values = transformer->parameters().values();
-    optimizer = std::make_unique<Optimizer>(settings, values.size(), values.dtype(), memory.device);
+    shards.emplace(transformer->parameters(), config.ranks, config.distributed.zero1);
+    settings.first_parameter = shards->first();
+    optimizer = std::make_unique<Optimizer>(
+        settings, shards->count(), transformer->parameters().values().dtype(), memory.device);
   }
 };
 
@@ -172,6 +175,10 @@ MemoryPlan TrainingModel::plan(const RunConfig& config, const ModelSize& size, D
   plan.device["scratch"] += step_scratch_bytes(*parts.transformer, device) +
                             side_scratch_bytes(*parts.transformer, device);
   if (device == Device::cuda) plan.device["scratch"] += cuda::gemm_workspace_bytes;
+  const std::int64_t gradients = parts.transformer->parameters().gradients().bytes();
+  if (size.shares_memory && GradientBuckets::copies(device, gradients)) {
+    plan.device["scratch"] += CopiedSum::planned_bytes(gradients, size.place.size);
+  }
   plan.device["batches"] = BatchBuffers::planned_bytes(
       config.grad_acc_steps, config.data.batch_size, config.data.seq_len,
       config.model.document_mask, config.model.sliding_window.value_or(0));
@@ -229,6 +236,7 @@ TrainingModel::TrainingModel(const RunConfig& config, Runtime& runtime)
   Parts parts(config, size, memory_);
   transformer_ = std::move(parts.transformer);
   optimizer_ = std::move(parts.optimizer);
+  weight_shards_ = std::move(parts.shards);
   runtime.reserve_scratch(step_scratch_bytes(*transformer_, device),
                           side_scratch_bytes(*transformer_, device));
   runtime.context().allow_tf32 = config.distributed.matmul_allow_tf32;
@@ -244,7 +252,8 @@ TrainingModel::TrainingModel(const RunConfig& config, Runtime& runtime)
     }
   }
   row_exchange_.emplace(runtime, transformer_->banks());
-  gradient_buckets_.emplace(runtime, transformer_->parameters().gradients());
+  gradient_buckets_.emplace(runtime, transformer_->parameters().gradients(),
+                            transformer_->parameters().zeroed_gradients());
   optimizer_->initialize(runtime.context());
   if (device == Device::cuda && may_gather_by_host(config.model.productkey_args)) {
     choose_gather_path(config.model.productkey_args.gather_path);
@@ -286,15 +295,17 @@ void TrainingModel::finish_step() {
   const DenseParameters dense{parameters.values(), parameters.compute(), parameters.gradients()};
   wait_for(side, context);  // both take part in a graph without memory layers too
   wait_for(runtime_.link(), context);
-  gradient_buckets_->finish();
-  optimizer_->measure_dense(context, dense);
+  const std::int64_t last = gradient_buckets_->start_last();
+  optimizer_->measure_dense(context, dense.gradients, last, [&] { gradient_buckets_->finish(); });
   wait_for(context, side);
   optimizer_->guard_step(context);
   row_exchange_->finish();
   wait_for(side, context);
   optimizer_->update_rows(side, row_gradients_);
   optimizer_->update_dense(context, dense);
+  weight_shards_->hand_out(context, dense);
   wait_for(context, side);
+  gradient_buckets_->release();
   optimizer_->count_step(context);
 }
 

@@ -10,6 +10,7 @@
 #include "engine/config/memory_plan.h"
 #include "engine/training/exchange/gradient_buckets.h"
 #include "engine/training/exchange/row_exchange.h"
+#include "engine/training/exchange/weight_shards.h"
 #include "kernels/runtime/runtime.h"
 #include "model/transformer.h"
 #include "optim/optimizer.h"
@@ -68,6 +69,7 @@ class TrainingModel {
   ModelMemory memory_;
   std::unique_ptr<Transformer> transformer_;
   std::unique_ptr<Optimizer> optimizer_;
+  std::optional<WeightShards> weight_shards_;
   std::vector<RowGradients> row_gradients_;
   std::optional<RowExchange> row_exchange_;
   std::optional<GradientBuckets> gradient_buckets_;

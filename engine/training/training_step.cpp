@@ -22,8 +22,8 @@ void compute_step(const Context& context, TrainingModel& model, const BatchBuffe
     if (micro + 1 == micro_batches) {
       hooks.picked = [&](const MemoryBank& bank) { model.row_exchange().start(bank); };
       hooks.rows_done = [&] { model.reduce_rows(); };
-      hooks.gradients_whole = [&](std::int64_t first) {
-        model.gradient_buckets().whole_from(first);
+      hooks.gradients_whole = [&](const GradientPlaces& places) {
+        model.gradient_buckets().whole_from(places);
       };
       if (probe != nullptr) probe->attach(context, hooks);
     }

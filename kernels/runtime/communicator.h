@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <utility>
 #include <vector>
@@ -24,6 +25,17 @@
 #include "kernels/runtime/tensor.h"
 
 namespace memengine {
+
+// Where ranks that share memory wait for one another, each on a stream of its own, whatever is
+// exchanged on other streams meanwhile (Communicator::rendezvous()).
+class Rendezvous {
+ public:
+  static constexpr int places = 3;
+
+  virtual ~Rendezvous() = default;
+  // As Communicator::meet(), at one of the places; never twice in a row at the same one.
+  virtual void meet(const Context&, int place) = 0;
+};
 
 class Communicator {
  public:
@@ -70,6 +82,15 @@ class Communicator {
   // Work that is enqueued on the context after this begins when all that every rank has enqueued
   // before it, on its own context, is done and can be read. All ranks call it.
   virtual void meet(const Context&) {}
+  // A way to meet that takes no multiprocessor of a GPU and does not stand in the order of the
+  // other exchanges; null where there is none. The same on all ranks, who call it together; it goes
+  // before the communicator does.
+  virtual std::unique_ptr<Rendezvous> rendezvous();
+  // Runs `exchange`, which enqueues on the context's stream the reading of `bytes` in other ranks'
+  // memory: so that measurements of exchanges know of it.
+  virtual void read_peers(const Context&, double /*bytes*/, const std::function<void()>& exchange) {
+    exchange();
+  }
 
   // --- Between hosts: ordinary memory; the result is there on return.
 

@@ -8,6 +8,7 @@
 #include "kernels/runtime/communicator.h"
 #include "kernels/runtime/runtime.h"
 #include "kernels/table/row_usage.h"
+#include "kernels/table/spread/merge_requests.h"
 
 namespace memengine {
 namespace {
@@ -66,7 +67,7 @@ MemoryBank::MemoryBank(std::int64_t owner, const ModelConfig& config, Placement 
                                                    {.inverse = false, .places = true});
   }
   if (training && capacity.updated_rows > 0) plan_choice(tokens * capacity.picks, device);
-  if (tables_.front().reads_peers()) {
+  if (tables_.front().is_shared()) {
     plan_peers(training, device);
   } else if (is_spread()) {
     plan_trade(compute_dtype == DType::f64 ? DType::f64 : DType::f32, training, device);
@@ -101,6 +102,11 @@ void MemoryBank::plan_trade(DType accumulator, bool training, Arena& device) {
   answers_ = device.allocate("memory layers", table.answer_dtype(), {answers, v_dim});
   if (table.reads_by_place()) {
     answer_places_ = device.allocate("memory layers", DType::i32, {answers});
+  } else if (table.placement() == Placement::host) {
+    asked_rows_ = allocate_unique(device, answers, owners.part(), {.inverse = true});
+    asked_values_ =
+        device.allocate("memory layers", table.answer_dtype(), {asked_rows_.capacity(), v_dim});
+    zero_bases_ = device.allocate("memory layers", DType::i32, {1, 2});
   }
   if (!training) return;
   step_trade_ = step_is_lookup()
@@ -117,6 +123,9 @@ void MemoryBank::plan_peers(bool training, Arena& device) {
   const RowOwners& owners = tables_.front().owners();
   spread_picks_ = device.allocate("memory layers", DType::i32, {picks_.dim(0), picks_.dim(1)});
   peers_.emplace(owners, capacity_.place, step_picks(), training, device);
+  if (!tables_.front().reads_peers()) {
+    lookup_.emplace(tables_, capacity_.place, capacity_.tokens * capacity_.picks, device);
+  }
   if (!training) return;
   const std::int64_t requests = PeerTrade::capacity(owners, step_picks());
   owned_rows_ = allocate_unique(device, requests, PeerTrade::owned_capacity(owners, step_picks()),
@@ -126,6 +135,7 @@ void MemoryBank::plan_peers(bool training, Arena& device) {
 
 void MemoryBank::find_peers(Communicator& ranks) {
   if (peers_) peers_->find_peers(ranks, tables_, step_rows_.rows);
+  if (lookup_) lookup_->find_peers(ranks, tables_, lookup_rows_.rows);
 }
 
 void MemoryBank::initialize(const Context& context, std::uint64_t seed, double deviation) const {
@@ -159,11 +169,12 @@ void MemoryBank::fetch(const Context& context, std::span<const Tensor> out, Tens
   const UniqueRows unique = lookup(inverse);
   const Tensor picks = this->picks(slot, tokens);
   // Others may still read the lists of the step before.
-  if (peers_ && slot == 0) context.communicator->meet(context);
+  if (peers_ && !lookup_ && slot == 0) context.communicator->meet(context);
   const Tensor numbers =
       spread_picks_.rows(slot * capacity_.tokens, tokens).reshape({picks.size()});
   spread_numbers(context, numbers, picks.reshape({picks.size()}), owners);
   deduplicate(context, unique, numbers, owners.numbers());
+  if (lookup_) return lookup_->fetch(context, out, tables_, unique, decay_, slot == 0);
   if (peers_) {
     for (std::size_t t = 0; t < tables_.size(); ++t) {
       peers_->read(context, t, out[t], unique, tables_[t].precision());
@@ -171,14 +182,35 @@ void MemoryBank::fetch(const Context& context, std::span<const Tensor> out, Tens
     return;
   }
   lookup_trade_->open(context, unique);
+  if (!asked_values_.empty()) {
+    deduplicate(context, asked_rows_, lookup_trade_->requests(), owners.part());
+  }
+  for (std::size_t t = 0; t < tables_.size(); ++t) {
+    lookup_trade_->fetch(context, out[t], answer(context, tables_[t], slot == 0));
+  }
+}
+
+// A row of a host table crosses the link once, however many ranks ask for it: as a guest of the
+// cache, or by the list of the distinct rows.
+Tensor MemoryBank::answer(const Context& context, const ValueTable& table,
+                          bool first_of_pass) const {
   const Tensor requests = lookup_trade_->requests();
   const Tensor answers = answers_.rows(0, requests.size());
-  const Tensor places = answer_places_.empty() ? Tensor() : answer_places_.rows(0, requests.size());
-  for (std::size_t t = 0; t < tables_.size(); ++t) {
-    tables_[t].answer(context, answers, requests, lookup_trade_->request_count(), places, decay_,
-                      slot == 0);
-    lookup_trade_->fetch(context, out[t], answers);
+  if (asked_values_.empty()) {
+    const Tensor places =
+        answer_places_.empty() ? Tensor() : answer_places_.rows(0, requests.size());
+    table.answer(context, answers, requests, lookup_trade_->request_count(), places, decay_,
+                 first_of_pass);
+    return answers;
   }
+  table.gather(context, asked_values_, asked_rows_, decay_);
+  // One owner's answers, read by itself: each request is a row of a list that has them all.
+  UniqueRows list;
+  list.rows = requests;
+  list.count = lookup_trade_->request_count();
+  read_answers(context, answers, PeerAddresses({asked_values_.data()}),
+               PeerAddresses({asked_rows_.inverse.data()}), zero_bases_, list, table.owners());
+  return answers;
 }
 
 void MemoryBank::merge_picks(const Context& context) const {
@@ -311,21 +343,28 @@ std::int64_t MemoryBank::scratch_bytes(Device device) const {
   // With several ranks the requests, at the owner, are more picks.
   const std::int64_t picks =
       std::max(step_picks(), is_spread() ? RowTrade::capacity(table.owners(), step_picks()) : 0);
-  return std::max(
-      {deduplicate_scratch_bytes(device, picks, table.owners().numbers()),
-       plan_exchange_scratch_bytes(device, {.places = table.staged().capacity(),
-                                            .guests = 0,
-                                            .listed = std::min(picks, table.rows().rows),
-                                            .table_rows = table.rows().rows}),
-       chooses() ? choose_rows_scratch_bytes(device, step_rows_.capacity()) : 0,
-       peers_ ? sum_peer_rows_scratch_bytes(device) : 0, usage_divergence_scratch_bytes,
-       embedding_bag_scratch_bytes(device, picks, table.rows().v_dim())});
+  const std::int64_t listed =
+      std::max(std::min(picks, table.rows().rows), peers_ ? owned_rows_.rows.size() : 0);
+  return std::max({deduplicate_scratch_bytes(device, picks, table.owners().numbers()),
+                   plan_exchange_scratch_bytes(device, {.places = table.staged().capacity(),
+                                                        .guests = 0,
+                                                        .listed = listed,
+                                                        .table_rows = table.rows().rows}),
+                   chooses() ? choose_rows_scratch_bytes(device, step_rows_.capacity()) : 0,
+                   peers_ ? sum_peer_rows_scratch_bytes(device) : 0,
+                   peers_ ? merge_requests_scratch_bytes(device, listed, table.owners().part()) : 0,
+                   usage_divergence_scratch_bytes,
+                   embedding_bag_scratch_bytes(device, picks, table.rows().v_dim())});
 }
 
 std::int64_t MemoryBank::locate_scratch_bytes(Device device) const {
-  return tables_.front().reads_by_place()
-             ? invite_guests_scratch_bytes(device, tables_.front().rows().rows)
-             : 0;
+  const ValueTable& table = tables_.front();
+  std::int64_t bytes = lookup_ ? lookup_->scratch_bytes(device) : 0;
+  if (table.reads_by_place()) {
+    bytes = std::max(bytes, invite_guests_scratch_bytes(device, table.rows().rows));
+  }
+  if (asked_values_.empty()) return bytes;
+  return std::max(bytes, deduplicate_scratch_bytes(device, answers_.dim(0), table.owners().part()));
 }
 
 }  // namespace memengine

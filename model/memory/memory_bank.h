@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "kernels/table/choose_rows.h"
+#include "model/memory/peer_lookup.h"
 #include "model/memory/peer_trade.h"
 #include "model/memory/row_trade.h"
 #include "model/memory/value_table.h"
@@ -45,7 +46,7 @@ class MemoryBank {
   // Or from the owners, by fetch().
   bool is_spread() const { return tables_.front().is_spread(); }
   // Whether the host has to know how many rows go where (row_trade.h): then a step is no graph.
-  bool asks_host() const { return is_spread() && !tables_.front().reads_peers(); }
+  bool asks_host() const { return is_spread() && !tables_.front().is_shared(); }
   // Before the first pass, all ranks together: where the others' parts are, if memory is shared.
   void find_peers(Communicator& ranks);
   // places [N * K] i32 for the picks of a lookup; slot 0 is a pass's first.
@@ -119,7 +120,7 @@ class MemoryBank {
 
   // Of merge_picks(), plan_exchange() and reduce_gradients().
   std::int64_t scratch_bytes(Device device) const;
-  // Of locate().
+  // Of locate() and fetch(), beyond one de-duplication of a lookup's picks.
   std::int64_t locate_scratch_bytes(Device device) const;
   std::int64_t step_picks() const { return capacity_.slots * capacity_.tokens * capacity_.picks; }
   std::int64_t slots() const { return capacity_.slots; }
@@ -133,6 +134,8 @@ class MemoryBank {
   void plan_choice(std::int64_t picks, Arena& device);
   void plan_trade(DType accumulator, bool training, Arena& device);
   void plan_peers(bool training, Arena& device);
+  // answers_ = the requested rows of a table, asked_rows_ having been found.
+  Tensor answer(const Context& context, const ValueTable& table, bool first_of_pass) const;
   // Each rank's counts of its listed rows, as they come to the rows' owners.
   std::vector<std::int32_t> deliver_counts(const Context& context) const;
 
@@ -147,13 +150,17 @@ class MemoryBank {
   // Several ranks only. The two trades are one where a step is a lookup.
   Tensor spread_picks_;  // i32 [slots * N, K]: picks_ as spread numbers
   std::shared_ptr<RowTrade> lookup_trade_, step_trade_;
-  std::optional<PeerTrade> peers_;  // in their place where ranks share memory
-  Tensor pick_counts_;              // i32 [2, most requests, 1], for count_step_picks()
-  Tensor answers_;                  // [most requests, v_dim]
-  Tensor answer_places_;            // i32 [most requests], where tables are read by place
-  UniqueRows owned_rows_;           // of all ranks' steps, in this part
-  Tensor delivered_;                // [most requests of a step, v_dim]
-  Tensor ones_;                     // [most requests of a step, 1]
+  std::optional<PeerTrade> peers_;    // in their place where ranks share memory,
+  std::optional<PeerLookup> lookup_;  // with it where only owners can read the tables
+  Tensor pick_counts_;                // i32 [2, most requests, 1], for count_step_picks()
+  Tensor answers_;                    // [most requests, v_dim]
+  Tensor answer_places_;              // i32 [most requests], where tables are read by place
+  UniqueRows asked_rows_;             // of all requests, where host tables are gathered
+  Tensor asked_values_;               // [most of them, v_dim]
+  Tensor zero_bases_;                 // i32 [1, 2]
+  UniqueRows owned_rows_;             // of all ranks' steps, in this part
+  Tensor delivered_;                  // [most requests of a step, v_dim]
+  Tensor ones_;                       // [most requests of a step, 1]
   Tensor usage_divergence_;
   LazyDecay decay_;
 };

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kernels/runtime/runtime.h"
+#include "kernels/table/spread/merge_requests.h"
 
 namespace memengine {
 
@@ -33,7 +34,7 @@ void PeerTrade::find_peers(Communicator& ranks, const std::vector<ValueTable>& t
   const auto find = [&](void* mine) { return PeerAddresses(ranks.peers(mine)); };
   for (const ValueTable& table : tables) {
     const ValueRows& rows = table.rows();
-    tables_.push_back({find(rows.hi), find(rows.records), rows.layout});
+    if (table.reads_peers()) tables_.push_back({find(rows.hi), find(rows.records), rows.layout});
     if (!counts_.empty()) gradients_.push_back(find(table.listed_gradients().data()));
   }
   if (!counts_.empty()) lists_ = {find(list.data()), find(counts_.data())};
@@ -49,8 +50,7 @@ void PeerTrade::open(const Context& context, const UniqueRows& list,
   count_by_owner(context, counts_, list, owners_);
   context.communicator->meet(context);
   pull_requests(context, requests_, request_count_, begins_, lists_, owners_, place_.rank);
-  deduplicate(context, owned, requests_, owners_.part() + 1);
-  drop_padding(context, owned, owners_);
+  merge_requests(context, owned, requests_, request_count_, begins_, owners_.part());
 }
 
 void PeerTrade::sum(const Context& context, std::size_t t, const ValueTable& table,

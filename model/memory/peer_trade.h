@@ -1,6 +1,7 @@
-// Reading a spread table's rows at their owners, and the owners' reading of the gradients, where
-// ranks share memory (kernels/table/spread/peer_rows.h). No rank's host waits for another, and no
-// number of rows is known to a host, so a step with it is one graph.
+// Reading the rows of a spread table in device memory at their owners, and the owners' reading of
+// the gradients of any spread table, where ranks share memory (kernels/table/spread/peer_rows.h).
+// No rank's host waits for another, and no number of rows is known to a host, so a step with it is
+// one graph. (Tables that only their owners can read: peer_lookup.h.)
 //
 // When ranks wait for one another, in a step (o: a meeting of all ranks on that stream):
 //

@@ -72,7 +72,9 @@ class ValueTable {
   // that locate() tells.
   bool reads_by_place() const { return staged_.guest_capacity() > 0; }
   // places = where a lookup reads the rows of picks [*] i32; the first lookup of a pass says so.
-  void locate(const Context& context, Tensor places, Tensor picks, bool first_of_pass) const;
+  // Only the first `count` [1] i32 count; empty: all.
+  void locate(const Context& context, Tensor places, Tensor picks, bool first_of_pass,
+              Tensor count = {}) const;
   // The rows for a bag, in place or as gathered.
   BagRows bag_rows(const Tensor& gathered) const {
     if (is_spread()) return answered_rows(gathered);
@@ -100,13 +102,16 @@ class ValueTable {
   std::int64_t table_rows() const { return owners_.rows; }  // of all ranks
   const RowOwners& owners() const { return owners_; }
   bool is_spread() const { return owners_.ranks > 1; }
-  // Lookups read all parts where they lie, in the memory of the ranks' devices (peer_trade.h).
+  // Ranks read rows and gradients in one another's device memory: nothing is sent (peer_trade.h).
+  // Where they can, and, of tables that only owners can read, where a step picks few enough.
+  bool is_shared() const { return is_shared_; }
+  // Lookups read all parts where they lie; else their owners' answers (peer_lookup.h).
   bool reads_peers() const { return reads_peers_; }
   // Most rows that this rank reads of its part for one lookup, of all ranks.
   std::int64_t answer_capacity() const;
   Placement placement() const { return placement_; }
   Tensor row_gradients() const { return row_gradients_; }  // [capacity, v_dim]
-  // Where reads_peers(): what reduce_gradients() makes, of this rank's list, for all owners; else
+  // Where is_shared(): what reduce_gradients() makes, of this rank's list, for all owners; else
   // the same memory.
   Tensor listed_gradients() const { return listed_gradients_; }
   ValuePrecision precision() const { return precision_; }
@@ -125,6 +130,7 @@ class ValueTable {
   Placement placement_;
   ValuePrecision precision_;
   bool reads_in_place_;
+  bool is_shared_;
   bool reads_peers_;
   DType answer_dtype_;
   DType compute_dtype_;

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -37,6 +38,11 @@ class ExchangeMeter : public Communicator {
   std::vector<void*> peers(void* mine) override { return ranks_.peers(mine); }
   void forget_peers() noexcept override { ranks_.forget_peers(); }
   void meet(const Context& context) override;
+  std::unique_ptr<Rendezvous> rendezvous() override { return ranks_.rendezvous(); }
+  void read_peers(const Context& context, double bytes,
+                  const std::function<void()>& exchange) override {
+    measure(context, bytes, exchange);
+  }
   void abort() noexcept override { ranks_.abort(); }
 
   void observe(bool on) { observes_ = on; }

@@ -80,6 +80,9 @@ std::unique_ptr<Communicator> mpi_of(const RankStart& place) {
 
 void see_own_gpu(const RankStart& start) {
   if (start.size == 1) return;
+  // A stream that waits for another rank holds up what else goes through its connection to the GPU:
+  // each stream shall have one of its own.
+  ::setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
   constexpr const char* variable = "CUDA_VISIBLE_DEVICES";
   const char* set = std::getenv(variable);
   if (set == nullptr || *set == '\0') {

@@ -11,11 +11,14 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <optional>
+#include <string>
 #include <thread>
 
 #include "kernels/runtime/cuda_check.h"
-#include "kernels/runtime/ranks/peer_memory.h"
+#include "kernels/runtime/ranks/peers/peer_flags.h"
+#include "kernels/runtime/ranks/peers/peer_memory.h"
 
 namespace memengine {
 namespace {
@@ -133,6 +136,18 @@ class NcclCommunicator : public Communicator {
     all_reduce_sum(context, Tensor(met_, DType::i32, {1}));
   }
 
+  // MEMENGINE_COPIES=0 does without.
+  std::unique_ptr<Rendezvous> rendezvous() override {
+    const char* wanted = std::getenv("MEMENGINE_COPIES");
+    const bool here = wanted == nullptr || std::string(wanted) != "0";
+    if (sum(here ? 1 : 0) < size_) return nullptr;
+    auto flags = std::make_unique<Flags>(*this);
+    const std::lock_guard guard(flags_lock_);
+    flags_.push_back(flags.get());
+    if (aborted_) flags->open();
+    return flags;
+  }
+
   // By way of the device.
   std::vector<std::byte> gather_bytes(std::span<const std::byte> mine) override {
     const std::size_t bytes = mine.size();
@@ -154,6 +169,10 @@ class NcclCommunicator : public Communicator {
   // on a thread of its own, because whoever calls this waits for nothing.
   void abort() noexcept override {
     if (aborted_.exchange(true)) return;
+    {
+      const std::lock_guard guard(flags_lock_);
+      for (PeerFlags* flags : flags_) flags->open();
+    }
     try {
       aborter_ = std::thread([this] { abort_now(); });
     } catch (...) {
@@ -188,6 +207,20 @@ class NcclCommunicator : public Communicator {
     settle("join the ranks");
     return copy != nullptr ? copy : joined_;
   }
+  // Known to abort() as long as they live.
+  class Flags : public PeerFlags {
+   public:
+    explicit Flags(NcclCommunicator& ranks)
+        : PeerFlags(ranks.rank_, ranks.size_, [&](void* mine) { return ranks.peers(mine); }),
+          ranks_(ranks) {}
+    ~Flags() override {
+      const std::lock_guard guard(ranks_.flags_lock_);
+      std::erase(ranks_.flags_, this);
+    }
+
+   private:
+    NcclCommunicator& ranks_;
+  };
   void abort_now() noexcept {
     if (comm_ != joined_ && comm_ != nullptr) ncclCommAbort(comm_);
     ncclCommAbort(joined_);
@@ -273,6 +306,8 @@ class NcclCommunicator : public Communicator {
   unsigned long long recording_ = 0;  // which graph that is
   void* met_ = nullptr;               // i32 of meet()
   std::optional<PeerMemory> memory_;
+  std::mutex flags_lock_;
+  std::vector<PeerFlags*> flags_;
   std::byte* staging_ = nullptr;
   std::size_t staging_bytes_ = 0;
   std::atomic<bool> aborted_ = false;

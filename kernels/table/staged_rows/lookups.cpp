@@ -5,6 +5,13 @@
 #include "kernels/table/staged_rows/staged_rows.h"
 
 namespace memengine {
+namespace {
+
+std::int64_t counted(const Tensor& picks, const Tensor& count) {
+  return count.empty() ? picks.size() : *count.as<std::int32_t>();
+}
+
+}  // namespace
 
 void find_staged(const Context& context, Tensor newer, const StagedRows& staged,
                  const UniqueRows& unique) {
@@ -27,13 +34,13 @@ void forget_guests(const Context& context, const StagedRows& staged) {
   pass[0] = pass[1] = 0;
 }
 
-void invite_guests(const Context& context, const StagedRows& staged, Tensor picks) {
-  MEMENGINE_ON_CUDA(context, cuda::invite_guests(context, staged, picks));
+void invite_guests(const Context& context, const StagedRows& staged, Tensor picks, Tensor count) {
+  MEMENGINE_ON_CUDA(context, cuda::invite_guests(context, staged, picks, count));
   auto* place_of = staged.place_of.as<std::int32_t>();
   auto* guests = staged.guests.as<std::int32_t>();
   auto* pass = staged.pass.as<std::int32_t>();
   pass[0] = pass[1];
-  for (std::int64_t p = 0; p < picks.size(); ++p) {
+  for (std::int64_t p = 0; p < counted(picks, count); ++p) {
     const std::int32_t row = picks.as<std::int32_t>()[p];
     if (place_of[row] >= 0) continue;
     guests[pass[1]++] = row;
@@ -59,10 +66,11 @@ Tensor guest_rows(const StagedRows& staged) {
       staged.values.hi + staged.capacity() * v_dim, DType::bf16, {staged.guest_capacity(), v_dim}};
 }
 
-void place_picks(const Context& context, Tensor places, Tensor picks, const StagedRows& staged) {
-  MEMENGINE_ON_CUDA(context, cuda::place_picks(context, places, picks, staged));
+void place_picks(const Context& context, Tensor places, Tensor picks, const StagedRows& staged,
+                 Tensor count) {
+  MEMENGINE_ON_CUDA(context, cuda::place_picks(context, places, picks, staged, count));
   const auto* place_of = staged.place_of.as<std::int32_t>();
-  std::transform(picks.as<std::int32_t>(), picks.as<std::int32_t>() + picks.size(),
+  std::transform(picks.as<std::int32_t>(), picks.as<std::int32_t>() + counted(picks, count),
                  places.as<std::int32_t>(), [&](std::int32_t row) { return place_of[row]; });
 }
 

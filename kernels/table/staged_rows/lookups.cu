@@ -26,9 +26,16 @@ __global__ void __launch_bounds__(staged_threads) forget_kernel(Cache cache) {
   }
 }
 
+// How many of `size` picks count: all, unless a number in device memory says so.
+__device__ std::int64_t counted(std::int64_t size, const std::int32_t* count) {
+  return count == nullptr ? size : min(size, std::int64_t{*count});
+}
+
 // Four picks a thread.
 __global__ void __launch_bounds__(staged_threads)
-    mark_kernel(Cache cache, const std::int32_t* picks, std::int64_t count) {
+    mark_kernel(Cache cache, const std::int32_t* picks, std::int64_t size,
+                const std::int32_t* some) {
+  const std::int64_t count = counted(size, some);
   if (blockIdx.x == 0 && threadIdx.x == 0) cache.pass[0] = cache.pass[1];
   const std::int64_t first = std::int64_t{thread_number()} * 4;
   for (std::int64_t p = first; p < min(first + 4, count); ++p) {
@@ -56,13 +63,18 @@ struct Invite {
 };
 
 __global__ void __launch_bounds__(staged_threads)
-    place_kernel(std::int32_t* places, const std::int32_t* picks, std::int64_t count,
-                 const std::int32_t* place_of) {
+    place_kernel(std::int32_t* places, const std::int32_t* picks, std::int64_t size,
+                 const std::int32_t* some, const std::int32_t* place_of) {
+  const std::int64_t count = counted(size, some);
   const std::int64_t first = std::int64_t{thread_number()} * 4;
 #pragma unroll
   for (std::int64_t i = 0; i < 4; ++i) {
     if (first + i < count) places[first + i] = place_of[picks[first + i]];
   }
+}
+
+const std::int32_t* number_of(const Tensor& count) {
+  return count.empty() ? nullptr : count.as<std::int32_t>();
 }
 
 std::int64_t words_of(std::int64_t table_rows) {
@@ -88,10 +100,10 @@ void forget_guests(const Context& context, const StagedRows& staged) {
   memengine::fill_zero(context, staged.pass);
 }
 
-void invite_guests(const Context& context, const StagedRows& staged, Tensor picks) {
+void invite_guests(const Context& context, const StagedRows& staged, Tensor picks, Tensor count) {
   const Cache cache(staged);
   mark_kernel<<<staged_blocks(ceil_divide(picks.size(), 4)), staged_threads, 0, context.stream>>>(
-      cache, picks.as<std::int32_t>(), picks.size());
+      cache, picks.as<std::int32_t>(), picks.size(), number_of(count));
   MEMENGINE_LAUNCH_CHECK("invite_guests");
   const std::int64_t words = words_of(staged.place_of.size());
   Scratch scratch(context);
@@ -108,9 +120,10 @@ std::int64_t invite_guests_scratch_bytes(std::int64_t table_rows) {
   return scratch_part<std::byte>(static_cast<std::int64_t>(bytes));
 }
 
-void place_picks(const Context& context, Tensor places, Tensor picks, const StagedRows& staged) {
+void place_picks(const Context& context, Tensor places, Tensor picks, const StagedRows& staged,
+                 Tensor count) {
   place_kernel<<<staged_blocks(ceil_divide(picks.size(), 4)), staged_threads, 0, context.stream>>>(
-      places.as<std::int32_t>(), picks.as<std::int32_t>(), picks.size(),
+      places.as<std::int32_t>(), picks.as<std::int32_t>(), picks.size(), number_of(count),
       staged.place_of.as<std::int32_t>());
   MEMENGINE_LAUNCH_CHECK("place_picks");
 }

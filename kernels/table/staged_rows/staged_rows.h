@@ -123,15 +123,19 @@ void forget_guests(const Context& context, const StagedRows& staged);
 
 // Of rows picked that are neither in the area nor guests: they become guests, numbers pass[0] to
 // pass[1] - 1, in ascending order. Their weights are still to be copied to those places. picks [P]
-// i32; a pass picks at most G distinct rows.
-void invite_guests(const Context& context, const StagedRows& staged, Tensor picks);
+// i32; a pass picks at most G distinct rows. Only the first `count` [1] i32 of them count; empty:
+// all.
+void invite_guests(const Context& context, const StagedRows& staged, Tensor picks,
+                   Tensor count = {});
 std::int64_t invite_guests_scratch_bytes(Device device, std::int64_t table_rows);
 
 // Where the guests' weights go: [G, v_dim] bf16.
 Tensor guest_rows(const StagedRows& staged);
 
-// places [P] i32 = the place of each pick's row, which is in the area or a guest.
-void place_picks(const Context& context, Tensor places, Tensor picks, const StagedRows& staged);
+// places [P] i32 = the place of each pick's row, which is in the area or a guest. `count` as above;
+// the other places are left as they are.
+void place_picks(const Context& context, Tensor places, Tensor picks, const StagedRows& staged,
+                 Tensor count = {});
 
 // --- The exchange --------------------------------------------------------------------------------
 

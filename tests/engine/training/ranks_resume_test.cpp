@@ -61,6 +61,40 @@ TEST_F(RanksResume, AsManyRanksGoOnToTheLastBit) {
   }
 }
 
+// Each rank saves the moments that it has, and whoever resumes, with all of them or a part, takes
+// what is his: the same run to the last bit.
+TEST_F(RanksResume, MomentsOfPartsAreTheMomentsOfAll) {
+  const std::string parts = "distributed.zero1=true";
+  const std::string all = "distributed.zero1=false";
+  // At rates that make no other picks of near ties.
+  const std::vector<std::string> overrides = {"checkpoint.dump.every=4", "steps=20",
+                                              "checkpoint.increment_share=0", "optim.lr=3e-4",
+                                              "model.productkey_args.value_fixed_lr=1e-3"};
+  const auto with = [&](const std::string& key) {
+    std::vector<std::string> more = overrides;
+    more.push_back(key);
+    return more;
+  };
+  const TrainingRecord whole = train("whole", 3, overrides);
+  for (const auto& [before, after] :
+       {std::pair(parts, parts), std::pair(parts, all), std::pair(all, parts)}) {
+    const std::string name = before.substr(18) + " then " + after.substr(18);
+    const TrainingRecord first = train(name, 3, with(before), 8);
+    const TrainingRecord second = train(name, 3, with(after));
+    EXPECT_EQ(second.resumed, 8);
+    EXPECT_EQ(joined(first.losses, second.losses), whole.losses) << name;
+  }
+  for (const int after : {1, 2, 4}) {
+    const std::string name = fmt::format("3 to {}", after);
+    const TrainingRecord first = train(name, 3, with(parts), 8);
+    const std::vector<double> losses = joined(first.losses, train(name, after, with(parts)).losses);
+    ASSERT_EQ(losses.size(), whole.losses.size());
+    for (std::size_t i = 0; i < losses.size(); ++i) {
+      EXPECT_NEAR(losses[i], whole.losses[i], 1e-4 * whole.losses[i]) << "step " << i + 1;
+    }
+  }
+}
+
 TEST_F(RanksResume, OtherNumbersOfRanksGoOnAsTheSameRun) {
   const TrainingRecord whole = train("whole", 1, {"steps=20"});
   for (const auto& [before, after] :

@@ -56,6 +56,8 @@ const std::vector<Variant> variants = {
     {"staged_with_decay",
      {"model.productkey_args.zero_copy=true", "model.productkey_args.cache_gib=0.00001",
       "model.productkey_args.value_weight_decay=0.3"}},
+    // Each rank has the moments of some weights.
+    {"sharded_moments", {"distributed.zero1=true", "optim.clip=0.05"}},
 };
 
 // All that is told of the steps of a run.
@@ -212,6 +214,36 @@ TEST_P(RanksTrainAlike, TwiceIsTheSameToTheBit) {
   }
 }
 
+TEST_P(RanksTrainAlike, WhoHasTheMomentsIsTheSameToTheBit) {
+  for (const std::string grad_acc_steps : {"1", "2"}) {
+    const std::vector<std::string> more = {"grad_acc_steps=" + grad_acc_steps};
+    on_ranks([&](Communicator& ranks) {
+      const Told all = train(ranks, {"all" + grad_acc_steps, {}}, ModelDtype::fp32, more);
+      ranks.barrier();
+      const Told some = train(ranks, {"some" + grad_acc_steps, {"distributed.zero1=true"}},
+                              ModelDtype::fp32, more);
+      EXPECT_EQ(all.losses, some.losses);
+      EXPECT_EQ(all.dense_norms, some.dense_norms);
+      EXPECT_EQ(all.value_norms, some.value_norms);
+    });
+  }
+}
+
+// Which rows are the best of a step would be a question to all owners.
+TEST_F(RanksTrain, SeveralChooseNoRows) {
+  on_ranks(2, [&](Communicator& ranks) {
+    try {
+      train(ranks, {"chooses", {"optim.rows_per_step=3"}}, ModelDtype::fp32);
+      FAIL() << "rank " << ranks.rank() << " chose rows";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), Error::Kind::input);
+      EXPECT_NE(std::string(error.what()).find("optim.rows_per_step=3: several ranks"),
+                std::string::npos)
+          << error.what();
+    }
+  });
+}
+
 INSTANTIATE_TEST_SUITE_P(Sizes, RanksTrainAlike,
                          testing::Values(Ranks{1}, Ranks{2}, Ranks{3}, Ranks{4}, Ranks{2, true},
                                          Ranks{3, true}, Ranks{4, true}),
@@ -247,6 +279,9 @@ class LeavesOut : public Communicator {
   bool shares_memory() const override { return all_.shares_memory(); }
   std::vector<void*> peers(void* mine) override { return all_.peers(mine); }
   void meet(const Context& context) override { all_.meet(context); }
+  void read_peers(const Context&, double, const std::function<void()>& exchange) override {
+    if (calls++ != call_) exchange();
+  }
 
   std::int64_t calls = 0;
 
@@ -321,11 +356,13 @@ class RanksNotice : public RanksTrain {
 
 TEST_F(RanksNotice, WhenOneExchangeIsLeftOut) {
   if (mpi_ranks() != nullptr) GTEST_SKIP() << "a rank that fails would end all";
-  for (const Variant& variant : {variants[0], variants[1], variants[13], variants[17]}) {
+  for (const Variant& variant :
+       {variants[0], variants[1], variants[13], variants[17], variants.back()}) {
     expect_noticed(variant, false);
   }
-  // The others have their tables elsewhere or none.
-  for (const Variant& variant : {variants[1], variants[13]}) expect_noticed(variant, true);
+  for (const Variant& variant : {variants[1], variants[13], variants[17], variants[18]}) {
+    expect_noticed(variant, true);
+  }
 }
 
 }  // namespace

@@ -118,9 +118,16 @@ class StagedRowsOp : public MemoryOpTest {
           begin == 0 ? picks.begin() + static_cast<std::ptrdiff_t>(picks.size() / 2) : picks.end());
       if (lookup.empty()) continue;
       const auto count = static_cast<std::int64_t>(lookup.size());
-      const Tensor device_picks = upload(DType::i32, {count}, lookup);
+      // In the second lookup the device knows how many count: what follows is no row's number.
+      std::vector<std::int32_t> padded = lookup;
+      Tensor counted;
+      if (begin > 0) {
+        padded.insert(padded.end(), 9, INT32_MAX / 2);
+        counted = upload(DType::i32, {1}, {static_cast<std::int32_t>(count)});
+      }
+      const Tensor device_picks = upload(DType::i32, {std::ssize(padded)}, padded);
       const auto before = static_cast<std::int32_t>(guests.size());
-      invite_guests(context(), staged, device_picks);
+      invite_guests(context(), staged, device_picks, counted);
       std::vector<std::int32_t> invited;
       for (const std::int32_t row : std::set<std::int32_t>(lookup.begin(), lookup.end())) {
         if (model.place(row) < 0 && guests.insert(row).second) invited.push_back(row);
@@ -135,8 +142,8 @@ class StagedRowsOp : public MemoryOpTest {
       list.count = staged.pass.rows(1, 1);
       gather_rows(context(), guest_rows(staged), table, list, ValuePrecision::bf16, {}, {},
                   staged.pass.rows(0, 1));
-      const Tensor places = poisoned(DType::i32, {count});
-      place_picks(context(), places, device_picks, staged);
+      const Tensor places = poisoned(DType::i32, {std::ssize(padded)});
+      place_picks(context(), places, device_picks, staged, counted);
       const std::vector<std::int32_t> found = download_integers(places);
       const std::vector<std::uint16_t> all =
           weights(staged.values.hi, 0, staged.readable().rows, v_dim);

@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "kernels/table/spread/merge_requests.h"
 #include "tests/support/memory_op_test.h"
 
 namespace memengine {
@@ -30,6 +31,30 @@ class PeerRowsOp : public MemoryOpTest {
     list.rows = upload(DType::i32, {std::ssize(padded)}, padded);
     list.count = upload(DType::i32, {1}, {static_cast<std::int32_t>(numbers.size())});
     return list;
+  }
+  // merge_requests() makes of the requests what de-duplication made of them and their padding.
+  void expect_merged(const UniqueRows& wanted, Tensor asked, Tensor count, Tensor begins,
+                     std::int64_t part) {
+    const auto first = [&](const Tensor& tensor, std::int32_t size) {
+      std::vector<std::int32_t> result = integers_of(tensor);
+      result.resize(at(size));
+      return result;
+    };
+    const std::int32_t requests = integers_of(count).front();
+    const std::int32_t distinct = integers_of(wanted.count).front();
+    for (const bool with_inverse : {false, true}) {
+      UniqueRows merged = poisoned_rows(asked.size(), std::min(asked.size(), part));
+      merged.places = Tensor();
+      if (!with_inverse) merged.inverse = Tensor();
+      merge_requests(context(), merged, asked, count, begins, part);
+      ASSERT_EQ(integers_of(merged.count).front(), distinct);
+      EXPECT_EQ(first(merged.rows, distinct), first(wanted.rows, distinct));
+      EXPECT_EQ(first(merged.offsets, distinct + 1), first(wanted.offsets, distinct + 1));
+      EXPECT_EQ(first(merged.order, requests), first(wanted.order, requests));
+      if (with_inverse) {
+        EXPECT_EQ(first(merged.inverse, requests), first(wanted.inverse, requests));
+      }
+    }
   }
   std::vector<std::int32_t> integers_of(const Tensor& tensor) {
     std::vector<std::int32_t> result;
@@ -130,6 +155,7 @@ TEST_P(PeerRowsOp, AnOwnerAddsUpWhatAllHaveForItsRowsInTheOrderOfRanks) {
       deduplicate(context(), owned, asked, owners.part() + 1);
       drop_padding(context(), owned, owners);
       ASSERT_EQ(integers_of(owned.count).front(), std::ssize(sums));
+      expect_merged(owned, asked, count, begins, owners.part());
       const Tensor out = poisoned(accumulator, {owners.part() + 1, v_dim});
       const Tensor squares = poisoned(DType::f64, {1});
       sum_peer_rows(context(), out, squares, gradients, begins, owned);
@@ -162,6 +188,7 @@ TEST_P(PeerRowsOp, NothingIsAsked) {
   deduplicate(context(), owned, asked, 6);
   drop_padding(context(), owned, owners);
   EXPECT_EQ(integers_of(owned.count).front(), 0);
+  expect_merged(owned, asked, count, begins, owners.part());
   const DType accumulator = dtype() == DType::f64 ? DType::f64 : DType::f32;
   const Tensor squares = poisoned(DType::f64, {1});
   sum_peer_rows(context(), poisoned(accumulator, {6, 4}), squares, gradients, begins, owned);

@@ -1,5 +1,5 @@
 // An allocation's handle is opened once; addresses within it are told as distances from its begin.
-#include "kernels/runtime/ranks/peer_memory.h"
+#include "kernels/runtime/ranks/peers/peer_memory.h"
 
 #if MEMENGINE_HAS_CUDA
 #include <cuda.h>
