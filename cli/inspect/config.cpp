@@ -10,6 +10,7 @@
 #include "engine/run/settle_evaluation.h"
 #include "engine/training/plan_advice.h"
 #include "engine/training/training_model.h"
+#include "kernels/attention/attention.h"
 #include "kernels/runtime/error.h"
 #include "kernels/runtime/gpu_code.h"
 
@@ -50,6 +51,12 @@ void print_model(const RunConfig& config) {
   print_row("transformer",
             fmt::format("{} layers, dim {}, {} heads of {}, vocabulary {}", model.n_layers,
                         model.dim, model.heads(), model.head_size(), grouped(model.vocab_size)));
+  if (config.distributed.model_dtype == ModelDtype::bf16 &&
+      !has_hopper_attention(model.head_size())) {
+    print_row("attention", fmt::format("heads of {} take the general kernels; those of 32, 64 and "
+                                       "128 have faster ones on Hopper GPUs (9.0)",
+                                       model.head_size()));
+  }
   if (static_cast<std::int64_t>(layers.size()) < model.n_layers) {
     print_row("feed-forward", fmt::format("SwiGLU, {} wide", grouped(model.ffn_hidden())));
   }

@@ -3,7 +3,7 @@
 //     attention/forward.cuh, backward.cuh   one algorithm for FP32 and BF16, on tensor cores
 //     attention/tiles.cuh, tensor_core.cuh  what they are built of
 //     attention/delta.cu                    rowsum(dout * out), before the backward pass
-//     attention/hopper/                     BF16 heads of 64 on Hopper: wgmma and TMA
+//     attention/hopper/                     BF16 heads of 32, 64, 128 on Hopper
 //     attention/in_double.cu                FP32 to the last digit, for evaluation
 //     attention/cached.cu                   decoding
 #include "kernels/attention/attention.h"
@@ -96,8 +96,8 @@ std::int64_t attention_scratch_bytes(DType dtype, std::int64_t batch, std::int64
   std::int64_t bytes = scratch_part<float>(batch * shape.heads * length);  // delta
 #if MEMENGINE_HAS_HOPPER
   if (hopper::can_run(dtype, shape.head_dim)) {
-    bytes = std::max(bytes, scratch_part<unsigned char>(
-                                hopper::backward_scratch_bytes(batch, length, shape.heads)));
+    bytes = std::max(bytes, scratch_part<unsigned char>(hopper::backward_scratch_bytes(
+                                batch, length, shape.heads, shape.head_dim)));
   }
 #endif
   return bytes;
@@ -110,8 +110,8 @@ void attention_backward(const Context& context, Tensor dqkv, Tensor dout, Tensor
   const AttentionProblem problem = make_problem(context, qkv, first_visible, shape);
 #if MEMENGINE_HAS_HOPPER
   if (takes_hopper_kernel(context, qkv.dtype(), shape.head_dim)) {
-    auto* scratch = Scratch(context).take<unsigned char>(
-        hopper::backward_scratch_bytes(problem.batch, problem.length, problem.heads));
+    auto* scratch = Scratch(context).take<unsigned char>(hopper::backward_scratch_bytes(
+        problem.batch, problem.length, problem.heads, problem.head_dim));
     hopper::attention_backward(context.stream, dqkv.as<bfloat16>(), dout.as<const bfloat16>(),
                                qkv.as<const bfloat16>(), out.as<const bfloat16>(),
                                log_sum_exp.as<const float>(), scratch, problem, rotation);

@@ -68,6 +68,11 @@ void attention_cached(const Context& context, Tensor out, Tensor key_cache, Tens
                       Tensor qkv, Tensor sequences, Tensor positions, std::int64_t window,
                       const AttentionShape& shape);
 
+// Heads that have kernels of their own on Hopper GPUs (9.0), for BF16: hopper/hopper.h.
+constexpr bool has_hopper_attention(std::int64_t head_dim) {
+  return head_dim == 32 || head_dim == 64 || head_dim == 128;
+}
+
 namespace cuda {
 decltype(memengine::visible_range) visible_range;
 decltype(memengine::attention_forward) attention_forward;

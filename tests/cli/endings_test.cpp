@@ -56,6 +56,17 @@ TEST_F(Endings, TheReferencesFormOfACommand) {
   expect_contains(run_well(folder, {"inspect", "config=config.yaml", "steps=4"}), "4 steps");
 }
 
+TEST_F(Endings, AnInspectionSaysWhenHeadsHaveNoKernelOfTheirOwn) {
+  const auto heads_of = [&](const std::string& dim, const std::string& dtype) {
+    return run_well(folder, {"inspect", "config.yaml", "model.n_heads=2", "model.dim=" + dim,
+                             "distributed.model_dtype=" + dtype});
+  };
+  const std::string words = "take the general kernels";
+  expect_contains(heads_of("160", "bf16"), "heads of 80 " + words);
+  EXPECT_EQ(heads_of("128", "bf16").find(words), std::string::npos);
+  EXPECT_EQ(heads_of("160", "fp32").find(words), std::string::npos) << "none has one in FP32";
+}
+
 TEST_F(Endings, EvaluationsDoNotReplaceEachOther) {
   train();
   write_piqa();

@@ -1,9 +1,11 @@
 // Attention forward on Hopper (after FlashAttention-3, Shah et al. 2024).
 //
-// A block computes 192 queries of one head; each of three warpgroups has 64 of them. Keys come in
-// tiles of 128, last tile first: so a row's own key is in its first tile, and its maximum is
-// finite from then on. A fourth warpgroup lets TMA fetch tiles, two ahead. A tile's
-// scores are multiplied while the tile before is still being turned into output:
+// A block computes 192 queries of one head at a time (128 with heads of 128); each of three (two)
+// warpgroups has 64 of them. Keys come in tiles of 128, last tile first: so a row's own key is in
+// its first tile, and its maximum is finite from then on. One more warpgroup lets TMA fetch tiles,
+// two ahead. Where units are short, a block does several, and its next queries come while the last
+// ones are being worked on. A tile's scores are multiplied while the tile before is still being
+// turned into output:
 //
 //     S(j) = Q K(j)^T in the background    O += P(j-1) V(j-1) in the background
 //     wait for S: m' = max(m, S)  P(j) = exp2(c (S - m'))  l = l exp2(c (m - m')) + sum P(j)
@@ -18,52 +20,98 @@
 #include "kernels/device_math.cuh"
 #include "kernels/runtime/cuda_check.h"
 
+#include <algorithm>
+
 namespace memengine::cuda::hopper {
+namespace forward {
 namespace {
 
-constexpr int groups = 3;  // of 64 queries
-constexpr int block_rows = groups * group_rows;
-constexpr int threads = (groups + 1) * 128;
+// Warpgroups that multiply, of 64 queries each.
+constexpr int group_count(int head_dim) {
+  return head_dim <= 64 ? 3 : 2;
+}
+constexpr int thread_count(int head_dim) {
+  return (group_count(head_dim) + 1) * 128;
+}
 
-struct alignas(1024) Shared {
-  unsigned char query[groups * group_bytes];
-  unsigned char key[2][tile_bytes], value[2][tile_bytes];
-  Barrier queries_there, key_there[2], value_there[2], key_used[2], value_used[2];
+template <int head_dim>
+struct Shared {
+  static constexpr int groups = group_count(head_dim), rows = groups * group_rows;
+  static constexpr int boxes = box_count(head_dim);
+  static constexpr int query_box = groups * group_bytes;
+
+  unsigned char query[2][boxes * query_box];  // of this unit and of the next
+  unsigned char key[2][boxes * tile_bytes], value[2][boxes * tile_bytes];
+  Barrier queries_there[2], queries_used[2], key_there[2], value_there[2], key_used[2],
+      value_used[2];
 };
 
-// What a block works on: key tiles end_tile - 1 down to first_tile.
+// In which order units, the queries of a block, are worked on: those of `together` heads, whose
+// keys and values fit in the L2 cache, by their length.
+struct Order {
+  int together, blocks, units;
+};
+
+// A unit: key tiles end_tile - 1 down to first_tile. rows: queries of it.
 struct Work {
   int sequence, head, first_query, first_tile, end_tile;
 
-  __device__ explicit Work(const AttentionProblem& p)
-      : sequence(static_cast<int>(blockIdx.x) / p.heads),
-        head(static_cast<int>(blockIdx.x) % p.heads),
-        first_query(static_cast<int>(gridDim.y - 1 - blockIdx.y) * block_rows),
-        first_tile(p.first_key(sequence, first_query) / tile),
-        end_tile((min(first_query + block_rows, p.length) + tile - 1) / tile) {}
-};
-
-__device__ void fetch_tiles(Shared& shared, const CUtensorMap& query_map,
-                            const CUtensorMap& key_map, const AttentionProblem& p,
-                            const Work& work) {
-  const int kv_head = work.head / p.group();
-  const int key_column = (p.heads + kv_head) * head_dim;
-  const int value_column = (p.heads + p.kv_heads + kv_head) * head_dim;
-  shared.queries_there.arrive_and_expect(groups * group_bytes);
-  load_box(shared.query, query_map, work.head * head_dim, work.first_query, work.sequence,
-           shared.queries_there);
-  int count = 0;
-  for (int i = work.end_tile - 1; i >= work.first_tile; --i, ++count) {
-    const int stage = count % 2, parity = (count / 2 + 1) % 2;
-    shared.key_used[stage].wait(parity);
-    shared.key_there[stage].arrive_and_expect(tile_bytes);
-    load_box(shared.key[stage], key_map, key_column, i * tile, work.sequence,
-             shared.key_there[stage]);
-    shared.value_used[stage].wait(parity);
-    shared.value_there[stage].arrive_and_expect(tile_bytes);
-    load_box(shared.value[stage], key_map, value_column, i * tile, work.sequence,
-             shared.value_there[stage]);
+  __device__ Work(const AttentionProblem& p, const Order& order, int unit, int rows) {
+    const int first = unit / (order.together * order.blocks) * order.together;
+    const int members = min(order.together, p.batch * p.heads - first);
+    const int i = unit - first * order.blocks;
+    const int pair = first + i % members;
+    sequence = pair / p.heads;
+    head = pair % p.heads;
+    first_query = (order.blocks - 1 - i / members) * rows;
+    first_tile = p.first_key(sequence, first_query) / tile;
+    end_tile = (min(first_query + rows, p.length) + tile - 1) / tile;
   }
+};
+// Calls visit(work) for each unit of this block. Longer units come first; a round over the blocks
+// is dealt forwards and the next one backwards.
+template <typename Visit>
+__device__ void for_each_unit(const AttentionProblem& p, const Order& order, int rows,
+                              const Visit& visit) {
+  const int blocks = static_cast<int>(gridDim.x), block = static_cast<int>(blockIdx.x);
+  for (int i = 0; i * blocks < order.units; ++i) {
+    const int unit = i * blocks + (i % 2 == 0 ? block : blocks - 1 - block);
+    if (unit < order.units) visit(Work(p, order, unit, rows));
+  }
+}
+
+template <int head_dim>
+__device__ void fetch_tiles(Shared<head_dim>& shared, const CUtensorMap& query_map,
+                            const CUtensorMap& key_map, const AttentionProblem& p,
+                            const Order& order) {
+  using S = Shared<head_dim>;
+  int count = 0, item = 0;
+  for_each_unit(p, order, S::rows, [&](const Work& work) {
+    const int kv_head = work.head / p.group();
+    const int key_column = (p.heads + kv_head) * head_dim;
+    const int value_column = (p.heads + p.kv_heads + kv_head) * head_dim;
+    const auto fetch = [&](unsigned char* to, int box_bytes, const CUtensorMap& map, int column,
+                           int row, Barrier& there) {
+      there.arrive_and_expect(S::boxes * box_bytes);
+#pragma unroll
+      for (int box = 0; box < S::boxes; ++box)
+        load_box(to + box * box_bytes, map, column + box * box_columns, row, work.sequence, there);
+    };
+    const int slot = item % 2;
+    shared.queries_used[slot].wait((item / 2 + 1) % 2);
+    ++item;
+    fetch(shared.query[slot], S::query_box, query_map, work.head * head_dim, work.first_query,
+          shared.queries_there[slot]);
+#pragma unroll 1
+    for (int i = work.end_tile - 1; i >= work.first_tile; --i, ++count) {
+      const int stage = count % 2, parity = (count / 2 + 1) % 2;
+      shared.key_used[stage].wait(parity);
+      fetch(shared.key[stage], tile_bytes, key_map, key_column, i * tile, shared.key_there[stage]);
+      shared.value_used[stage].wait(parity);
+      fetch(shared.value[stage], tile_bytes, key_map, value_column, i * tile,
+            shared.value_there[stage]);
+    }
+  });
 }
 
 // Two rows per lane: l/4 and l/4 + 8 of its warp's 16.
@@ -129,12 +177,16 @@ __device__ inline void mask_scores(float (&s)[64], const AttentionProblem& p, in
   }
 }
 
-template <bool hides>
-__device__ void multiply(Shared& shared, bfloat16* out, float* log_sum_exp,
-                         const AttentionProblem& p, const Work& work, int group) {
+template <int head_dim, bool hides>
+__device__ void multiply(Shared<head_dim>& shared, bfloat16* out, float* log_sum_exp,
+                         const AttentionProblem& p, const Work& work, int group, int item,
+                         int& count) {
   const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
   const int first_query = work.first_query + group * group_rows;
-  const unsigned char* query = shared.query + group * group_bytes;
+  constexpr int boxes = box_count(head_dim), columns = sums_of_box(head_dim);
+  constexpr int query_box = Shared<head_dim>::query_box;
+  const int slot = item % 2;
+  const unsigned char* query = shared.query[slot] + group * group_bytes;
   const float c = p.scale * log2_e;
   // The tiles that this group's queries see; it lets the others pass.
   const int last_tile = __shfl_sync(0xffffffffU, min(first_query / tile, work.end_tile - 1), 0);
@@ -146,7 +198,6 @@ __device__ void multiply(Shared& shared, bfloat16* out, float* log_sum_exp,
     return hides || (i + 1) * tile - 1 > first_query || i * tile < seen_by_all;
   };
 
-  int count = 0;
   const auto skip = [&] {
     shared.key_there[count % 2].wait(count / 2 % 2);
     shared.value_there[count % 2].wait(count / 2 % 2);
@@ -160,12 +211,12 @@ __device__ void multiply(Shared& shared, bfloat16* out, float* log_sum_exp,
   for (int i = work.end_tile - 1; i > last_tile; --i) skip();
 
   Rows rows;
-  float s[64], output[32] = {};
+  float s[64], output[boxes][columns] = {};
   std::uint32_t probability[32];
-  shared.queries_there.wait(0);
+  shared.queries_there[slot].wait(item / 2 % 2);
   shared.key_there[count % 2].wait(count / 2 % 2);
   wgmma_begin();
-  multiply_rows(s, query, shared.key[count % 2]);
+  multiply_rows<head_dim>(s, query, query_box, shared.key[count % 2], tile_bytes);
   wgmma_commit();
   wgmma_wait<0>(s);
   if (lane == 0) shared.key_used[count % 2].arrive();
@@ -180,11 +231,11 @@ __device__ void multiply(Shared& shared, bfloat16* out, float* log_sum_exp,
     const int stage = count % 2;
     shared.key_there[stage].wait(count / 2 % 2);
     wgmma_begin();
-    multiply_rows(s, query, shared.key[stage]);
+    multiply_rows<head_dim>(s, query, query_box, shared.key[stage], tile_bytes);
     wgmma_commit();
     shared.value_there[before].wait(before_parity);
     wgmma_begin();
-    accumulate(output, probability, shared.value[before]);
+    accumulate(output, probability, shared.value[before], tile_bytes);
     wgmma_commit();
 
     wgmma_wait<1>(s);
@@ -194,12 +245,15 @@ __device__ void multiply(Shared& shared, bfloat16* out, float* log_sum_exp,
     wgmma_wait<0>(output);
     if (lane == 0) shared.value_used[before].arrive();
 #pragma unroll
-    for (int j = 0; j < 32; ++j) output[j] *= j / 2 % 2 == 0 ? shrink.x : shrink.y;
+    for (int box = 0; box < boxes; ++box)
+#pragma unroll
+      for (int j = 0; j < columns; ++j) output[box][j] *= j / 2 % 2 == 0 ? shrink.x : shrink.y;
     pack(probability, s);
   }
+  if (lane == 0) shared.queries_used[slot].arrive();
   shared.value_there[count % 2].wait(count / 2 % 2);
   wgmma_begin();
-  accumulate(output, probability, shared.value[count % 2]);
+  accumulate(output, probability, shared.value[count % 2], tile_bytes);
   wgmma_commit();
   wgmma_wait<0>(output);
   if (lane == 0) shared.value_used[count % 2].arrive();
@@ -223,17 +277,20 @@ __device__ void multiply(Shared& shared, bfloat16* out, float* log_sum_exp,
       [&](int half) { return 1.0F / rows.sum[half]; });
 }
 
-template <bool hides>
-__global__ void __launch_bounds__(threads, 1)
+template <int head_dim, bool hides>
+__global__ void __launch_bounds__(thread_count(head_dim), 1)
     attention_forward_kernel(const __grid_constant__ CUtensorMap query_map,
                              const __grid_constant__ CUtensorMap key_map, bfloat16* out,
-                             float* log_sum_exp, const __grid_constant__ AttentionProblem problem) {
-  extern __shared__ unsigned char shared_memory[];
-  auto& shared = *reinterpret_cast<Shared*>(
-      (reinterpret_cast<std::uintptr_t>(shared_memory) + 1023) / 1024 * 1024);
+                             float* log_sum_exp, const __grid_constant__ AttentionProblem problem,
+                             const Order order) {
+  constexpr int groups = group_count(head_dim);
+  extern __shared__ __align__(1024) unsigned char shared_memory[];
+  auto& shared = *reinterpret_cast<Shared<head_dim>*>(shared_memory);
   if (threadIdx.x == 0) {
-    shared.queries_there.create(1);
+    if (shared_address(shared_memory) % 1024 != 0) __trap();  // operands need it
     for (int i = 0; i < 2; ++i) {
+      shared.queries_there[i].create(1);
+      shared.queries_used[i].create(groups * 4);
       shared.key_there[i].create(1);
       shared.value_there[i].create(1);
       shared.key_used[i].create(groups * 4);
@@ -242,33 +299,56 @@ __global__ void __launch_bounds__(threads, 1)
     fence_barriers();
   }
   __syncthreads();
-  const Work work(problem);
   const int group = static_cast<int>(threadIdx.x) / 128;
   if (group == groups) {
-    give_up_registers<32>();
-    if (threadIdx.x == groups * 128) fetch_tiles(shared, query_map, key_map, problem, work);
+    give_up_registers<head_dim <= 64 ? 32 : 40>();
+    if (threadIdx.x == groups * 128) fetch_tiles(shared, query_map, key_map, problem, order);
   } else {
-    take_registers<160>();
-    multiply<hides>(shared, out, log_sum_exp, problem, work, group);
+    take_registers<head_dim <= 64 ? 160 : 232>();
+    int count = 0, item = 0;
+    for_each_unit(problem, order, groups * group_rows, [&](const Work& work) {
+      multiply<head_dim, hides>(shared, out, log_sum_exp, problem, work, group, item++, count);
+    });
   }
 }
 
+template <int head_dim>
+void run(cudaStream_t stream, bfloat16* out, float* log_sum_exp, const bfloat16* qkv,
+         const AttentionProblem& p) {
+  using S = Shared<head_dim>;
+  const int width = (p.heads + 2 * p.kv_heads) * head_dim;
+  const CUtensorMap query_map = tensor_map(qkv, p.batch, p.length, width, S::rows);
+  const CUtensorMap key_map = tensor_map(qkv, p.batch, p.length, width, tile);
+  constexpr int shared_bytes = sizeof(S);
+  static_assert(shared_bytes <= 227 * 1024);
+  const auto kernel = p.hidden == nullptr ? attention_forward_kernel<head_dim, false>
+                                          : attention_forward_kernel<head_dim, true>;
+  MEMENGINE_CUDA_CHECK(
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
+  const int pairs = p.batch * p.heads;
+  const int blocks = (p.length + S::rows - 1) / S::rows;
+  const int units = pairs * blocks;
+  const std::int64_t pair_bytes =  // keys and values
+      std::int64_t{4} * head_dim * p.length * p.kv_heads / p.heads + 1;
+  const Order order{fitting_in_cache(pair_bytes, pairs), blocks, units};
+  // Long units go one by one to whichever multiprocessor is free: shares dealt beforehand end
+  // apart.
+  constexpr int longest_dealt = 2048;
+  const int grid = p.length > longest_dealt ? units : std::min(units, multiprocessors());
+  kernel<<<grid, thread_count(head_dim), shared_bytes, stream>>>(query_map, key_map, out,
+                                                                 log_sum_exp, p, order);
+  MEMENGINE_LAUNCH_CHECK("attention_forward");
+}
+
 }  // namespace
+}  // namespace forward
 
 void attention_forward(cudaStream_t stream, bfloat16* out, float* log_sum_exp, const bfloat16* qkv,
                        const AttentionProblem& problem) {
-  const int width = (problem.heads + 2 * problem.kv_heads) * head_dim;
-  const CUtensorMap query_map = tensor_map(qkv, problem.batch, problem.length, width, block_rows);
-  const CUtensorMap key_map = tensor_map(qkv, problem.batch, problem.length, width, tile);
-  constexpr int shared_bytes = sizeof(Shared) + 1024;
-  const auto kernel =
-      problem.hidden == nullptr ? attention_forward_kernel<false> : attention_forward_kernel<true>;
-  MEMENGINE_CUDA_CHECK(
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
-  const dim3 grid(static_cast<unsigned>(problem.batch * problem.heads),
-                  static_cast<unsigned>((problem.length + block_rows - 1) / block_rows));
-  kernel<<<grid, threads, shared_bytes, stream>>>(query_map, key_map, out, log_sum_exp, problem);
-  MEMENGINE_LAUNCH_CHECK("attention_forward");
+  const auto run = problem.head_dim == 32   ? forward::run<32>
+                   : problem.head_dim == 64 ? forward::run<64>
+                                            : forward::run<128>;
+  run(stream, out, log_sum_exp, qkv, problem);
 }
 
 }  // namespace memengine::cuda::hopper

@@ -1,6 +1,6 @@
-// BF16 attention for heads of 64 on Hopper GPUs (compute capability 9.0): the same contract as
-// attention_forward and attention_backward, on wgmma and TMA (the copy engine). Compiled for
-// sm_90a.
+// BF16 attention for heads of 32, 64 and 128 on Hopper GPUs (compute capability 9.0): the same
+// contract as attention_forward and attention_backward, on wgmma and TMA (the copy engine).
+// Compiled for sm_90a.
 #pragma once
 
 #include <cuda.h>
@@ -9,16 +9,20 @@
 
 namespace memengine::cuda::hopper {
 
-constexpr int head_dim = 64;
-
 // Is the current device of this kind, and the shape one that these kernels take?
 bool can_run(DType dtype, std::int64_t head_dim);
+
+// The current device's multiprocessors.
+int multiprocessors();
+// How many pieces of work of so many bytes each stay in the L2 cache together, 1 .. count.
+int fitting_in_cache(std::int64_t bytes, int count);
 
 void attention_forward(cudaStream_t stream, bfloat16* out, float* log_sum_exp, const bfloat16* qkv,
                        const AttentionProblem& problem);
 
 // `scratch`: backward_scratch_bytes(), aligned to 128 bytes.
-std::int64_t backward_scratch_bytes(std::int64_t batch, std::int64_t length, std::int64_t heads);
+std::int64_t backward_scratch_bytes(std::int64_t batch, std::int64_t length, std::int64_t heads,
+                                    std::int64_t head_dim);
 void attention_backward(cudaStream_t stream, bfloat16* dqkv, const bfloat16* dout,
                         const bfloat16* qkv, const bfloat16* out, const float* log_sum_exp,
                         void* scratch, const AttentionProblem& problem,

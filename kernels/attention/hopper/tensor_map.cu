@@ -3,6 +3,8 @@
 #include "kernels/attention/hopper/hopper.h"
 #include "kernels/runtime/cuda_check.h"
 
+#include <algorithm>
+
 namespace memengine::cuda::hopper {
 namespace {
 
@@ -29,7 +31,22 @@ bool can_run(DType dtype, std::int64_t dim) {
     MEMENGINE_CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
     return major == 9 && minor == 0;
   }();
-  return is_hopper && dtype == DType::bf16 && dim == head_dim;
+  return is_hopper && dtype == DType::bf16 && has_hopper_attention(dim);
+}
+
+int multiprocessors() {
+  static const int count = [] {
+    int device = 0, value = 0;
+    MEMENGINE_CUDA_CHECK(cudaGetDevice(&device));
+    MEMENGINE_CUDA_CHECK(cudaDeviceGetAttribute(&value, cudaDevAttrMultiProcessorCount, device));
+    return value;
+  }();
+  return count;
+}
+
+int fitting_in_cache(std::int64_t bytes, int count) {
+  constexpr std::int64_t cache_bytes = std::int64_t{32} << 20;  // of 50 MB
+  return static_cast<int>(std::clamp<std::int64_t>(cache_bytes / bytes, 1, count));
 }
 
 CUtensorMap tensor_map(const bfloat16* tensor, int batch, int length, int width, int rows) {

@@ -57,12 +57,26 @@ __device__ inline void wgmma_wait(float (&... sums)[sizes]) {
   (touch(sums), ...);
 }
 
+template <int boxes, int size>
+__device__ inline void touch_all(float (&sums)[boxes][size]) {
+#pragma unroll
+  for (int box = 0; box < boxes; ++box) touch(sums[box]);
+}
+// As wgmma_wait above, for the sums of several boxes of columns.
+template <int pending, int boxes, int size>
+__device__ inline void wgmma_wait(float (&sums)[boxes][size]) {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(pending) : "memory");
+  touch_all(sums);
+}
+
 #define MEMENGINE_SUMS_8(c, i)                                                                \
   "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3]), "+f"(c[i + 4]), "+f"(c[i + 5]), \
       "+f"(c[i + 6]), "+f"(c[i + 7])
 #define MEMENGINE_SUMS_32(c, i)                                                    \
   MEMENGINE_SUMS_8(c, i), MEMENGINE_SUMS_8(c, i + 8), MEMENGINE_SUMS_8(c, i + 16), \
       MEMENGINE_SUMS_8(c, i + 24)
+#define MEMENGINE_SUMS_16(c, i) MEMENGINE_SUMS_8(c, i), MEMENGINE_SUMS_8(c, i + 8)
+#define MEMENGINE_NAMES_16 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15"
 #define MEMENGINE_NAMES_32                                                                     \
   "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24," \
   "%25,%26,%27,%28,%29,%30,%31"
@@ -92,8 +106,26 @@ __device__ inline void wgmma_64x64_rows_by_k(float (&c)[32], std::uint64_t a, st
       : "l"(a), "l"(b), "r"(static_cast<int>(add)));
 }
 
+// c [64, 32] = or += A B, both in shared memory, k_by_columns: the first 32 of the columns.
+__device__ inline void wgmma_64xn(float (&c)[16], std::uint64_t a, std::uint64_t b, bool add) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %18, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {" MEMENGINE_NAMES_16
+      "}, %16, %17, p, 1, 1, 1, 1;\n}"
+      : MEMENGINE_SUMS_16(c, 0)
+      : "l"(a), "l"(b), "r"(static_cast<int>(add)));
+}
+
+// c [64, 32] += A B, A in registers, B in shared memory, k_by_columns.
+__device__ inline void wgmma_64xn(float (&c)[16], const std::uint32_t* a, std::uint64_t b) {
+  asm volatile("wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {" MEMENGINE_NAMES_16
+               "}, {%16,%17,%18,%19}, %20, 1, 1, 1, 1;\n"
+               : MEMENGINE_SUMS_16(c, 0)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+
 // c [64, 64] = or += A B, both in shared memory, k_by_columns.
-__device__ inline void wgmma_64x64(float (&c)[32], std::uint64_t a, std::uint64_t b, bool add) {
+__device__ inline void wgmma_64xn(float (&c)[32], std::uint64_t a, std::uint64_t b, bool add) {
   asm volatile(
       "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" MEMENGINE_NAMES_32
@@ -103,7 +135,7 @@ __device__ inline void wgmma_64x64(float (&c)[32], std::uint64_t a, std::uint64_
 }
 
 // c [64, 64] += A B, A in registers, B in shared memory, k_by_columns.
-__device__ inline void wgmma_64x64(float (&c)[32], const std::uint32_t* a, std::uint64_t b) {
+__device__ inline void wgmma_64xn(float (&c)[32], const std::uint32_t* a, std::uint64_t b) {
   asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" MEMENGINE_NAMES_32
                "}, {%32,%33,%34,%35}, %36, 1, 1, 1, 1;\n"
                : MEMENGINE_SUMS_32(c, 0)
@@ -111,7 +143,9 @@ __device__ inline void wgmma_64x64(float (&c)[32], const std::uint32_t* a, std::
 }
 
 #undef MEMENGINE_SUMS_8
+#undef MEMENGINE_SUMS_16
 #undef MEMENGINE_SUMS_32
+#undef MEMENGINE_NAMES_16
 #undef MEMENGINE_NAMES_32
 #undef MEMENGINE_NAMES_64
 

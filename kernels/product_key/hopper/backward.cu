@@ -132,7 +132,7 @@ __global__ void __launch_bounds__(threads, panels > 2 ? 1 : 2)
           cuda::hopper::operand(cuda::hopper::shared_address(shared.query[tile % stages][i]));
 #pragma unroll
       for (int k = 0; k < tile_tokens / 16; ++k) {
-        cuda::hopper::wgmma_64x64(sums[i], a + k * step, b + k * step, tile > 0 || k > 0);
+        cuda::hopper::wgmma_64xn(sums[i], a + k * step, b + k * step, tile > 0 || k > 0);
       }
     }
     cuda::hopper::wgmma_commit();

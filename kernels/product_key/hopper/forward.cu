@@ -329,7 +329,7 @@ __global__ void __launch_bounds__(threads, 2)
 bool can_run(const ProductKeyShape& shape) {
   const std::int64_t half_dim = shape.k_dim / 2;
   return shape.knn <= most_kept && half_dim % 8 == 0 && half_dim <= 256 && shape.heads <= 65535 &&
-         cuda::hopper::can_run(shape.dtype, cuda::hopper::head_dim);
+         cuda::hopper::can_run(shape.dtype, 64);
 }
 
 void forward(const Context& context, const ProductKeyShape& shape, Tensor indices, Tensor weights,

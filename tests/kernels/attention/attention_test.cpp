@@ -20,9 +20,9 @@ class Attention : public GradientTest {
   };
   // head_dim from the smallest to the largest, lengths around and between tiles.
   static constexpr Case cases[] = {
-      {5, 1, {1, 1, 2}},    {2, 19, {4, 2, 8}},   {3, 64, {3, 1, 16}},
-      {1, 99, {6, 2, 38}},  {2, 130, {4, 4, 32}}, {1, 257, {2, 1, 128}},
-      {1, 200, {8, 1, 64}}, {3, 129, {2, 2, 64}}, {2, 390, {4, 2, 64}}};
+      {5, 1, {1, 1, 2}},    {2, 19, {4, 2, 8}},    {3, 64, {3, 1, 16}},  {1, 99, {6, 2, 38}},
+      {2, 130, {4, 4, 32}}, {1, 257, {2, 1, 128}}, {1, 200, {8, 1, 64}}, {3, 129, {2, 2, 64}},
+      {2, 390, {4, 2, 64}}, {2, 65, {2, 2, 128}},  {1, 333, {2, 1, 128}}};
 
   // With sums in double, which FP32 has on a GPU: every element is the true one, rounded once.
   bool has_sums_in_double() const {
@@ -176,6 +176,49 @@ TEST_P(Attention, ForwardAndBackward) {
   }
 }
 
+// More pieces of work than a GPU has multiprocessors, so that a block does several, against the
+// kernels of smaller chips.
+TEST_P(Attention, ManyBlocksAreAsOnSmallerChips) {
+  const std::vector<Context> chips = smaller_chips();
+  if (chips.empty() || dtype() != DType::bf16) GTEST_SKIP() << "one kind of kernel";
+  for (const Case& c :
+       {Case{9, 700, {6, 3, 64}}, Case{40, 130, {4, 4, 64}}, Case{3, 2100, {4, 2, 64}},
+        Case{9, 700, {6, 3, 32}}, Case{9, 700, {6, 3, 128}}, Case{3, 2100, {2, 2, 128}}}) {
+    for (const Mask mask : {Mask::causal, Mask::both}) {
+      const auto [heads, kv_heads, head_dim] = c.shape;
+      SCOPED_TRACE(testing::Message()
+                   << "B " << c.batch << " T " << c.length << " heads " << heads << "/" << kv_heads
+                   << " x " << head_dim << " mask " << static_cast<int>(mask));
+      const std::int64_t all_heads = heads + 2 * kv_heads;
+      auto values = normal(c.batch * c.length * all_heads * head_dim);
+      auto gradient = normal(c.batch * c.length * heads * head_dim);
+      const Tensor qkv = upload(dtype(), {c.batch, c.length, all_heads, head_dim}, values);
+      const Tensor dout = upload(dtype(), {c.batch, c.length, heads, head_dim}, gradient);
+      std::vector<std::int32_t> first_visible;
+      const Tensor mask_tensor = visible(mask, c, first_visible);
+      reserve_scratch(
+          attention_scratch_bytes(GetParam().device, dtype(), c.batch, c.length, c.shape));
+      std::vector<double> outs[3], sums[3], gradients[3];
+      const Context contexts[] = {context(), context(), chips.front()};
+      for (std::size_t i = 0; i < 3; ++i) {
+        const Tensor out = poisoned(dtype(), {c.batch, c.length, heads, head_dim});
+        const Tensor log_sum_exp = poisoned(accumulator(), {c.batch, heads, c.length});
+        const Tensor dqkv = poisoned(dtype(), {c.batch, c.length, all_heads, head_dim});
+        attention_forward(contexts[i], out, log_sum_exp, qkv, mask_tensor, c.shape);
+        attention_backward(contexts[i], dqkv, dout, qkv, out, log_sum_exp, mask_tensor, c.shape);
+        outs[i] = download(out);
+        sums[i] = download(log_sum_exp);
+        gradients[i] = download(dqkv);
+      }
+      EXPECT_EQ(outs[0], outs[1]);
+      EXPECT_EQ(gradients[0], gradients[1]) << "not deterministic";
+      expect_close(outs[0], outs[2]);
+      expect_close(sums[0], sums[2]);
+      expect_close(gradients[0], gradients[2]);
+    }
+  }
+}
+
 TEST_P(Attention, GradientIsThatOfTheForwardPass) {
   const Case c{2, 11, {4, 2, 6}};
   auto qkv = normal(2 * 11 * 8 * 6);
@@ -217,7 +260,8 @@ TEST_P(Attention, LargeScores) {
 // Continuations of one context, laid one after the other, must see what each would see alone
 // after a copy of the context.
 TEST_P(Attention, ContinuationsShareTheirContext) {
-  for (const AttentionShape shape : {AttentionShape{4, 2, 8}, {3, 1, 64}, {2, 2, 38}}) {
+  for (const AttentionShape shape :
+       {AttentionShape{4, 2, 8}, {3, 1, 64}, {2, 2, 38}, {2, 1, 128}}) {
     const auto [heads, kv_heads, head_dim] = shape;
     const std::int64_t all_heads = heads + 2 * kv_heads;
     const auto token = static_cast<std::size_t>(all_heads * head_dim);
