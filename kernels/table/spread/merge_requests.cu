@@ -133,8 +133,8 @@ void merge_requests(const Context& context, const UniqueRows& owned, Tensor requ
                      begins.as<std::int32_t>(), static_cast<int>(begins.dim(0))};
   const auto blocks = grid_size(
       std::clamp<std::int64_t>(ceil_divide(requests.size(), staged_threads), 1, most_merge_blocks));
-  fill_zero(context, marks);
-  fill_zero(context, askers);
+  memengine::fill_zero(context, marks);
+  memengine::fill_zero(context, askers);
   mark_asked_kernel<<<blocks, staged_threads, 0, context.stream>>>(all, asked);
   MEMENGINE_LAUNCH_CHECK("merge_requests: mark");
   MEMENGINE_CUDA_CHECK(

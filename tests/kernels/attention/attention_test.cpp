@@ -179,8 +179,7 @@ TEST_P(Attention, ForwardAndBackward) {
 // More pieces of work than a GPU has multiprocessors, so that a block does several, against the
 // kernels of smaller chips.
 TEST_P(Attention, ManyBlocksAreAsOnSmallerChips) {
-  const std::vector<Context> chips = smaller_chips();
-  if (chips.empty() || dtype() != DType::bf16) GTEST_SKIP() << "one kind of kernel";
+  if (smaller_chips().empty() || dtype() != DType::bf16) GTEST_SKIP() << "one kind of kernel";
   for (const Case& c :
        {Case{9, 700, {6, 3, 64}}, Case{40, 130, {4, 4, 64}}, Case{3, 2100, {4, 2, 64}},
         Case{9, 700, {6, 3, 32}}, Case{9, 700, {6, 3, 128}}, Case{3, 2100, {2, 2, 128}}}) {
@@ -199,7 +198,8 @@ TEST_P(Attention, ManyBlocksAreAsOnSmallerChips) {
       reserve_scratch(
           attention_scratch_bytes(GetParam().device, dtype(), c.batch, c.length, c.shape));
       std::vector<double> outs[3], sums[3], gradients[3];
-      const Context contexts[] = {context(), context(), chips.front()};
+      // A context says where its scratch lies: after reserving it.
+      const Context contexts[] = {context(), context(), smaller_chips().front()};
       for (std::size_t i = 0; i < 3; ++i) {
         const Tensor out = poisoned(dtype(), {c.batch, c.length, heads, head_dim});
         const Tensor log_sum_exp = poisoned(accumulator(), {c.batch, heads, c.length});
