@@ -1,7 +1,6 @@
 // memengine demo
 //
-// The main job on a corpus that the program makes: the first seed of a study, and one table. Where
-// there is a GPU the study is a larger one.
+// The main job on a corpus that the program makes: the first seed of a study, and one table.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -18,7 +17,6 @@
 #include "io/files/output_folder.h"
 #include "io/synthetic/biographies.h"
 #include "kernels/runtime/error.h"
-#include "kernels/runtime/runtime.h"
 
 namespace memengine {
 namespace {
@@ -26,6 +24,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t shown_completions = 4;
+constexpr const char* default_study = "configs/studies/demo.yaml";
 
 struct DemoArguments {
   fs::path study, config, out;
@@ -73,16 +72,8 @@ std::int64_t variable(const Study& study, const std::string& name) {
   }
 }
 
-fs::path study_for_this_machine(const std::vector<std::string>& overrides) {
-  const bool on_cpu =
-      std::find(overrides.begin(), overrides.end(), "device=cpu") != overrides.end();
-  return !on_cpu && choose_device("auto") == Device::cuda ? "configs/studies/demo_gpu.yaml"
-                                                          : "configs/studies/demo.yaml";
-}
-
 void demonstrate(const DemoArguments& arguments) {
-  const fs::path chosen =
-      arguments.study.empty() ? study_for_this_machine(arguments.overrides) : arguments.study;
+  const fs::path chosen = arguments.study.empty() ? default_study : arguments.study;
   StudyChanges changes;
   changes.out = arguments.out;
   changes.base = arguments.config;
@@ -142,17 +133,18 @@ void add_demo_command(CLI::App& program) {
   CLI::App* command = program.add_subcommand(
       "demo", "Count the facts that a dense and a memory model of equal cost store");
   command->footer(
-      "Writes synthetic biographies, trains the models on them for some minutes of two cores or a\n"
-      "minute of a GPU, and asks each for every fact: the first seed of a study (`memengine "
+      "Writes synthetic biographies, trains the models on them for some minutes of two cores, and\n"
+      "asks each for every fact: the first seed of a study (`memengine "
       "study`).\nStopped with Ctrl-C, the same command goes on; after the end it starts again "
       "from nothing.\n\n"
       "  memengine demo\n"
-      "  memengine demo --people 400 --steps 4000 --out runs/larger");
+      "  memengine demo --people 400 --steps 4000 --out runs/larger\n"
+      "  memengine demo --study configs/studies/demo_gpu.yaml    20,000 people, for a GPU");
   auto arguments = std::make_shared<DemoArguments>();
   command
       ->add_option("--study", arguments->study,
-                   "The study, in place of configs/studies/demo.yaml or, where there is a GPU, "
-                   "demo_gpu.yaml")
+                   "The study, in place of configs/studies/demo.yaml; demo_gpu.yaml beside it is "
+                   "larger, for a GPU")
       ->transform(home_path());
   command->add_option("--config", arguments->config, "The memory model, in place of the study's")
       ->transform(home_path());

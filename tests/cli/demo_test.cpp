@@ -62,7 +62,7 @@ TEST(Demo, ComparesTwoModelsOfEqualCostAndStartsAgain) {
   }
 }
 
-// The study that a machine with a GPU runs, on the CPU here: three models, one of them in seconds.
+// The study for a GPU, on the CPU here: three models, one of them in seconds.
 TEST(Demo, TheGpusStudyTellsOfADenseModelOfAsManySeconds) {
   const TemporaryFolder folder;
   auto words = demo({"--steps", "2", "data.seq_len=64", "distributed.model_dtype=fp32",

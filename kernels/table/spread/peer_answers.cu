@@ -14,8 +14,8 @@ namespace {
 constexpr int answers_in_flight = 4;
 
 // One thread for each owner.
-__global__ void bases_kernel(std::int32_t* bases, const __grid_constant__ PeerAddresses counts_of,
-                             int rank) {
+__global__ void __launch_bounds__(32)
+    bases_kernel(std::int32_t* bases, const __grid_constant__ PeerAddresses counts_of, int rank) {
   const int owner = static_cast<int>(threadIdx.x);
   if (owner >= counts_of.size) return;
   const auto listed = [&](int of_rank, int at) {
