@@ -188,6 +188,75 @@ TEST_P(ProductKey, OneBadKeyShowsInItsHead) {
   }
 }
 
+// Every third token's best sub-keys all lie in a few columns of a chunk, so that some of the lists
+// of candidates fill up and others, of the same block and warp, do not.
+TEST_P(ProductKey, BestSubKeysInFewColumnsAreFound) {
+  const std::function<bool(std::int64_t)> is_good[] = {
+      [](std::int64_t i) { return i % 8 < 2; },  // what one lane has
+      [](std::int64_t i) { return i % 8 < 4; },  // two lanes
+      [](std::int64_t i) { return i % 128 < 32; }, [](std::int64_t i) { return i % 128 == 77; },
+      [](std::int64_t i) { return i < 100; }};
+  for (const Shape& shape : {Shape{300, 2, 32, 1024, 32}, Shape{150, 1, 20, 512, 128},
+                             Shape{70, 1, 32, 8000, 16}, Shape{33, 1, 31, 200, 512}}) {
+    for (std::size_t which = 0; which < std::size(is_good); ++which) {
+      SCOPED_TRACE(testing::Message()
+                   << "n_keys " << shape.n_keys << ", knn " << shape.knn << ", columns " << which);
+      Problem p = problem(shape, true);
+      const std::int64_t half_dim = shape.k_dim / 2;
+      for (std::int64_t half = 0; half < 2 * p.groups(); ++half) {
+        p.query[Problem::index(half * half_dim)] = half / 2 / shape.heads % 3 == 0 ? 8 : 0;
+      }
+      for (std::int64_t key = 0; key < 2 * shape.heads * shape.n_keys; ++key) {
+        p.sub_keys[Problem::index(key * half_dim)] = is_good[which](key % shape.n_keys) ? 4 : 0;
+      }
+      upload_problem(p);
+      forward();
+      ASSERT_EQ(download_integers(indices_), p.all_best_rows());
+    }
+  }
+}
+
+// Sub-keys of ones and minus ones, all different: a query that is one of them has no nearer one.
+// Tokens look for rows that are all distinct, or all for the same.
+TEST_P(ProductKey, QueriesFindTheRowTheyAreMadeOf) {
+  for (const Shape& shape : {Shape{4096, 1, 1, 64, 32}, Shape{2000, 2, 1, 300, 48},
+                             Shape{257, 1, 1, 8000, 32}, Shape{77, 3, 1, 100, 22}}) {
+    for (const bool distinct : {true, false}) {
+      SCOPED_TRACE(testing::Message() << "n_keys " << shape.n_keys << ", k_dim " << shape.k_dim
+                                      << (distinct ? ", distinct rows" : ", one row"));
+      Problem p = problem(shape, true);
+      const std::int64_t half_dim = shape.k_dim / 2;
+      // The bits of i times an odd number, which are different for different i.
+      const auto element = [&](std::int64_t i, std::int64_t bit) {
+        return (i * 40503 + 11) % (std::int64_t{1} << std::min<std::int64_t>(half_dim, 16)) >>
+                           (bit % 16) &
+                       1
+                   ? 1.0
+                   : -1.0;
+      };
+      for (std::int64_t key = 0; key < 2 * shape.heads * shape.n_keys; ++key) {
+        for (std::int64_t d = 0; d < half_dim; ++d) {
+          p.sub_keys[Problem::index(key * half_dim + d)] = element(key % shape.n_keys, d);
+        }
+      }
+      std::vector<std::int32_t> wanted;
+      for (std::int64_t group = 0; group < p.groups(); ++group) {
+        const std::int64_t rows = shape.n_keys * shape.n_keys;
+        const std::int64_t row = distinct ? group * (rows / p.groups()) : rows * 2 / 3;
+        wanted.push_back(static_cast<std::int32_t>(row));
+        for (std::int64_t d = 0; d < shape.k_dim; ++d) {
+          p.query[Problem::index(group * shape.k_dim + d)] =
+              d < half_dim ? element(row / shape.n_keys, d)
+                           : element(row % shape.n_keys, d - half_dim);
+        }
+      }
+      upload_problem(p);
+      forward();
+      ASSERT_EQ(download_integers(indices_), wanted);
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Devices, ProductKey, op_test_devices(), op_test_name);
 
 }  // namespace
