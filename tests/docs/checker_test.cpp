@@ -116,6 +116,10 @@ TEST(CheckedProse, TellsAKeyThatIsNot) {
             std::string::npos);
   EXPECT_NE(check("`memengine train CONFIG steps=3 otim.lr=1`").find("'otim.lr'"),
             std::string::npos);
+  EXPECT_EQ(check("`memengine demo --study configs/studies/demo_gpu.yaml optim.lr=1e-3`\n"), "");
+  EXPECT_NE(check("`memengine demo --study configs/studies/demo_gpu.yaml model.dim=-3`\n")
+                .find("model.dim"),
+            std::string::npos);
   EXPECT_NE(check("```sh\nmemengine train configs/demo.yaml model.dim=-3\n```").find("model.dim"),
             std::string::npos);
   EXPECT_NE(check("```yaml\nsteps: 3\nopti: {lr: 1}\n```").find("no config key 'opti'"),

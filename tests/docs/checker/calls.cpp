@@ -7,6 +7,7 @@
 
 #include "cli/program/program.h"
 #include "engine/config/config.h"
+#include "engine/study/study.h"
 #include "kernels/runtime/error.h"
 #include "tests/docs/checker/words.h"
 
@@ -61,7 +62,8 @@ std::vector<std::string> without_notation(const std::vector<std::string>& words)
   return kept;
 }
 
-// What the config reader says of a call's config and overrides, where the config is in the tree.
+// What the config reader says of a call's config and overrides, or the study's loader of its study,
+// where the file is in the tree.
 std::string config_complaint(const std::string& command, const std::vector<std::string>& words,
                              const Tree& tree) {
   std::string path;
@@ -75,9 +77,14 @@ std::string config_complaint(const std::string& command, const std::vector<std::
     }
   }
   if (!tree.files().contains(path)) return "";
+  const bool is_study = path.starts_with("configs/studies/");
   path = (tree.root() / path).string();
   try {
-    if (command == "eval" || (command == "inspect" && is_eval_config(path, overrides))) {
+    if (is_study) {
+      StudyChanges changes;
+      changes.overrides = overrides;
+      load_study(path, changes);
+    } else if (command == "eval" || (command == "inspect" && is_eval_config(path, overrides))) {
       load_eval_config(path, overrides);
     } else {
       load_run_config(path, overrides);
