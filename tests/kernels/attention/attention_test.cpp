@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 
 #include "kernels/attention/tile_plan.h"
 #include "tests/kernels/attention/attention_reference.h"
@@ -72,6 +73,31 @@ class Attention : public GradientTest {
     return mask == Mask::causal ? Tensor() : first_visible;
   }
 
+  static std::string words_of(const Case& c, Mask mask) {
+    return (testing::Message() << "B " << c.batch << " T " << c.length << " heads " << c.shape.heads
+                               << "/" << c.shape.kv_heads << " x " << c.shape.head_dim << " mask "
+                               << static_cast<int>(mask))
+        .GetString();
+  }
+  // Of a forward and a backward pass, for which scratch is reserved: contexts are taken afterwards.
+  struct Inputs {
+    std::vector<double> qkv_values, dout_values;  // as the device holds them
+    std::vector<std::int32_t> first_visible;
+    Tensor qkv, dout, mask;
+  };
+  Inputs inputs_of(const Case& c, Mask mask) {
+    const std::int64_t all_heads = c.shape.heads + 2 * c.shape.kv_heads;
+    Inputs in;
+    in.qkv_values = normal(c.batch * c.length * all_heads * c.shape.head_dim);
+    in.dout_values = normal(c.batch * c.length * c.shape.heads * c.shape.head_dim);
+    in.qkv = upload(dtype(), {c.batch, c.length, all_heads, c.shape.head_dim}, in.qkv_values);
+    in.dout = upload(dtype(), {c.batch, c.length, c.shape.heads, c.shape.head_dim}, in.dout_values);
+    in.mask = visible(mask, c, in.first_visible);
+    reserve_scratch(
+        attention_scratch_bytes(GetParam().device, dtype(), c.batch, c.length, c.shape));
+    return in;
+  }
+
   // This GPU, granting a block no more shared memory than others have.
   std::vector<Context> smaller_chips() {
     std::vector<Context> chips;
@@ -111,21 +137,13 @@ TEST_P(Attention, ForwardAndBackward) {
   for (const Case& c : cases) {
     for (const Mask mask : {Mask::causal, Mask::documents, Mask::window, Mask::both}) {
       const auto [heads, kv_heads, head_dim] = c.shape;
-      SCOPED_TRACE(testing::Message()
-                   << "B " << c.batch << " T " << c.length << " heads " << heads << "/" << kv_heads
-                   << " x " << head_dim << " mask " << static_cast<int>(mask));
       const std::int64_t all_heads = heads + 2 * kv_heads;
-      auto qkv = normal(c.batch * c.length * all_heads * head_dim);
-      auto dout = normal(c.batch * c.length * heads * head_dim);
-      const Tensor qkv_tensor = upload(dtype(), {c.batch, c.length, all_heads, head_dim}, qkv);
-      const Tensor dout_tensor = upload(dtype(), {c.batch, c.length, heads, head_dim}, dout);
+      SCOPED_TRACE(words_of(c, mask));
+      const auto [qkv, dout, first_visible, qkv_tensor, dout_tensor, mask_tensor] =
+          inputs_of(c, mask);
       const Tensor out = poisoned(dtype(), {c.batch, c.length, heads, head_dim});
       const Tensor log_sum_exp = poisoned(accumulator(), {c.batch, heads, c.length});
       const Tensor dqkv = poisoned(dtype(), {c.batch, c.length, all_heads, head_dim});
-      std::vector<std::int32_t> first_visible;
-      const Tensor mask_tensor = visible(mask, c, first_visible);
-      reserve_scratch(
-          attention_scratch_bytes(GetParam().device, dtype(), c.batch, c.length, c.shape));
 
       const AttentionReference expected(qkv, dout, first_visible, c.batch, c.length, c.shape);
       attention_forward(context(), out, log_sum_exp, qkv_tensor, mask_tensor, c.shape);
@@ -185,18 +203,9 @@ TEST_P(Attention, ManyBlocksAreAsOnSmallerChips) {
         Case{9, 700, {6, 3, 32}}, Case{9, 700, {6, 3, 128}}, Case{3, 2100, {2, 2, 128}}}) {
     for (const Mask mask : {Mask::causal, Mask::both}) {
       const auto [heads, kv_heads, head_dim] = c.shape;
-      SCOPED_TRACE(testing::Message()
-                   << "B " << c.batch << " T " << c.length << " heads " << heads << "/" << kv_heads
-                   << " x " << head_dim << " mask " << static_cast<int>(mask));
       const std::int64_t all_heads = heads + 2 * kv_heads;
-      auto values = normal(c.batch * c.length * all_heads * head_dim);
-      auto gradient = normal(c.batch * c.length * heads * head_dim);
-      const Tensor qkv = upload(dtype(), {c.batch, c.length, all_heads, head_dim}, values);
-      const Tensor dout = upload(dtype(), {c.batch, c.length, heads, head_dim}, gradient);
-      std::vector<std::int32_t> first_visible;
-      const Tensor mask_tensor = visible(mask, c, first_visible);
-      reserve_scratch(
-          attention_scratch_bytes(GetParam().device, dtype(), c.batch, c.length, c.shape));
+      SCOPED_TRACE(words_of(c, mask));
+      const Inputs inputs = inputs_of(c, mask);
       std::vector<double> outs[3], sums[3], gradients[3];
       // A context says where its scratch lies: after reserving it.
       const Context contexts[] = {context(), context(), smaller_chips().front()};
@@ -204,8 +213,9 @@ TEST_P(Attention, ManyBlocksAreAsOnSmallerChips) {
         const Tensor out = poisoned(dtype(), {c.batch, c.length, heads, head_dim});
         const Tensor log_sum_exp = poisoned(accumulator(), {c.batch, heads, c.length});
         const Tensor dqkv = poisoned(dtype(), {c.batch, c.length, all_heads, head_dim});
-        attention_forward(contexts[i], out, log_sum_exp, qkv, mask_tensor, c.shape);
-        attention_backward(contexts[i], dqkv, dout, qkv, out, log_sum_exp, mask_tensor, c.shape);
+        attention_forward(contexts[i], out, log_sum_exp, inputs.qkv, inputs.mask, c.shape);
+        attention_backward(contexts[i], dqkv, inputs.dout, inputs.qkv, out, log_sum_exp,
+                           inputs.mask, c.shape);
         outs[i] = download(out);
         sums[i] = download(log_sum_exp);
         gradients[i] = download(dqkv);
@@ -331,66 +341,6 @@ TEST_P(Attention, ContinuationsShareTheirContext) {
         expect_rounded_once(exact, expected.out);
       }
       expect_close(got_sums, expected.log_sum_exp);
-    }
-  }
-}
-
-// Ragged sequences arrive in random pieces; every token must see what full attention shows it.
-TEST_P(Attention, CachedEqualsFull) {
-  for (const std::int64_t window : {0, 1, 23}) {
-    for (const AttentionShape shape : {AttentionShape{4, 2, 32}, {3, 3, 6}, {8, 1, 128}}) {
-      SCOPED_TRACE(testing::Message() << "window " << window << " head_dim " << shape.head_dim);
-      const auto [heads, kv_heads, head_dim] = shape;
-      const std::int64_t all_heads = heads + 2 * kv_heads;
-      const std::int64_t length = 150;
-      const std::int64_t batch = 3;
-      const std::int64_t capacity = length + 5;
-      auto qkv = normal(batch * length * all_heads * head_dim);
-      upload(dtype(), {batch, length, all_heads, head_dim}, qkv);  // rounds
-      const std::vector<double> no_gradient(
-          static_cast<std::size_t>(batch * length * heads * head_dim), 0.0);
-      std::vector<std::int32_t> first_visible;
-      for (std::int64_t i = 0; i < batch * length; ++i) {
-        first_visible.push_back(static_cast<std::int32_t>(
-            window ? std::max<std::int64_t>(i % length - window + 1, 0) : 0));
-      }
-      const AttentionReference full(qkv, no_gradient, first_visible, batch, length, shape);
-
-      const Tensor keys = poisoned(dtype(), {batch, capacity, kv_heads, head_dim});
-      const Tensor values = poisoned(dtype(), {batch, capacity, kv_heads, head_dim});
-      std::vector<std::int64_t> done(static_cast<std::size_t>(batch), 0);
-      const auto token = static_cast<std::size_t>(all_heads * head_dim);
-      const auto out_token = static_cast<std::size_t>(heads * head_dim);
-      while (*std::min_element(done.begin(), done.end()) < length) {
-        std::vector<std::int32_t> sequences;
-        std::vector<std::int32_t> positions;
-        std::vector<double> rows;
-        std::vector<double> expected;
-        for (std::int64_t s = batch - 1; s >= 0; --s) {
-          std::int64_t& at = done[static_cast<std::size_t>(s)];
-          const std::int64_t until = std::min(length, at + integer(0, 1) * integer(1, 60));
-          for (; at < until; ++at) {
-            sequences.push_back(static_cast<std::int32_t>(s));
-            positions.push_back(static_cast<std::int32_t>(at));
-            const auto n = static_cast<std::size_t>(s * length + at);
-            rows.insert(rows.end(), qkv.begin() + static_cast<std::ptrdiff_t>(n * token),
-                        qkv.begin() + static_cast<std::ptrdiff_t>((n + 1) * token));
-            expected.insert(expected.end(),
-                            full.out.begin() + static_cast<std::ptrdiff_t>(n * out_token),
-                            full.out.begin() + static_cast<std::ptrdiff_t>((n + 1) * out_token));
-          }
-        }
-        if (sequences.empty()) continue;
-        const auto count = static_cast<std::int64_t>(sequences.size());
-        const Tensor out = poisoned(dtype(), {count, heads, head_dim});
-        const Tensor new_qkv = upload(dtype(), {count, all_heads, head_dim}, rows);
-        const Tensor at_sequences = upload(DType::i32, {count}, sequences);
-        const Tensor at_positions = upload(DType::i32, {count}, positions);
-        store_in_cache(context(), keys, values, new_qkv, at_sequences, at_positions, shape);
-        attention_cached(context(), out, keys, values, new_qkv, at_sequences, at_positions, window,
-                         shape);
-        expect_close(download(out), expected);
-      }
     }
   }
 }

@@ -3,35 +3,15 @@
 #include "kernels/table/spread/peer_rows.h"
 
 #include <map>
-#include <set>
 
 #include "kernels/table/spread/merge_requests.h"
-#include "tests/support/memory_op_test.h"
+#include "tests/kernels/table/spread/spread_op_test.h"
 
 namespace memengine {
 namespace {
 
-class PeerRowsOp : public MemoryOpTest {
+class PeerRowsOp : public SpreadOpTest {
  protected:
-  // `count` distinct rows, of a table of `rows`, as spread numbers, ascending.
-  std::vector<std::int32_t> some_numbers(std::int64_t count, const RowOwners& owners) {
-    std::set<std::int32_t> numbers;
-    while (std::ssize(numbers) < std::min(count, owners.rows)) {
-      const std::int64_t row = integer(0, owners.rows - 1);
-      numbers.insert(
-          static_cast<std::int32_t>(row % owners.ranks * owners.part() + row / owners.ranks));
-    }
-    return {numbers.begin(), numbers.end()};
-  }
-  // As a list on the device: with room after its end.
-  UniqueRows upload_list(const std::vector<std::int32_t>& numbers) {
-    UniqueRows list;
-    std::vector<std::int32_t> padded = numbers;
-    padded.insert(padded.end(), 5, -1);
-    list.rows = upload(DType::i32, {std::ssize(padded)}, padded);
-    list.count = upload(DType::i32, {1}, {static_cast<std::int32_t>(numbers.size())});
-    return list;
-  }
   // merge_requests() makes of the requests what de-duplication made of them and their padding.
   void expect_merged(const UniqueRows& wanted, Tensor asked, Tensor count, Tensor begins,
                      std::int64_t part) {
