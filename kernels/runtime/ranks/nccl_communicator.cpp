@@ -9,11 +9,9 @@
 
 #include <atomic>
 #include <chrono>
-#include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <optional>
-#include <string>
 #include <thread>
 
 #include "kernels/runtime/cuda_check.h"
@@ -138,9 +136,7 @@ class NcclCommunicator : public Communicator {
 
   // MEMENGINE_COPIES=0 does without.
   std::unique_ptr<Rendezvous> rendezvous() override {
-    const char* wanted = std::getenv("MEMENGINE_COPIES");
-    const bool here = wanted == nullptr || std::string(wanted) != "0";
-    if (sum(here ? 1 : 0) < size_) return nullptr;
+    if (sum(is_wanted("MEMENGINE_COPIES") ? 1 : 0) < size_) return nullptr;
     auto flags = std::make_unique<Flags>(*this);
     const std::lock_guard guard(flags_lock_);
     flags_.push_back(flags.get());

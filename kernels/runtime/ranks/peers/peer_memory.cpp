@@ -65,6 +65,11 @@ std::array<char, 40> boot_id() {
 
 }  // namespace
 
+bool is_wanted(const char* variable) {
+  const char* value = std::getenv(variable);
+  return value == nullptr || std::string(value) != "0";
+}
+
 PeerMemory::PeerMemory(int rank, int size, Gather gather)
     : rank_(rank), size_(size), gather_(std::move(gather)) {
   works_ = try_out();
@@ -73,8 +78,7 @@ PeerMemory::PeerMemory(int rank, int size, Gather gather)
 // Every rank makes the same calls of gather_, whatever it finds.
 bool PeerMemory::try_out() {
   constexpr std::size_t bytes = std::size_t{2} << 20;
-  const char* wanted = std::getenv("MEMENGINE_PEERS");
-  bool here = size_ <= most_ranks && (wanted == nullptr || std::string(wanted) != "0");
+  bool here = size_ <= most_ranks && is_wanted("MEMENGINE_PEERS");
   for (const auto& id : gather_all(gather_, boot_id())) here = here && id == boot_id();
   void* mine = nullptr;
   Shared shared{};

@@ -12,6 +12,9 @@
 
 namespace memengine {
 
+// Whether this rank's environment does not switch a way of exchanging off: VARIABLE=0.
+bool is_wanted(const char* variable);
+
 class PeerMemory {
  public:
   // Of each rank, in their order: what all hand in, of one length. All ranks call it together.
