@@ -28,8 +28,8 @@ TEST_P(PeerAnswersOp, EachRankFindsTheAnswersToItsList) {
         count_by_owner(context(), listed, uploaded.back(), owners);
         counts.of[r] = listed.data();
       }
-      // What each owner holds: row `place` of its part has the values place, place + 1/8, ... in
-      // BF16 exactly, and stands where `shuffled` says.
+      // What each owner holds: row `place` of its part has the values place, place + 128,
+      // place, ..., whole numbers below 256, which BF16 has exactly; it stands where `where` says.
       constexpr std::int64_t spare = 7;
       for (std::int64_t owner = 0; owner < ranks; ++owner) {
         const std::int64_t held = owners.part() + spare;
@@ -49,7 +49,7 @@ TEST_P(PeerAnswersOp, EachRankFindsTheAnswersToItsList) {
             }
             used.insert(at_row);
             for (std::int64_t i = 0; i < v_dim; ++i) {
-              values[at(at_row * v_dim + i)] = double(place) + double(i % 2) / 8;
+              values[at(at_row * v_dim + i)] = double(place) + 128.0 * double(i % 2);
             }
             answers.push_back(static_cast<std::int32_t>(at_row));
           }
@@ -67,7 +67,7 @@ TEST_P(PeerAnswersOp, EachRankFindsTheAnswersToItsList) {
         std::vector<double> expected;
         for (const std::int32_t number : lists[at(r)]) {
           for (std::int64_t i = 0; i < v_dim; ++i) {
-            expected.push_back(double(number % owners.part()) + double(i % 2) / 8);
+            expected.push_back(double(number % owners.part()) + 128.0 * double(i % 2));
           }
         }
         const std::int64_t listed = std::ssize(lists[at(r)]);
