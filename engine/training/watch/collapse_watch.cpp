@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 namespace memengine {
@@ -12,13 +13,20 @@ constexpr std::int64_t first_look = 100;  // updates
 constexpr std::int64_t least_between = 50;
 constexpr int looks_to_be_sure = 3;
 constexpr double collapsed_share = 0.1;
+constexpr std::int64_t most_picks = 1 << 20;  // that a look counts of a layer
 
-std::int64_t distinct(Runtime& runtime, const Tensor& integers) {
+// How many different numbers `integers` (i32, on the device, each below `bound`) holds.
+std::int64_t distinct(Runtime& runtime, const Tensor& integers, std::int64_t bound) {
   std::vector<std::int32_t> values(static_cast<std::size_t>(integers.size()));
   copy_bytes(runtime.context(), values.data(), integers.data(), integers.bytes());
   runtime.synchronize();
-  std::sort(values.begin(), values.end());
-  return std::unique(values.begin(), values.end()) - values.begin();
+  std::vector<std::uint64_t> seen(static_cast<std::size_t>((bound + 63) / 64));
+  for (const std::int32_t value : values) {
+    seen.at(static_cast<std::size_t>(value) / 64) |= std::uint64_t{1} << (value % 64);
+  }
+  std::int64_t count = 0;
+  for (const std::uint64_t bits : seen) count += std::popcount(bits);
+  return count;
 }
 
 }  // namespace
@@ -30,6 +38,10 @@ double expected_rows(std::int64_t distinct_tokens, std::int64_t picks_per_token,
                            static_cast<double>(picks_per_token) / all);
 }
 
+std::int64_t tokens_looked_at(std::int64_t tokens, std::int64_t picks_per_token) {
+  return std::min(tokens, std::max(std::int64_t{1}, most_picks / picks_per_token));
+}
+
 CollapseWatch::CollapseWatch(const RunConfig& config)
     : memory_(config.model.productkey_args), next_look_(first_look) {
   for (const std::int64_t layer : config.model.memory_layers()) layers_.push_back({layer});
@@ -39,8 +51,11 @@ std::vector<std::string> CollapseWatch::look(Runtime& runtime, const Transformer
                                              const Tensor& tokens, std::int64_t step) {
   next_look_ = step + std::max(least_between, step / 5);
   std::vector<std::string> said;
-  const std::int64_t distinct_tokens = distinct(runtime, tokens);
   const std::vector<MemoryBank>& banks = transformer.banks();
+  const std::int64_t picks_per_token = banks.front().picks(0, 1).dim(1);
+  const std::int64_t looked_at = tokens_looked_at(tokens.size(), picks_per_token);
+  const std::int64_t distinct_tokens = distinct(
+      runtime, tokens.reshape({tokens.size()}).rows(0, looked_at), transformer.config().vocab_size);
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     Layer& layer = layers_[i];
     if (layer.announced) continue;
@@ -49,8 +64,8 @@ std::vector<std::string> CollapseWatch::look(Runtime& runtime, const Transformer
     const MemoryBank& bank = shared ? banks.front() : banks[i];
     const Tensor picks = bank.picks(shared ? static_cast<std::int64_t>(i) : 0, tokens.size());
     const std::int64_t rows = bank.values().table_rows();
-    const std::int64_t reached = distinct(runtime, picks);
-    const double expected = expected_rows(distinct_tokens, picks.size() / tokens.size(), rows);
+    const std::int64_t reached = distinct(runtime, picks.rows(0, looked_at), rows);
+    const double expected = expected_rows(distinct_tokens, picks_per_token, rows);
     if (static_cast<double>(reached) >= collapsed_share * expected) {
       layer.low_looks = 0;
       continue;
@@ -59,8 +74,8 @@ std::vector<std::string> CollapseWatch::look(Runtime& runtime, const Transformer
     if (layer.low_looks < looks_to_be_sure) continue;
     layer.announced = true;
     said.push_back(fmt::format(
-        "the memory of layer {} has collapsed: since update {} a batch of {} distinct tokens "
-        "reaches few of its {} rows ({} at update {}, where an even use would reach {:.0f}), so "
+        "the memory of layer {} has collapsed: since update {}, {} distinct tokens of a batch "
+        "reach few of its {} rows ({} at update {}, where an even use would reach {:.0f}), so "
         "the layer adds next to nothing; {}",
         layer.number, layer.low_since, distinct_tokens, rows, reached, step, expected, advice()));
   }

@@ -8,8 +8,9 @@
 // to 8%. A layer below 10% at three looks in a row, fifty updates or more apart, is announced,
 // once.
 //
-// A look copies one micro-batch's picks to the host and counts; the looks grow rarer with time, so
-// that they cost a run next to nothing.
+// A look copies picks of one micro-batch to the host, a million at most, and marks their rows in a
+// map of bits: some milliseconds (sorting all 4.2 M picks of a step took 0.4 s, and the looks of a
+// run of 20 s a third of it). The looks grow rarer with time.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +26,9 @@ namespace memengine {
 // Distinct rows that a batch should reach, as above.
 double expected_rows(std::int64_t distinct_tokens, std::int64_t picks_per_token, std::int64_t rows);
 
+// The tokens of a micro-batch of `tokens`, from the first on, whose picks a look counts.
+std::int64_t tokens_looked_at(std::int64_t tokens, std::int64_t picks_per_token);
+
 class CollapseWatch {
  public:
   explicit CollapseWatch(const RunConfig& config);
@@ -32,9 +36,9 @@ class CollapseWatch {
   // Whether a look is due after update `step`.
   bool due(std::int64_t step) const { return step >= next_look_ && !layers_.empty(); }
 
-  // Looks at the first micro-batch of the update before, whose tokens are `tokens` [N]. Returns
-  // what is worth saying: a sentence for each layer that has collapsed and was not announced. Waits
-  // for the device.
+  // Looks at the first micro-batch of the update before, whose tokens are `tokens`, i32 [N].
+  // Returns what is worth saying: a sentence for each layer that has collapsed and was not
+  // announced. Waits for the device.
   std::vector<std::string> look(Runtime& runtime, const Transformer& transformer,
                                 const Tensor& tokens, std::int64_t step);
 

@@ -15,6 +15,13 @@ TEST(CollapseWatch, ExpectedRowsAreThoseOfEvenDraws) {
   EXPECT_EQ(expected_rows(0, 128, 16384), 0);
 }
 
+TEST(CollapseWatch, ALookCountsAMillionPicksAtMost) {
+  EXPECT_EQ(tokens_looked_at(512, 128), 512);
+  EXPECT_EQ(tokens_looked_at(32768, 128), 8192);
+  EXPECT_EQ(tokens_looked_at(16384, 100), 10485);
+  EXPECT_EQ(tokens_looked_at(3, 5'000'000), 1);
+}
+
 class CollapseTest : public SmallRuns {
  protected:
   // The picks of every step: `reached` different rows, whatever the tokens.
@@ -60,7 +67,7 @@ TEST_F(CollapseTest, IsAnnouncedOnceWithItsLayerAndWhatToTry) {
     ASSERT_EQ(said.size(), 1U);
     EXPECT_NE(said[0].find("the memory of layer 3 has collapsed"), std::string::npos) << said[0];
     EXPECT_NE(said[0].find("mem_query_norm=batchnorm"), std::string::npos) << said[0];
-    EXPECT_NE(said[0].find("a batch of 257 distinct tokens"), std::string::npos) << said[0];
+    EXPECT_NE(said[0].find("257 distinct tokens of a batch"), std::string::npos) << said[0];
   }
   EXPECT_EQ(look_for_long(9, 1).size(), 1U);
 }
