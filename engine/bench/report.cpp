@@ -213,8 +213,12 @@ std::string to_json(const Results& results) {
   }
   for (const RungResult& rung : results.rungs) {
     document["ladder_rungs"].push_back(
-        {{"ladder", rung.ladder}, {"rung", rung.rung}, {"file", rung.file}});
-    if (rung.seconds > 0) document["ladder_rungs"].back()["ms"] = 1e3 * rung.seconds;
+        {{"ladder", rung.ladder}, {"shape", rung.shape}, {"rung", rung.rung}, {"file", rung.file}});
+    ordered_json& written = document["ladder_rungs"].back();
+    if (rung.seconds > 0)
+      written["ms"] = 1e3 * rung.seconds;
+    else
+      written["skipped"] = "it needs a GPU";
   }
   return document.dump(2);
 }

@@ -138,7 +138,7 @@ struct DecodeResult {
 
 // One way of a ladder (ladders/ladder.h).
 struct RungResult {
-  std::string ladder, rung;
+  std::string ladder, shape, rung;
   std::string file;    // of the repository
   std::string why;     // it is faster than the one before
   double seconds = 0;  // 0: it needs a GPU

@@ -26,11 +26,12 @@ std::vector<RungResult> run_ladder(const std::string& name, Device device,
   std::string left_out;
   for (const Rung& rung : ladder.rungs) {
     const bool of_production = &rung == &ladder.rungs.back();
-    RungResult result{named.name, rung.name, file_of(rung, device), rung.why, 0};
+    RungResult result{named.name, ladder.shape, rung.name, file_of(rung, device), rung.why, 0};
     const auto number = results.size() + 1;
     if (rung.run == nullptr) {
       left_out += fmt::format("{}{} ({})", left_out.empty() ? "" : ", ", rung.name,
                               file_of(rung, Device::cuda));
+      result.file = file_of(rung, Device::cuda);
       results.push_back(std::move(result));
       continue;
     }

@@ -2,9 +2,11 @@
 // CPU, from the same inputs. So none of them rots, and a ladder compares like with like.
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "engine/bench/ladders/ladder.h"
 #include "engine/bench/ladders/run_ladder.h"
+#include "engine/bench/report.h"
 #include "gtest/gtest.h"
 #include "tests/expect_input_error.h"
 
@@ -105,6 +107,17 @@ TEST(Ladder, TellTheReasonAndTheTimeOfEveryRung) {
       EXPECT_NE(told.find(rung.rung), std::string::npos) << told;
       EXPECT_NE(told.find(rung.seconds > 0 ? rung.why : "only on a GPU"), std::string::npos)
           << told;
+      EXPECT_NE(told.find("  " + rung.shape), std::string::npos) << told;
+    }
+    Results results;
+    results.rungs = rungs;
+    const auto written = nlohmann::json::parse(to_json(results)).at("ladder_rungs");
+    ASSERT_EQ(written.size(), rungs.size());
+    for (std::size_t i = 0; i < rungs.size(); ++i) {
+      EXPECT_EQ(written[i].at("shape"), rungs[i].shape);
+      EXPECT_FALSE(rungs[i].shape.empty());
+      EXPECT_EQ(written[i].contains("ms"), rungs[i].seconds > 0);
+      EXPECT_EQ(written[i].contains("skipped"), rungs[i].seconds == 0);
     }
   }
 }
