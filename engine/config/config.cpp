@@ -8,6 +8,7 @@
 #include "engine/config/config_keys.h"
 #include "engine/config/config_model.h"
 #include "engine/config/config_notices.h"
+#include "engine/config/file_kind.h"
 #include "engine/config/rank_keys.h"
 #include "io/config/config_reader.h"
 #include "io/text/one_line.h"
@@ -255,11 +256,25 @@ EvalConfig eval_from(ConfigReader reader, const std::string& name) {
   return eval;
 }
 
+// What `load` reads from the file; where it cannot, and the file is of another kind, that is said.
+template <typename Load>
+auto of_kind(FileKind kind, const std::string& path, Load load) {
+  try {
+    return load();
+  } catch (const Error& error) {
+    if (error.kind() == Error::Kind::input) refuse_other_kind(path, kind);
+    throw;
+  }
+}
+
 }  // namespace
 
 RunConfig load_run_config(const std::string& path, std::span<const std::string> overrides,
                           RankPlace ranks) {
-  return run_from(ConfigReader::from_file(path, overrides, dump_config(RunConfig())), path, ranks);
+  return of_kind(FileKind::run, path, [&] {
+    return run_from(ConfigReader::from_file(path, overrides, dump_config(RunConfig())), path,
+                    ranks);
+  });
 }
 
 Device choose_device(DeviceChoice choice) {
@@ -276,12 +291,16 @@ RunConfig parse_run_config(std::string_view yaml, const std::string& name,
 }
 
 bool is_eval_config(const std::string& path, std::span<const std::string> overrides) {
-  const ConfigReader reader = ConfigReader::from_file(path, overrides, dump_config(RunConfig()));
-  return reader.has("harness") || reader.has("ckpt_dir");
+  return of_kind(FileKind::run, path, [&] {
+    const ConfigReader reader = ConfigReader::from_file(path, overrides, dump_config(RunConfig()));
+    return reader.has("harness") || reader.has("ckpt_dir");
+  });
 }
 
 EvalConfig load_eval_config(const std::string& path, std::span<const std::string> overrides) {
-  return eval_from(ConfigReader::from_file(path, overrides, dump_config(EvalConfig())), path);
+  return of_kind(FileKind::evaluation, path, [&] {
+    return eval_from(ConfigReader::from_file(path, overrides, dump_config(EvalConfig())), path);
+  });
 }
 
 EvalConfig parse_eval_config(std::string_view yaml, const std::string& name,

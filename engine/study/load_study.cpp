@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/config/config.h"
+#include "engine/config/file_kind.h"
 #include "engine/study/study.h"
 #include "engine/study/study_text.h"
 #include "engine/study/study_variables.h"
@@ -56,8 +57,11 @@ std::vector<Variant> listed(const YamlNode* node) {
 
 // Every variant with every value of a key.
 std::vector<Variant> crossed(const std::vector<Variant>& variants, const YamlEntry& axis) {
-  const std::string key = "grid." + axis.key;
-  if (axis.value.kind != YamlNode::Kind::list || axis.value.items.empty()) {
+  const std::string key = axis.key == "seed" ? "seeds" : "grid." + axis.key;
+  if (axis.value.kind == YamlNode::Kind::list && axis.value.items.empty()) {
+    fail_input("{}: {} is an empty list: give it values or leave it out", axis.value.where, key);
+  }
+  if (axis.value.kind != YamlNode::Kind::list) {
     fail_yaml_type(axis.value, key, "a list of values");
   }
   if (variants.size() * axis.value.items.size() > max_runs) {
@@ -137,6 +141,7 @@ Study load_study(const fs::path& path, const StudyChanges& changes) {
   YamlNode tree =
       parse_yaml(read_text_file(path, ConfigReader::max_bytes), path.string(),
                  {ConfigReader::max_bytes, ConfigReader::max_nodes, ConfigReader::max_depth});
+  refuse_other_kind(tree, path.string(), FileKind::study);
   check_study_keys(
       tree, "a study",
       {"base", "out", "variables", "prepare", "set", "runs", "grid", "seeds", "small"});

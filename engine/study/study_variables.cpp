@@ -47,6 +47,29 @@ std::string nearest_alike(std::string_view name, const std::vector<std::string>&
   return nearest;
 }
 
+[[noreturn]] void fail_meant(const std::string& given, const std::string& key,
+                             const std::string& variable) {
+  fail_input("override {}: the study has no variable '{}'; did you mean '{}'?", given, key,
+             variable);
+}
+
+// A variable written as a key: as it stands in the file (variables.people), or within a section
+// that has nothing of the name. All else is the config's own to judge. `parts`: of known keys.
+void check_dotted_name(const std::string& given, const std::string& key,
+                       const std::vector<std::string>& names,
+                       const std::vector<std::string>& parts) {
+  const std::string_view last = last_part(key);
+  const auto has = [&](const std::vector<std::string>& list) {
+    return std::find(list.begin(), list.end(), last) != list.end();
+  };
+  if (key.starts_with("variables.")) {
+    const std::string variable = nearest_alike(last, names);
+    if (!variable.empty()) fail_meant(given, key, variable);
+  } else if (has(names) && !has(parts)) {
+    fail_meant(given, key, std::string(last));
+  }
+}
+
 }  // namespace
 
 StudyVariables settle_variables(const YamlNode* node, std::vector<std::string>& overrides) {
@@ -84,18 +107,24 @@ void check_override_names(const std::vector<std::string>& overrides,
                           const StudyVariables& variables) {
   const std::vector<std::string> list = run_config_keys();
   const KeySet keys(list.begin(), list.end());
-  std::vector<std::string> names;
+  std::vector<std::string> names, parts;  // of variables; of keys: the first and the last
   for (const auto& [name, value] : variables) names.push_back(name);
-  if (names.empty()) return;
+  for (const std::string& key : keys) {
+    parts.push_back(key.substr(0, key.find('.')));
+    parts.emplace_back(last_part(key));
+  }
   for (const std::string& given : overrides) {
-    const std::string key = given.substr(0, given.find('='));
-    // Keys within a section are the config's own to judge.
-    if (key.empty() || key.find('.') != key.npos || keys.contains(key) || is_section(keys, key)) {
+    const std::size_t equals = given.find('=');
+    const std::string key = given.substr(0, equals);
+    if (equals == given.npos && variables.contains(key)) {
+      fail_input("override {}: give the variable a value: {}=...", given, key);
+    }
+    if (key.empty() || keys.contains(key) || is_section(keys, key)) continue;
+    if (key.find('.') != key.npos) {
+      check_dotted_name(given, key, names, parts);
       continue;
     }
-    std::vector<std::string> top;
-    for (const std::string& each : keys) top.push_back(each.substr(0, each.find('.')));
-    const std::string variable = nearest_alike(key, names), known = nearest_alike(key, top);
+    const std::string variable = nearest_alike(key, names), known = nearest_alike(key, parts);
     if (variable.empty() && !known.empty()) continue;
     if (variable.empty()) {
       fail_input(
@@ -104,8 +133,7 @@ void check_override_names(const std::vector<std::string>& overrides,
           given, key, fmt::join(names, ", "));
     }
     if (known.empty() || edit_distance(key, variable) <= edit_distance(key, known)) {
-      fail_input("override {}: the study has no variable '{}'; did you mean '{}'?", given, key,
-                 variable);
+      fail_meant(given, key, variable);
     }
   }
 }

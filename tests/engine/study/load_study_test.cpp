@@ -86,6 +86,11 @@ TEST_F(StudyFile, WhatIsWrongIsSaidWithItsPlace) {
   EXPECT_NE(refusal("base: base.yaml\n").find("out is missing"), std::string::npos);
   EXPECT_NE(refusal("base: nowhere.yaml\n" + out()).find("there is no nowhere.yaml"),
             std::string::npos);
+  EXPECT_NE(refusal("base: base.yaml\n" + out() + "seeds: []\n").find("seeds is an empty list"),
+            std::string::npos);
+  EXPECT_NE(refusal("base: base.yaml\n" + out() + "grid: {optim.lr: []}\n")
+                .find("study.yaml:3: grid.optim.lr is an empty list"),
+            std::string::npos);
   EXPECT_NE(refusal("base: base.yaml\n" + out() + "seed: [1]\n").find("the nearest is 'seeds'"),
             std::string::npos);
   EXPECT_NE(refusal("base: base.yaml\n" + out() + "grid: {optim.lr: 1}\n").find("list of values"),
@@ -153,6 +158,11 @@ TEST_F(StudyFile, AMisspeltVariableIsNamedWhereverItStands) {
   says("", {"peple=3"},
        "override peple=3: the study has no variable 'peple'; did you mean 'people'");
   says("", {"passage=3"}, "did you mean 'passages'");
+  says("", {"variables.peple=3"}, "no variable 'variables.peple'; did you mean 'people'?");
+  says("", {"data.people=3"}, "no variable 'data.people'; did you mean 'people'?");
+  says("", {"data.sources.people.x=3"}, "override data.sources.people.x=3");
+  says("", {"people"}, "override people: give the variable a value: people=...");
+  says("", {"batch_size=3"}, "unknown key 'batch_size'; did you mean 'data.batch_size'?");
   says("", {"stepps=3"}, "unknown key 'stepps'; did you mean 'steps'?");
   says("", {"wombats=3"}, "none is like it; the variables are out, passages, people");
   says("", {"optim.lrr=3"}, "did you mean 'optim.lr'?");
