@@ -22,6 +22,8 @@ std::int64_t tokens_of_batch(const CountArguments& arguments) {
 void memory_count(CountArguments arguments) {
   arguments.model.rows = tokens_of_batch(arguments);
   ProbeModel model(arguments.model);
+  // Batches from all shards alike.
+  arguments.corpus.tokens = arguments.batches * arguments.model.rows;
   ReadingLine line("reading");
   Corpus corpus(model, arguments.corpus, line.progress());
   // Whole windows of the shards; as many as asked for, or fewer where the memory is too small.
@@ -69,7 +71,7 @@ void add_memory_count(CLI::App& memory) {
   command
       ->add_option("--batch-tokens", arguments->batch_tokens,
                    "Tokens of a batch (default: as many as a step of the model's run)")
-      ->check(at_least(1));
+      ->check(CLI::Range(std::int64_t{1}, most_tokens_of_a_pass));
   command->callback([=] { memory_count(*arguments); });
 }
 

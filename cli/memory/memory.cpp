@@ -35,17 +35,22 @@ void add_model(CLI::App& command, MemoryArguments& arguments) {
       ->capture_default_str();
   command.add_flag("--fp32", arguments.model.fp32, "Compute in FP32 on a GPU, not in BF16");
   command.add_option("--rows-per-pass", arguments.model.rows, "Tokens of one pass; 0: many")
-      ->check(at_least(0));
+      ->check(CLI::Range(std::int64_t{0}, most_tokens_of_a_pass));
 }
 
 void add_corpus(CLI::App& command, MemoryArguments& arguments) {
   command
       .add_option("--data", arguments.corpus.data,
-                  "Token shards: a folder or a .bin file; else what the model was trained on")
+                  "Token shards: a folder or a .bin file; may be repeated; else what the model was "
+                  "trained on")
+      ->allow_extra_args(false)
+      ->type_name("SHARDS")
       ->transform(home_path());
   command.add_option("--split", arguments.corpus.split, "Of the shards")
       ->check(CLI::IsMember({"train", "val"}));
-  command.add_option("--tokens", arguments.corpus.tokens, "Read at most so many; 0: all")
+  command
+      .add_option("--tokens", arguments.corpus.tokens,
+                  "Read at most so many, from all shards alike; 0: all")
       ->check(at_least(0));
 }
 

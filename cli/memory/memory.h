@@ -25,6 +25,8 @@ struct MemoryArguments {
   std::string html;  // a file; empty: none
 };
 
+constexpr std::int64_t most_tokens_of_a_pass = 16'777'216;
+
 void add_model(CLI::App& command, MemoryArguments& arguments);
 void add_corpus(CLI::App& command, MemoryArguments& arguments);
 void add_json(CLI::App& command, MemoryArguments& arguments);

@@ -29,11 +29,9 @@ Corpus::Corpus(ProbeModel& model, const CorpusOptions& options, CorpusProgress p
   reading.vocab_size = model.config().vocab_size;
   reading.document_start = model.config().document_mask ? model.tokenizer().bos_id() : -1;
   reading.tokenizer_hash = model.tokenizer().hash();
+  reading.most = options.tokens / length_;
   reader_ = std::make_unique<ValidationReader>(reading);
   sequences_ = reader_->sequences();
-  if (options.tokens > 0) {
-    sequences_ = std::min(sequences_, options.tokens / length_);
-  }
 }
 
 bool Corpus::next(ScoreRows& rows) {

@@ -1,4 +1,5 @@
-// Token shards as passes for a model that is looked into: every window once, in the shards' order.
+// Token shards as passes for a model that is looked into: every window once, in the shards' order,
+// or windows at even distances where not all are asked for.
 #pragma once
 
 #include <cstdint>
@@ -16,11 +17,12 @@
 namespace memengine {
 
 struct CorpusOptions {
-  std::string data;   // a folder of shards, a folder of such folders, or one shard; empty:
-                      // what the model's run was trained on
+  // Each a folder of shards, a folder of such folders, or one shard; none: what the model's run was
+  // trained on.
+  std::vector<std::string> data;
   std::string split;  // "train", "val"; empty: `split_if_any`, else the other
   std::string split_if_any = "train";
-  std::int64_t tokens = 0;  // at most so many; 0: all
+  std::int64_t tokens = 0;  // at most so many, from all of it alike; 0: all
 };
 
 // Tokens read so far, and those that will be.

@@ -119,6 +119,7 @@ class ValidationReader {
     std::int32_t document_start = -1;
     std::string tokenizer_hash;
     HostAllocator allocator;
+    std::int64_t most = 0;  // sequences, at even distances over all shards; 0: all
   };
 
   explicit ValidationReader(const Options& options);

@@ -13,10 +13,17 @@ struct ValidationReader::Impl {
   OpenShards shards;
   std::vector<std::int64_t> first;  // the first sequence of each shard, and one more: their number
   BatchBuffer buffer;
-  std::int64_t batch = 0;  // the next one of this rank
+  std::int64_t sequences = 0;  // that are read: all, or as many as were asked for
+  std::int64_t batch = 0;      // the next one of this rank
 
   explicit Impl(const Options& from)
       : options(from), buffer(from.batch_size, from.seq_len, from.allocator), batch(from.rank) {}
+
+  // Of all sequences, the i-th of those that are read: floor(i * all / read).
+  std::int64_t place(std::int64_t i) const {
+    const std::int64_t all = first.back();
+    return i * (all / sequences) + i * (all % sequences) / sequences;
+  }
 };
 
 ValidationReader::ValidationReader(const Options& options) {
@@ -43,6 +50,7 @@ ValidationReader::ValidationReader(const Options& options) {
     fail_input("the validation shards have no {} consecutive tokens: lower data.seq_len",
                options.seq_len + 1);
   }
+  impl_->sequences = options.most > 0 ? std::min(options.most, total) : total;
 }
 
 ValidationReader::~ValidationReader() = default;
@@ -53,9 +61,10 @@ bool ValidationReader::next(Batch& batch) {
   const std::int64_t rows = std::min(options.batch_size, sequences() - begin);
   if (rows <= 0) return false;
   for (std::int64_t row = 0; row < rows; ++row) {
-    const auto after = std::upper_bound(impl_->first.begin(), impl_->first.end(), begin + row);
+    const std::int64_t sequence = impl_->place(begin + row);
+    const auto after = std::upper_bound(impl_->first.begin(), impl_->first.end(), sequence);
     const auto shard = static_cast<std::size_t>(after - impl_->first.begin()) - 1;
-    impl_->buffer.fill(row, impl_->shards.verified(shard), begin + row - impl_->first[shard],
+    impl_->buffer.fill(row, impl_->shards.verified(shard), sequence - impl_->first[shard],
                        options.vocab_size, options.document_start);
   }
   impl_->batch += options.world;
@@ -72,7 +81,7 @@ std::int64_t ValidationReader::batches() const {
 }
 
 std::int64_t ValidationReader::sequences() const {
-  return impl_->first.back();
+  return impl_->sequences;
 }
 
 }  // namespace memengine

@@ -110,8 +110,10 @@ void TextSource::Impl::bad(std::uint64_t line, const std::string& what) {
   const std::string problem = fmt::format("{}:{}: {}", shown(path()), line, what);
   gave_any = true;
   if (bad_lines >= options.max_bad_lines) {
-    if (options.max_bad_lines == 0) fail_input("{}; --max-bad-lines skips such lines", problem);
-    fail_input("{}; more than --max-bad-lines {}", problem, options.max_bad_lines);
+    const std::string& option = options.bad_lines_option;
+    if (option.empty()) fail_input("{}", problem);
+    if (options.max_bad_lines == 0) fail_input("{}; {} skips such lines", problem, option);
+    fail_input("{}; more than {} {}", problem, option, options.max_bad_lines);
   }
   ++bad_lines;
   if (problems.size() < max_problems) problems.push_back(problem);

@@ -31,6 +31,8 @@ struct TextOptions {
   // Asked while standard input lets wait; true: it ends there. Asked between reads of a file, for
   // lines without an end; true: next() throws TextStopped (io/text/text_lines.h).
   std::function<bool()> stop = {};
+  // How a user sets max_bad_lines, for messages; empty: no way.
+  std::string bad_lines_option = "--max-bad-lines";
 };
 
 // Where reading stands: the file and the number of lines or objects of it already read (a line that

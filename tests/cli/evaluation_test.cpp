@@ -76,6 +76,8 @@ TEST_F(EvaluationTasks, WhatCannotServeIsSaidBeforeTheFirstStep) {
   refused("[{task: ai2_arc, path: x.jsonl}]", {"ai2_arc is 2 tasks"});
   folder_.write("long.jsonl", "{\"prompt\": \"" + std::string(40, 'x') +
                                   "\", \"answer\": \" y\", \"attribute\": \"a\"}\n");
+  folder_.write("bad.txt", "\xE9\n");
+  refused("[{task: loss, path: bad.txt}]", {"bad.txt:1: not UTF-8 (byte 1 of the line)\n"});
   refused("[{task: recall, path: long.jsonl}]", {"long.jsonl:1", "reads only 33"});
 }
 

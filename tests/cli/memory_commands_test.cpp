@@ -71,9 +71,22 @@ TEST_F(MemoryCommands, WritePagesBesideWhatTheySay) {
 
 TEST_F(MemoryCommands, RefuseWhatMakesNoSense) {
   expect_refusal(folder_, {"memory", "use", "nowhere"}, {"nowhere"});
+  expect_refusal(folder_, {"memory", "rows", "run"},
+                 {"no command 'memory rows'; the nearest is 'memory row'"});
+  expect_refusal(folder_, {"memory", "row", "run"}, {"see memengine memory row --help"});
+  expect_refusal(folder_, {"memory", "use", "run", "--top", "-1"}, {"--top: '-1' must be"});
+  expect_refusal(folder_, {"memory", "use", "run", "--rows-per-pass", "99999999999"},
+                 {"--rows-per-pass", "16777216"});
+  expect_refusal(folder_, {"memory", "count", "run", "--batch-tokens", "99999999999"},
+                 {"--batch-tokens", "16777216"});
+  expect_refusal(folder_, {"memory"}, {"see memengine memory --help"});
   expect_refusal(folder_, {"memory", "use", "run", "--data", "nowhere"}, {"--data", "nowhere"});
   expect_refusal(folder_, {"memory", "use", "run", "--data", "run"},
                  {"no token shards", "prepare"});
+  expect_refusal(folder_, {"memory", "use", "run", "--data", "data", "--data", "data/texts"},
+                 {"--data", "is named twice"});
+  expect_refusal(folder_, {"memory", "use", "run", "--data", "data", "--data", "run"},
+                 {"no token shards", "'run'"});
   expect_refusal(folder_, {"memory", "use", "run", "-o", "nowhere/use.html"}, {"nowhere"});
   expect_refusal(folder_, {"memory", "use", "run", "-o", "data"}, {"data is a folder"});
   expect_refusal(folder_, {"memory", "row", "run", "361"}, {"row 361", "0 to 360"});
@@ -89,6 +102,22 @@ TEST_F(MemoryCommands, RefuseWhatMakesNoSense) {
                      "model.productkey_args.is_enabled=false"});
   expect_refusal(folder_, {"memory", "use", "dense"}, {"no memory layers"});
   expect_refusal(folder_, {"memory", "diff", "run", "dense"}, {"no memory layers"});
+}
+
+// Several folders are read as one corpus, and a part of it is a part of each.
+TEST_F(MemoryCommands, ReadWhatSeveralFoldersHold) {
+  folder_.write("others.jsonl", small_texts());
+  run_well(folder_, {"prepare", "others.jsonl", "--tokenizer", "bytes", "--out", "more"});
+  const auto tokens = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> all = {"use", "run", "--split", "train"};
+    all.insert(all.end(), more.begin(), more.end());
+    return json(all)["tokens"].get<int>();
+  };
+  EXPECT_EQ(tokens({"--data", "data", "--data", "more/others"}),
+            tokens({"--data", "data"}) + tokens({"--data", "more"}));
+  const std::string said = run_well(folder_, {"memory", "count", "run", "--batches", "4", "--data",
+                                              "data", "--data", "more", "--batch-tokens", "66"});
+  expect_contains(said, "4 batches of 66 tokens of data/texts (train), more/others (train)\n");
 }
 
 // Counting, and a run that updates the few rows which other text seldom reads.

@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <set>
 
 #include "io/shards/shard.h"
 #include "kernels/runtime/error.h"
@@ -12,14 +13,28 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<fs::path> folders_of(const CorpusSearch& search) {
+[[noreturn]] void fail_no_shards(const std::string& key, const std::string& path) {
+  fail_input("{}: no token shards (*.bin) in '{}' or its folders: `memengine prepare` makes them",
+             key, path);
+}
+
+// Where shards are: a folder that holds some, or one by itself.
+bool is_shard(const fs::path& place) {
   std::error_code ignored;
-  if (!search.data.empty()) {
-    if (!fs::exists(search.data, ignored)) {
-      fail_input("{}: nothing at '{}'", search.key, search.data);
-    }
-    return shard_folders(search.data);
-  }
+  return fs::is_regular_file(place, ignored);
+}
+
+std::vector<fs::path> places_at(const std::string& path, const std::string& key) {
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) fail_input("{}: nothing at '{}'", key, path);
+  if (is_shard(path)) return {path};
+  std::vector<fs::path> folders = shard_folders(path);
+  if (folders.empty()) fail_no_shards(key, path);
+  return folders;
+}
+
+std::vector<fs::path> places_of_run(const CorpusSearch& search) {
+  std::error_code ignored;
   if (search.run == nullptr || !search.run->root_dir) {
     fail_input("{}: the model does not say what it was trained on: name shards with {}",
                search.model, search.key);
@@ -33,7 +48,18 @@ std::vector<fs::path> folders_of(const CorpusSearch& search) {
   }
   std::vector<fs::path> folders;
   for (const auto& [name, weight] : search.run->sources) folders.push_back(root / name);
-  return folders.empty() ? shard_folders(root) : folders;
+  if (folders.empty()) folders = shard_folders(root);
+  if (folders.empty()) fail_no_shards(search.key, root.string());
+  return folders;
+}
+
+void refuse_named_twice(const CorpusSearch& search, const std::vector<fs::path>& files) {
+  std::set<fs::path> seen;
+  for (const fs::path& file : files) {
+    std::error_code ignored;
+    if (seen.insert(fs::weakly_canonical(file, ignored)).second) continue;
+    fail_input("{}: {} is named twice: name each once", search.key, file.string());
+  }
 }
 
 }  // namespace
@@ -53,38 +79,41 @@ std::vector<fs::path> shard_folders(const fs::path& path) {
 }
 
 CorpusShards find_corpus(const CorpusSearch& search) {
-  std::error_code ignored;
-  if (!search.data.empty() && fs::is_regular_file(search.data, ignored)) {
-    return {{search.data}, search.data};
-  }
-  const std::vector<fs::path> folders = folders_of(search);
-  if (folders.empty()) {
-    fail_input("{}: no token shards (*.bin) in '{}' or its folders: `memengine prepare` makes them",
-               search.key, search.data.empty() ? *search.run->root_dir : search.data);
-  }
-  const auto any_has = [&](const std::string& split) {
-    return std::any_of(folders.begin(), folders.end(),
-                       [&](const fs::path& folder) { return has_split(folder, split); });
+  std::vector<std::vector<fs::path>> named;  // the places of each path that was named
+  for (const std::string& path : search.data) named.push_back(places_at(path, search.key));
+  if (named.empty()) named.push_back(places_of_run(search));
+  const auto has = [](const std::vector<fs::path>& places, const std::string& split) {
+    return std::any_of(places.begin(), places.end(), [&](const fs::path& place) {
+      return !is_shard(place) && has_split(place, split);
+    });
   };
   std::string split = search.split;
   if (split.empty()) {
-    split = any_has(search.split_if_any)     ? search.split_if_any
-            : search.split_if_any == "train" ? "val"
-                                             : "train";
+    const bool any = std::any_of(named.begin(), named.end(), [&](const auto& places) {
+      return has(places, search.split_if_any);
+    });
+    split = any ? search.split_if_any : search.split_if_any == "train" ? "val" : "train";
   }
   CorpusShards shards;
   std::vector<std::string> names;
-  for (const fs::path& folder : folders) {
-    if (!has_split(folder, split)) continue;
-    const auto found = find_shards(folder, split);
-    shards.files.insert(shards.files.end(), found.begin(), found.end());
-    names.push_back(folder.string());
+  for (const std::vector<fs::path>& places : named) {
+    if (!is_shard(places.front()) && !has(places, split)) {
+      fail_input("{}: no {} shards in '{}': name others", search.key, split,
+                 places.front().string());
+    }
+    for (const fs::path& place : places) {
+      if (is_shard(place)) {
+        shards.files.push_back(place);
+        names.push_back(place.string());
+      } else if (has_split(place, split)) {
+        const auto found = find_shards(place, split);
+        shards.files.insert(shards.files.end(), found.begin(), found.end());
+        names.push_back(fmt::format("{} ({})", place.string(), split));
+      }
+    }
   }
-  if (shards.files.empty()) {
-    fail_input("{}: no {} shards in '{}': name others", search.key, split,
-               folders.front().string());
-  }
-  shards.what = fmt::format("{} ({})", fmt::join(names, ", "), split);
+  if (!search.data.empty()) refuse_named_twice(search, shards.files);
+  shards.what = fmt::format("{}", fmt::join(names, ", "));
   return shards;
 }
 

@@ -11,12 +11,13 @@
 namespace memengine {
 
 struct CorpusSearch {
-  std::string data;          // a folder of shards, a folder of such folders, or one shard; empty:
-                             // what the model's run was trained on
-  std::string split;         // "train", "val"; empty: `split_if_any`, else the other
-  std::string split_if_any;  // "train" or "val"
-  std::string key;           // where a user names `data`, for messages: "--data"
-  std::string model;         // whose run it is, for messages
+  // Each a folder of shards, a folder of such folders, or one shard; none: what the model's run was
+  // trained on.
+  std::vector<std::string> data;
+  std::string split;                // "train", "val"; empty: `split_if_any`, else the other
+  std::string split_if_any;         // "train" or "val"
+  std::string key;                  // where a user names `data`, for messages: "--data"
+  std::string model;                // whose run it is, for messages
   const DataConfig* run = nullptr;  // of the model's run; none: it has none
 };
 
@@ -25,8 +26,8 @@ struct CorpusShards {
   std::string what;  // "data/novels (val)"
 };
 
-// Input errors: nothing there, no shards, no data named where the model has no run, or its data are
-// gone.
+// Input errors: nothing there, no shards, a shard named twice, no data named where the model has no
+// run, or its data are gone.
 CorpusShards find_corpus(const CorpusSearch& search);
 
 // The folders with shards that a path means: itself, or those in it, by name.

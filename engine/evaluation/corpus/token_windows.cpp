@@ -59,7 +59,9 @@ class TextWindows : public TokenWindows {
  public:
   TextWindows(const WindowSettings& settings, const std::string& path)
       : length_(static_cast<std::size_t>(settings.length)) {
-    TextSource texts({path}, {});
+    TextOptions reading;
+    reading.bad_lines_option.clear();
+    TextSource texts({path}, reading);
     const Tokenizer& tokenizer = *settings.tokenizer;
     for (std::string text; texts.next(text);) {
       if (settings.model.document_mask) documents_.push_back(tokens_.size());
@@ -109,8 +111,9 @@ std::unique_ptr<TokenWindows> open_token_windows(const WindowSettings& settings,
                                                    : fs::exists(path, ignored) &&
                                                          fs::path(path).extension() != ".bin");
   if (is_text) return std::make_unique<TextWindows>(settings, path);
+  const std::vector<std::string> named(path.empty() ? 0 : 1, path);
   const CorpusShards shards =
-      find_corpus({path, "", "val", settings.key, settings.model_name, settings.run});
+      find_corpus({named, "", "val", settings.key, settings.model_name, settings.run});
   return std::make_unique<ShardWindows>(settings, shards);
 }
 

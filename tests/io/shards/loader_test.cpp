@@ -363,7 +363,23 @@ TEST(ValidationReader, GoesOnceThroughInOrder) {
     ASSERT_EQ(rows[i].size(), 19u) << i;
     EXPECT_EQ(rows[i][0], firsts[i]);
   }
+  // Fewer than all: from every shard.
   options.rank = 0;
+  options.world = 1;
+  for (const auto& [most, expected] : std::vector<std::pair<int, std::vector<std::int32_t>>>{
+           {3, {1000, 1057, 6000}}, {4, {1000, 1038, 1076, 6000}}, {1, {1000}}, {10, firsts}}) {
+    options.most = most;
+    ValidationReader reader(options);
+    EXPECT_EQ(reader.sequences(), static_cast<std::int64_t>(expected.size()));
+    Batch batch;
+    std::vector<std::int32_t> read;
+    while (reader.next(batch)) {
+      for (std::int64_t row = 0; row < batch.batch_size; ++row) {
+        read.push_back(batch.tokens[row * 19]);
+      }
+    }
+    EXPECT_EQ(read, expected);
+  }
   options.seq_len = 100;
   expect_input_error("lower data.seq_len", [&] { ValidationReader reader(options); });
 }
