@@ -66,4 +66,4 @@ format:
 	clang-format -i $$(git ls-files '*.h' '*.cpp' '*.cu' '*.cuh')
 
 clean:
-	rm -rf $(BUILD) memengine
+	rm -rf $(BUILD) $(BUILD)-cpu memengine

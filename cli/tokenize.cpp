@@ -50,7 +50,8 @@ void show(const TokenizeArguments& arguments, const Tokenizer& tokenizer,
       print("{:>8}  {}\n", id, printable(name));
     }
   }
-  print("{} {}, {} bytes\n", ids.size(), ids.size() == 1 ? "token" : "tokens", text.size());
+  print("{}, {}\n", counted(static_cast<std::int64_t>(ids.size()), "token"),
+        counted(static_cast<std::int64_t>(text.size()), "byte"));
 }
 
 void tokenize(const TokenizeArguments& arguments) {

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 
 #include "io/files/home.h"
 #include "kernels/runtime/error.h"
@@ -13,7 +14,13 @@ CLI::Validator at_least(std::int64_t least) {
   const auto check = [least](const std::string& text) {
     std::int64_t number = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (error == std::errc::result_out_of_range && !text.starts_with('-')) return std::string();
+    if (error == std::errc::result_out_of_range && !text.starts_with('-')) {
+      std::uint64_t larger = 0;  // what holds no more is cut to what it holds: as good as all
+      const bool fits = std::from_chars(text.data(), end, larger).ec == std::errc() && *end == '\0';
+      return fits ? std::string()
+                  : format_text("'{}' is more than {}", text,
+                                std::numeric_limits<std::uint64_t>::max());
+    }
     if (error == std::errc() && end == text.data() + text.size() && number >= least) {
       return std::string();
     }

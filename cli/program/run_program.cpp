@@ -2,30 +2,27 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <exception>
 #include <filesystem>
 #include <memory>
 #include <new>
 #include <string>
 #include <system_error>
+#include <vector>
 
 #include "cli/command.h"
 #include "cli/program/program.h"
 #include "cli/terminal.h"
 #include "engine/training/bad_numbers.h"
 #include "kernels/runtime/error.h"
-#include "kernels/runtime/printable.h"
 
 namespace memengine {
 namespace {
 
-// The help of the command that was called.
-std::string help_of(const CLI::App& program, int argument_count, char** arguments) {
-  std::string command;
-  for (const CLI::App* known : program.get_subcommands([](const CLI::App*) { return true; })) {
-    if (argument_count > 1 && known->get_name() == arguments[1]) command = known->get_name() + " ";
-  }
-  return "memengine " + command + "--help";
+// A library's words as the words of an error of ours are.
+std::string shortened(const std::string& message) {
+  return Error(Error::Kind::input, message).what();
 }
 
 }  // namespace
@@ -33,14 +30,17 @@ std::string help_of(const CLI::App& program, int argument_count, char** argument
 int run_program(int argument_count, char** arguments) {
   const std::unique_ptr<CLI::App> made = make_program();
   CLI::App& program = *made;
+  std::string command;
   try {
-    if (argument_count > 1) check_command(program, arguments[1]);
+    const std::vector<std::string> words(arguments + std::min(argument_count, 1),
+                                         arguments + argument_count);
+    command = called_command(program, words);
     program.parse(argument_count, arguments);
     return 0;
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return program.exit(error);  // help was asked for
-    fmt::print(stderr, "memengine: {} (see {})\n", printable(error.what()),
-               help_of(program, argument_count, arguments));
+    fmt::print(stderr, "memengine: {} (see memengine {}--help)\n", shortened(error.what()),
+               command);
     return 2;
   } catch (const Stopped& stopped) {
     return 128 + stopped.signal;
@@ -55,7 +55,7 @@ int run_program(int argument_count, char** arguments) {
   } catch (const std::filesystem::filesystem_error& error) {
     // A path that cannot be read or written is the user's to mend.
     fmt::print(stderr, "memengine: {}: {}; check the path and its permissions\n",
-               printable(error.path1().string()), error.code().message());
+               shortened(error.path1().string()), error.code().message());
     return 2;
   } catch (const std::system_error& error) {
     const bool threads = error.code() == std::errc::resource_unavailable_try_again;
@@ -68,7 +68,7 @@ int run_program(int argument_count, char** arguments) {
     fmt::print(stderr, "memengine: out of host memory\n");
     return 1;
   } catch (const std::exception& error) {
-    fmt::print(stderr, "memengine: {}\n", printable(error.what()));
+    fmt::print(stderr, "memengine: {}\n", shortened(error.what()));
     return 1;
   }
 }

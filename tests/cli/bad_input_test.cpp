@@ -22,6 +22,24 @@ class BadInput : public testing::Test {
   TemporaryFolder folder;
 };
 
+// A file of another command's is named as what it is, and the command that takes it.
+TEST_F(BadInput, AFileOfAnotherKind) {
+  folder.write("study.yaml",
+               "base: config.yaml\nout: s\nvariables: {n: 3}\nset: {steps: '${n}'}\n");
+  folder.write("eval.yaml", "ckpt_dir: run\ndata_dir: sets\nharness: {tasks: [piqa]}\n");
+  const Words study = {"study.yaml is a study: memengine study study.yaml"};
+  for (const char* command : {"train", "eval", "inspect"}) {
+    expect_refusal(folder, {command, "study.yaml"}, study);
+  }
+  expect_refusal(folder, {"train", "eval.yaml"}, {"eval.yaml is the config of an evaluation"});
+  expect_refusal(folder, {"study", "eval.yaml"}, {"memengine eval eval.yaml"});
+  expect_refusal(folder, {"study", "config.yaml"}, {"config.yaml is the config of a run"});
+  expect_refusal(folder, {"eval", "config.yaml"}, {"memengine train config.yaml"});
+  // What is wrong within a file of the right kind is said as ever.
+  folder.write("wrong.yaml", small_config() + "stepps: 3\n");
+  expect_refusal(folder, {"train", "wrong.yaml"}, {"unknown key 'stepps'", "'steps'"});
+}
+
 TEST_F(BadInput, OnTheCommandLine) {
   expect_refusal(folder, {}, {"subcommand"});
   expect_refusal(folder, {"trian", "config.yaml"}, {"'trian'", "'train'"});
@@ -49,6 +67,21 @@ TEST_F(BadInput, OnTheCommandLine) {
   for (const char* loss : {"0", "nan", "inf", "low"}) {
     expect_refusal(folder, {"compare", "run", "--to", loss}, {loss, "a number above zero"});
   }
+  // An empty argument is no zero.
+  expect_refusal(folder, {"prepare", "texts.jsonl", "--out", "x", "--validation", ""},
+                 {"--validation: '' is empty"});
+  expect_refusal(folder, {"generate", "run", "--temperature", ""}, {"--temperature: '' is empty"});
+  expect_refusal(folder, {"memory", "row", "run", "3", "--layer", ""}, {"--layer: '' "});
+  expect_refusal(folder, {"inspect", "config.yaml", "--gpu-memory", ""}, {"--gpu-memory: ''"});
+  expect_refusal(folder, {"inspect", ""}, {"path: ''"});
+  expect_refusal(folder, {"generate", ""}, {"model: ''"});
+  expect_refusal(folder, {"export", "run", "--out", ""}, {"--out: ''"});
+  expect_refusal(folder, {"prepare", "", "--tokenizer", "bytes", "--out", "x"}, {"input: ''"});
+  expect_refusal(folder, {"train", ""}, {"config: ''"});
+  expect_refusal(folder, {"train", "config.yaml", ""}, {"override ''"});
+  // A number that nothing can hold.
+  expect_refusal(folder, {"synth", "--out", "x", "--seed", "18446744073709551616"},
+                 {"--seed: '18446744073709551616' is more than 18446744073709551615"});
   // Nothing is written for a tokenizer that cannot be.
   for (const char* vocabulary : {"3", "265"}) {
     expect_refusal(folder, {"synth", "--people", "5", "--vocab", vocabulary, "--out", "few"},

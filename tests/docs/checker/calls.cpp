@@ -4,6 +4,7 @@
 #include <functional>
 #include <regex>
 #include <set>
+#include <span>
 
 #include "cli/program/program.h"
 #include "engine/config/config.h"
@@ -177,7 +178,8 @@ std::string call_complaint(std::vector<std::string> arguments, bool bare, const 
   // into, so they stay.)
   program->parse_complete_callback([] { throw CLI::Success(); });
   try {
-    if (!arguments.empty()) check_command(*program, arguments.front());
+    called_command(*program,
+                   std::span(arguments).first(std::min<std::size_t>(arguments.size(), 1)));
   } catch (const Error& error) {
     return error.what();
   }
