@@ -25,8 +25,8 @@ std::vector<double> read_numbers(const std::string& answer, std::size_t count,
     first = answer.find_first_not_of(separators, end);
   }
   if (numbers.size() != count) {
-    fail_input("--answer: {} number{} where {} are asked for: {}", numbers.size(),
-               numbers.size() == 1 ? "" : "s", count, what);
+    fail_input("--answer: {} number{} where {} {} asked for: {}", numbers.size(),
+               numbers.size() == 1 ? "" : "s", count, count == 1 ? "is" : "are", what);
   }
   return numbers;
 }

@@ -17,6 +17,9 @@ TEST(CourseCommand, RefusesWrongAnswersWithAHint) {
   expect_refusal(folder, {"course", "3", "--answer", "5 3 5 8 3 5 1 5 4.5"},
                  {"not yet: ", "rows themselves"});
   expect_refusal(folder, {"course", "3", "--answer", "two"}, {"'two' is no number"});
+  expect_refusal(folder, {"course", "3", "--answer", std::string(100'000, '7') + "x"},
+                 {"'777", "[99", " bytes]", "7x' is no number: eight of"});
+  expect_refusal(folder, {"course", std::string(100'000, '7')}, {"[99", " bytes]", "--help"});
   expect_refusal(folder, {"course", "99"}, {"no chapter 99"});
   expect_refusal(folder, {"course", "--answer", "1"}, {"to which chapter"});
 }

@@ -106,6 +106,7 @@ inline void expect_refusal(const TemporaryFolder& folder, const std::vector<std:
   EXPECT_EQ(outcome.code, 2) << outcome.out << outcome.error;
   EXPECT_EQ(std::count(outcome.error.begin(), outcome.error.end(), '\n'), 1) << outcome.error;
   EXPECT_TRUE(outcome.error.ends_with('\n')) << outcome.error;
+  EXPECT_LT(outcome.error.size(), 4000U) << outcome.error;
   for (const std::string& part : parts) {
     EXPECT_NE(outcome.error.find(part), std::string::npos)
         << "no '" << part << "' in: " << outcome.error;

@@ -28,6 +28,29 @@ TEST(Printable, EverythingElseIsAnEscape) {
   EXPECT_EQ(printable("\xED\xA0\x80\xF4\x90\x80\x80"), "\\xed\\xa0\\x80\\xf4\\x90\\x80\\x80");
 }
 
+std::string message_line(const std::string& text) {
+  return Error(Error::Kind::input, text).what();
+}
+
+TEST(Printable, AMessageLeavesOutTheMiddleOfWhatIsLong) {
+  const std::string path(390, 'p');
+  EXPECT_EQ(message_line("at " + path + ":\n go"), "at " + path + ":\\n go");
+  EXPECT_EQ(message_line(path + " is  no number "), path + " is  no number ");
+  EXPECT_EQ(message_line("a '" + std::string(1000, 'x') + "y' b"),
+            "a '" + std::string(199, 'x') + "...[703 bytes]..." + std::string(98, 'x') + "y' b");
+  // Characters stay whole.
+  std::string umlauts;
+  for (int i = 0; i < 500; ++i) umlauts += "ä";
+  EXPECT_EQ(printable(message_line("." + umlauts)), message_line("." + umlauts));
+  // Many words: the beginning and what to do at the end.
+  std::string words = "first";
+  for (int i = 0; i < 10'000; ++i) words += " word";
+  const std::string line = message_line(words + " last");
+  EXPECT_LT(line.size(), 2400U);
+  EXPECT_TRUE(line.starts_with("first word") && line.ends_with("word last")) << line;
+  EXPECT_EQ(message_line(""), "");
+}
+
 TEST(Printable, LinesStayLinesWhereTheyAreOurs) {
   EXPECT_EQ(printable_lines("a\tb\nc\x1b[2J\rd"), "a\tb\nc\\x1b[2J\\rd");
 }
