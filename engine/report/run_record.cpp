@@ -8,6 +8,7 @@
 #include <cmath>
 #include <limits>
 #include <optional>
+#include <set>
 #include <string_view>
 
 #include "io/config/config_reader.h"
@@ -337,6 +338,11 @@ std::vector<fs::path> find_runs(const std::vector<fs::path>& paths) {
           path.string());
     }
   }
+  std::set<fs::path> seen;
+  std::erase_if(found, [&](const fs::path& run) {
+    std::error_code none;
+    return !seen.insert(fs::weakly_canonical(metrics_path(run), none)).second;
+  });
   return found;
 }
 

@@ -62,8 +62,8 @@ struct RunReading {
 RunRecord read_run(const std::filesystem::path& path, const RunReading& reading);
 
 // The folders of runs that paths mean: a folder with metrics.jsonl is one; in another folder all
-// below it that have one, in the order of their names, but not inside of runs. Input error where
-// there is none, with what was looked for.
+// below it that have one, in the order of their names, but not inside of runs. One that several
+// paths lead to is there once. Input error where there is none, with what was looked for.
 std::vector<std::filesystem::path> find_runs(const std::vector<std::filesystem::path>& paths);
 
 // Every line of metrics.jsonl as CSV (RFC 4180, with line feeds): a column for each key, in the

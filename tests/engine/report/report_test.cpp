@@ -339,6 +339,14 @@ TEST_F(Report, WhatARunCameToIsDrawnAgainstWhatItTook) {
   EXPECT_EQ(labels(), (std::vector<std::string>{"n1", "n3"}));
 }
 
+TEST_F(Report, ARunThatSeveralPathsLeadToIsOneRun) {
+  write("a", "", line(1, "3"));
+  write("b", "", line(1, "3"));
+  fs::create_directory_symlink(root_ / "a", root_ / "link");
+  const std::vector<fs::path> expected = {root_ / "b", root_ / "a"};
+  EXPECT_EQ(find_runs({root_ / "b", root_, root_ / "a/metrics.jsonl", root_ / "link"}), expected);
+}
+
 TEST_F(Report, WhatIsNoRunIsSaidInOneLine) {
   fs::create_directories(root_ / "empty");
   EXPECT_THROW(find_runs({root_ / "empty"}), Error);
