@@ -196,8 +196,9 @@ void ConfigReader::bind(std::string_view key, std::string& field) {
 
 void ConfigReader::bind_path(std::string_view key, std::string& field) {
   if (const YamlNode* node = impl_->take(key)) {
+    const std::string path = yaml_text(*node, key);
     try {
-      field = expand_home(yaml_text(*node, key));
+      field = expand_home(path);
     } catch (const Error& error) {
       fail_input("{}: {}: {}", node->where, key, error.what());
     }

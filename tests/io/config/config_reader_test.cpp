@@ -373,6 +373,7 @@ TEST(ConfigReader, HomeInPaths) {
   EXPECT_EQ(path("~root/x").find('~'), std::string::npos);
   EXPECT_NE(error_of([&] { path("~no_such_user_here/x"); }).find("no user 'no_such_user_here'"),
             std::string::npos);
+  EXPECT_EQ(error_of([&] { path("[1]"); }), "t.yaml:1: path must be text, not a list");
   if (home != nullptr) ::setenv("HOME", before.c_str(), 1);
 }
 
