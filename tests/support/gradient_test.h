@@ -9,11 +9,16 @@
 
 namespace memengine {
 
+// What a difference is taken of is added up in long double: the rounding of a sum of 200,000 terms
+// in double, over a step of 1e-5, is as large as the error that a gradient may have (measured:
+// above 1e-6 of it in one draw of six of batch normalisation's largest case, 1.4e-8 at most so).
+using Sum = long double;
+
 // <a, b>
 inline double inner_product(const std::vector<double>& a, const std::vector<double>& b) {
-  double sum = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
-  return sum;
+  Sum sum = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) sum += Sum{a[i]} * b[i];
+  return static_cast<double>(sum);
 }
 
 inline std::vector<double> sum_of(std::vector<double> a, const std::vector<double>& b) {

@@ -8,18 +8,15 @@
 //
 // which gives CPU f64, CPU f32 and, where the build and the machine have a GPU, CUDA f32 and bf16.
 //
-// Inputs are other ones in every run. A test that fails says its seed; MEMENGINE_TEST_SEED=<seed>
-// draws the same inputs again.
+// Inputs are other ones in every run (fresh_seed.h).
 #pragma once
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <deque>
-#include <iostream>
 #include <memory>
 #include <random>
 #include <string>
@@ -27,6 +24,7 @@
 
 #include "kernels/runtime/memory/arena.h"
 #include "kernels/runtime/runtime.h"
+#include "tests/support/fresh_seed.h"
 
 namespace memengine {
 
@@ -51,13 +49,9 @@ inline std::string op_test_name(const testing::TestParamInfo<OpTestDevice>& info
 
 class OpTest : public testing::TestWithParam<OpTestDevice> {
  protected:
-  OpTest() : runtime_(GetParam().device), seed_(std::random_device{}()) {
-    if (const char* wanted = std::getenv("MEMENGINE_TEST_SEED")) seed_ = std::stoull(wanted);
-    random_.seed(seed_);
+  OpTest() : runtime_(GetParam().device) {
+    random_.seed(seed_.value);
     runtime_.reserve_scratch(std::int64_t{64} << 20);
-  }
-  void TearDown() override {
-    if (HasFailure()) std::cout << "inputs of this test: MEMENGINE_TEST_SEED=" << seed_ << '\n';
   }
 
   Context& context() { return runtime_.context(); }
@@ -204,7 +198,7 @@ class OpTest : public testing::TestWithParam<OpTestDevice> {
     return value;
   }
 
-  std::uint64_t seed_;
+  FreshSeed seed_;
   std::deque<std::unique_ptr<Arena>> arenas_;
 };
 

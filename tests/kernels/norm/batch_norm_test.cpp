@@ -18,14 +18,14 @@ struct ColumnStatistics {
 };
 
 ColumnStatistics column_statistics(const std::vector<double>& x, std::size_t features) {
-  const double rows = static_cast<double>(x.size() / features);
-  ColumnStatistics s{std::vector<double>(features), std::vector<double>(features)};
-  for (std::size_t i = 0; i < x.size(); ++i) s.mean[i % features] += x[i] / rows;
+  const Sum rows = static_cast<Sum>(x.size() / features);
+  std::vector<Sum> mean(features), variance(features);
+  for (std::size_t i = 0; i < x.size(); ++i) mean[i % features] += x[i] / rows;
   for (std::size_t i = 0; i < x.size(); ++i) {
-    const double centred = x[i] - s.mean[i % features];
-    s.variance[i % features] += centred * centred / rows;
+    const Sum centred = x[i] - mean[i % features];
+    variance[i % features] += centred * centred / rows;
   }
-  return s;
+  return {{mean.begin(), mean.end()}, {variance.begin(), variance.end()}};
 }
 
 std::vector<double> normalised(std::vector<double> x, const ColumnStatistics& s,
@@ -195,7 +195,8 @@ class PairCommunicator : public Communicator {
 TEST(BatchNormRanks, TwoRanksSeeOneBatch) {
   constexpr std::int64_t rows = 26;
   constexpr std::int64_t features = 19;
-  std::mt19937_64 random(std::random_device{}());
+  const FreshSeed seed;
+  std::mt19937_64 random(seed.value);
   std::normal_distribution<double> draw;
   const auto fill = [&](std::size_t count) {
     std::vector<double> values(count);
