@@ -217,7 +217,7 @@ TEST_F(Reports, WhatIsWrongIsSaid) {
   run_well(folder_, {"train", "config.yaml", "steps=1"});
   expect_refusal(folder_, {"report", "run", "-o", "config.yaml"}, {"config.yaml", "no HTML page"});
   EXPECT_EQ(bytes("config.yaml"), small_config());
-  expect_refusal(folder_, {"study", "config.yaml"}, {"config.yaml", "unknown key"});
+  expect_refusal(folder_, {"study", "config.yaml"}, {"config.yaml is the config of a run"});
 }
 
 }  // namespace
