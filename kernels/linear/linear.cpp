@@ -2,13 +2,13 @@
 //
 //     dx = dy W        dW += dy^T x        db += sum over rows of dy
 //
-// The bias is written to the output first, and the product adds to it. A few rows have a product of
-// their own (cpu_few_rows.h).
+// The bias is written to the output first, and the product adds to it. A few rows and many
+// have products of their own (cpu_few_rows.h, cpu_product.h).
 #include "kernels/linear/linear.h"
 
 #include "kernels/dispatch.h"
 #include "kernels/linear/cpu_few_rows.h"
-#include "kernels/linear/cpu_gemm.h"
+#include "kernels/linear/cpu_product.h"
 
 namespace memengine {
 namespace {
@@ -58,8 +58,8 @@ void linear_forward(const Context& context, Tensor out, Tensor x, Tensor weight,
       dispatch_floating(bias.dtype(),
                         [&]<typename B>() { fill_rows(out.as<T>(), bias.as<B>(), rows, outputs); });
     }
-    parallel_gemm<T>(Transpose::no, Transpose::yes, rows, outputs, inputs, 1, x.as<T>(), inputs,
-                     weight.as<T>(), inputs, bias.empty() ? 0 : 1, out.as<T>(), outputs);
+    many_rows_product(Transpose::no, Transpose::yes, rows, outputs, inputs, x.as<T>(), inputs,
+                      weight.as<T>(), inputs, !bias.empty(), out.as<T>(), outputs);
   });
 }
 
@@ -69,8 +69,8 @@ void linear_backward_input(const Context& context, Tensor dx, Tensor dout, Tenso
   const Shape shape = linear_shape(dout, dx, weight);
   const std::int64_t rows = shape.rows, inputs = shape.inputs, outputs = shape.outputs;
   dispatch_floating(dx.dtype(), [&]<typename T>() {
-    parallel_gemm<T>(Transpose::no, Transpose::no, rows, inputs, outputs, 1, dout.as<T>(), outputs,
-                     weight.as<T>(), inputs, accumulate ? 1 : 0, dx.as<T>(), inputs);
+    many_rows_product(Transpose::no, Transpose::no, rows, inputs, outputs, dout.as<T>(), outputs,
+                      weight.as<T>(), inputs, accumulate, dx.as<T>(), inputs);
   });
 }
 
@@ -82,8 +82,8 @@ void linear_backward_weight(const Context& context, Tensor dweight, Tensor dbias
   const std::int64_t rows = shape.rows, inputs = shape.inputs, outputs = shape.outputs;
   dispatch_floating(x.dtype(), [&]<typename T>() {
     const T* gradient = dout.as<T>();
-    parallel_gemm<T>(Transpose::yes, Transpose::no, outputs, inputs, rows, 1, gradient, outputs,
-                     x.as<T>(), inputs, accumulate ? 1 : 0, dweight.as<T>(), inputs);
+    many_rows_product(Transpose::yes, Transpose::no, outputs, inputs, rows, gradient, outputs,
+                      x.as<T>(), inputs, accumulate, dweight.as<T>(), inputs);
     if (dbias.empty()) return;
     T* sums = dbias.as<T>();
     // Each thread owns a share of the columns, so the order of a sum is the order of the rows.

@@ -16,10 +16,10 @@ class Linear : public GradientTest {
   struct Size {
     std::int64_t rows, inputs, outputs;
   };
-  static constexpr Size sizes[] = {{5, 1, 3},    {1, 64, 989},  {3, 7, 19},     {99, 33, 1},
-                                   {1, 2056, 9}, {2, 296, 131}, {4, 8, 3},      {7, 1000, 65},
-                                   {8, 264, 33}, {9, 136, 70},  {16, 2824, 24}, {65, 989, 128},
-                                   {989, 19, 99}};
+  static constexpr Size sizes[] = {{5, 1, 3},     {1, 64, 989},    {3, 7, 19},     {99, 33, 1},
+                                   {1, 2056, 9},  {2, 296, 131},   {4, 8, 3},      {7, 1000, 65},
+                                   {8, 264, 33},  {9, 136, 70},    {16, 2824, 24}, {65, 989, 128},
+                                   {989, 19, 99}, {131, 1100, 176}};
 };
 
 // c [m, n] = op(a) op(b), straight from the definition; a(i, l) and b(l, j) read the operands.
