@@ -1,291 +1,188 @@
-// The candidates of a warp's 16 rows of scores, while the scores go by, twice.
+// The candidates of a warp's 16 rows of scores: what exceeds a row's bar (bars.cuh), when the
+// scores go by the second time. To compute the product twice is cheaper than to raise a bar on the
+// way and to sort the lists out again and again: three times as many scores would pass.
 //
-// A row's scores come in chunks of 64, four lanes having 16 each (the layout of the tensor cores'
-// sums: lane l has columns 8 j + 2 (l % 4) and the next one, of rows l / 4 and l / 4 + 8).
+// A row's scores come in chunks of 128, four lanes having 32 each (the layout of the tensor cores'
+// sums: lane l has columns 8 j + 2 (l % 4) and the next one, of rows l / 4 and l / 4 + 8). A lane
+// keeps candidates in two lists in shared memory, one per row: pushing needs no word with other
+// lanes. Two neighbouring lanes share the space of 32 entries, one from the first entry up and one
+// from the last down, so that what one leaves free is the other's.
 //
-// The first time a lane only keeps the maxima of its 16 columns of all chunks, so a row has 64
-// groups. The 32nd largest of these maxima is a score that at least 32 reach, and of scores in no
-// special order only some 43 do, however many there were: it is the row's bar. The eighth largest
-// of each lane's 16 brackets it, and bisection with counts narrows it.
-//
-// The second time a lane keeps the scores above the bar in two lists in shared memory, one per row:
-// pushing needs no word with other lanes. Two neighbouring lanes share the space of two lists, one
-// from its first entry up and one from its last down, so that what one leaves free is the other's.
-// To compute the product twice is cheaper than to raise the bar on the way and to sort out the
-// lists again and again: three times as many scores would pass.
-//
-// Where the space fills up (which takes rows in a special order, or ties), the exact knn best so
-// far of that row are selected.
+// With some 37 candidates per row, one list in some thousands would overflow. So after each chunk
+// lists that are nearly full are sorted out (make_room), which keeps the exact knn best so far.
+// Nothing looks out for the ends while candidates are pushed: pushes past them stay within the
+// row's space, and what was lost shows in the counts. Such a block does its work once more,
+// carefully, making room before each push. (Rows in a special order, or ties, come to that.)
 #pragma once
 
 #include "kernels/product_key/best.cuh"
+#include "kernels/product_key/hopper/bars.cuh"
+#include "kernels/product_key/hopper/key_stream.cuh"
 #include "kernels/product_key/short_key.cuh"
 
 namespace memengine::cuda::product_key::hopper {
 
-constexpr int chunk_keys = 64;
-constexpr int pair_capacity = 40;  // entries of two lanes
-constexpr int pairs_of_lanes = warp_size / 2;
-constexpr int most_kept = 32;  // knn is at most this
+constexpr int pair_capacity = 32;   // entries of two lanes
+constexpr int columns_at_once = 8;  // of a row, between two looks at the lists' ends
+constexpr int most_of_a_lane = pair_capacity - columns_at_once;
 
-// From one entry to the next.
-constexpr int score_bytes = pairs_of_lanes * sizeof(float);
-constexpr int index_bytes = pairs_of_lanes * sizeof(std::uint16_t);
-
+// Entry e of pair p of the row of lane 4 t stands at [2 e + p][t].
 struct WarpLists {
-  float score[2][pair_capacity][pairs_of_lanes];
-  std::uint16_t index[2][pair_capacity][pairs_of_lanes];
+  float score[2][2 * pair_capacity][8];
+  std::uint16_t index[2 * pair_capacity][8][2];  // of both rows
 };
-
-// The largest number below x; NaN for -infinity, which nothing is at or below.
-__device__ __forceinline__ float next_below(float x) {
-  const int bits = __float_as_int(x);
-  return __int_as_float(x > 0 ? bits - 1 : (x == 0 ? static_cast<int>(0x80000001U) : bits + 1));
-}
-
-__device__ __forceinline__ void sort_eight(float (&x)[8]) {
-  constexpr int pairs[19][2] = {{0, 2}, {1, 3}, {4, 6}, {5, 7}, {0, 4}, {1, 5}, {2, 6},
-                                {3, 7}, {0, 1}, {2, 3}, {4, 5}, {6, 7}, {2, 4}, {3, 5},
-                                {1, 4}, {3, 6}, {1, 2}, {3, 4}, {5, 6}};
-#pragma unroll
-  for (int i = 0; i < 19; ++i) {
-    const float a = x[pairs[i][0]], b = x[pairs[i][1]];
-    x[pairs[i][0]] = fmaxf(a, b);
-    x[pairs[i][1]] = fminf(a, b);
-  }
-}
-
-// And the largest of all.
-__device__ __forceinline__ float eighth_largest(const float (&x)[16], float& largest) {
-  float low[8], high[8];
-#pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    low[i] = x[i];
-    high[i] = x[i + 8];
-  }
-  sort_eight(low);
-  sort_eight(high);
-  largest = fmaxf(low[0], high[0]);
-  float result = fmaxf(low[0], high[7]);  // the eight largest of both, and of these the least
-#pragma unroll
-  for (int i = 1; i < 8; ++i) result = fminf(result, fmaxf(low[i], high[7 - i]));
-  return result;
-}
-
-// How many candidates the four lanes of a row have, one after the other.
-struct Dealt {
-  int first, second, third, total;  // up to and including each lane's
-
-  // Where the candidate `place` of the row's stands: the pair of its lane (0 or 1), its entry.
-  __device__ __forceinline__ void locate(int place, int& pair, int& entry) const {
-    pair = place >= second ? 1 : 0;
-    const int up = pair != 0 ? third - second : first;  // those that the pair's first lane has
-    const int in_pair = place - (pair != 0 ? second : 0);
-    entry = in_pair < up ? in_pair : pair_capacity - 1 + up - in_pair;
-  }
-};
+constexpr int step_bytes = 2 * 8 * sizeof(float);  // from one entry to the next, of both arrays
+constexpr int row_distance = sizeof(WarpLists::score) / 2;
 
 class Candidates {
  public:
-  __device__ Candidates(WarpLists& lists, int lane, int knn, int n_keys)
+  __device__ Candidates(WarpLists& lists, int lane, int knn)
       : lists_(lists),
         lane_(lane),
         knn_(knn),
-        n_keys_(n_keys),
-        score_step_(lane % 2 == 0 ? score_bytes : -score_bytes),
-        first_score_(address(&lists.score[0][lane % 2 == 0 ? 0 : pair_capacity - 1][lane / 2])),
-        first_index_(address(&lists.index[0][lane % 2 == 0 ? 0 : pair_capacity - 1][lane / 2])) {}
+        step_(lane % 2 == 0 ? step_bytes : -step_bytes),
+        first_(static_cast<std::uint32_t>(__cvta_generic_to_shared(
+            &lists.score[0][lane % 4 / 2 + (lane % 2 == 0 ? 0 : 2 * pair_capacity - 2)]
+                        [lane / 4]))) {}
 
-  // Before a row pair's first chunk. Rows that do not exist take no candidates.
-  __device__ __forceinline__ void start(bool first_exists, bool second_exists) {
-    const float none = __int_as_float(0x7fffffff);
-    bar_[0] = first_exists ? none : INFINITY;
-    bar_[1] = second_exists ? none : INFINITY;
-    set_count(0, 0);
-    set_count(1, 0);
-#pragma unroll
-    for (int j = 0; j < 16; ++j) maxima_[0][j] = maxima_[1][j] = -INFINITY;
-  }
-
-  // The first time: the scores of keys first_key .. first_key + 63.
-  __device__ __forceinline__ void see(float (&scores)[32], int first_key) {
-    hide_missing(scores, first_key);
-#pragma unroll
-    for (int j = 0; j < 16; ++j) {
-#pragma unroll
-      for (int row = 0; row < 2; ++row) {
-        maxima_[row][j] = fmaxf(maxima_[row][j], scores[j / 2 * 4 + row * 2 + j % 2]);
-      }
-    }
-  }
-
-  // Between the first time and the second.
-  __device__ __forceinline__ void raise_bars() {
-    float low[2], high[2];
+  // Rows that do not exist take no candidates.
+  __device__ __forceinline__ void start(const Bars& bars, bool first_exists, bool second_exists) {
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
-      const float eighth = eighth_largest(maxima_[row], top_[row]);
-      low[row] = fminf(eighth, shuffle_xor(eighth, 1));
-      high[row] = fmaxf(eighth, shuffle_xor(eighth, 1));
-      low[row] = fminf(low[row], shuffle_xor(low[row], 2));
-      high[row] = fmaxf(high[row], shuffle_xor(high[row], 2));
-      top_[row] = fmaxf(top_[row], shuffle_xor(top_[row], 1));
-      top_[row] = fmaxf(top_[row], shuffle_xor(top_[row], 2));
+      bar_[row] = (row == 0 ? first_exists : second_exists) ? bars.bar[row] : INFINITY;
+      top_[row] = bars.top[row];
+      scale_[row] = short_scale(bars.top[row] - bars.bar[row]);
+      set_count(row, 0);
     }
-#pragma unroll 1
-    for (int step = 0; step < 5; ++step) {
-#pragma unroll
-      for (int row = 0; row < 2; ++row) {
-        const float middle = low[row] * 0.5F + high[row] * 0.5F;
-        int reach = 0;
-#pragma unroll
-        for (int j = 0; j < 16; ++j) reach += maxima_[row][j] >= middle ? 1 : 0;
-        const bool enough = of_team(reach) >= most_kept;
-        low[row] = enough ? middle : low[row];
-        high[row] = enough ? high[row] : middle;
-      }
-    }
-#pragma unroll
-    for (int row = 0; row < 2; ++row) {
-      bar_[row] = fmaxf(bar_[row], next_below(low[row]));
-      scale_[row] = short_scale(top_[row] - bar_[row]);
-    }
+    lost_ = false;
   }
 
-  // The second time, in ascending order of keys.
-  __device__ __forceinline__ void take(float (&scores)[32], int first_key) {
-    hide_missing(scores, first_key);
-    const int first_column = first_key + lane_ % 4 * 2;
-    push<0>(scores, first_column);
-    push<2>(scores, first_column);
-    push<4>(scores, first_column);
-    push<6>(scores, first_column);
+  // Scores of keys first_key .. first_key + 127, in ascending order of keys.
+  template <bool careful>
+  __device__ __forceinline__ void take(const float (&scores)[64], int first_key) {
+    push<careful, 0>(scores, first_key + lane_ % 4 * 2);
+    push<careful, 4>(scores, first_key + lane_ % 4 * 2);
+    push<careful, 8>(scores, first_key + lane_ % 4 * 2);
+    push<careful, 12>(scores, first_key + lane_ % 4 * 2);
   }
 
-  // After the last chunk: at most 64 candidates a row are left, the knn best among them.
-  __device__ __forceinline__ void finish() {
-    const bool many[2] = {of_team(count(0)) > 64, of_team(count(1)) > 64};
-    if (__any_sync(all_lanes, many[0] || many[1])) keep_best(many);
-    __syncwarp();
+  // Between two chunks: sorts out the lists of rows of which two lanes have more than `most`.
+  __device__ __forceinline__ void make_room(int most) {
+    const std::uint32_t both = count_bytes_of_two();
+    const bool full[2] = {(both & 0xffffU) > static_cast<std::uint32_t>(most * step_bytes),
+                          (both >> 16) > static_cast<std::uint32_t>(most * step_bytes)};
+    if (__any_sync(all_lanes, full[0] || full[1])) keep_best(full);
+  }
+
+  // After the last chunk: was nothing lost? Of this lane.
+  __device__ __forceinline__ bool complete() {
+    count_bytes_of_two();
+    return !lost_;
   }
 
   // Candidates of row `row` of this lane's two as short keys with their place in the lists, spread
-  // over its four lanes, 16 each.
+  // over the row's four lanes, 16 each.
   __device__ __forceinline__ void collect(ShortKey (&keys)[16], int row) const {
-    const Dealt dealt = dealt_to(lane_ & ~3, row == 0 ? count(0) : count(1));
+    const std::uint32_t there = valid_entries(row);
     const float top = row == 0 ? top_[0] : top_[1], scale = row == 0 ? scale_[0] : scale_[1];
+    const int first = lane_ % 2 * 32 + lane_ % 4 / 2;
+    const float* scores = &lists_.score[row][first][lane_ / 4];
 #pragma unroll
     for (int r = 0; r < 16; ++r) {
-      const int place = lane_ % 4 * 16 + r;
-      int pair, entry;
-      dealt.locate(min(place, dealt.total - 1), pair, entry);
-      const float score = lists_.score[row][max(entry, 0)][lane_ / 4 * 2 + pair];
-      keys[r] = place < dealt.total
-                    ? short_key(top, score, scale, static_cast<std::uint32_t>(entry * 2 + pair))
-                    : 0;
+      const ShortKey key =
+          short_key(top, scores[r * 16], scale, static_cast<ShortKey>(first + r * 2));
+      keys[r] = (there >> r & 1) != 0 ? key : 0;
     }
   }
   // The candidate that collect() gave this tag.
   __device__ __forceinline__ float score_at(int row, std::uint32_t tag) const {
-    return lists_.score[row][tag / 2][lane_ / 4 * 2 + static_cast<int>(tag % 2)];
+    return lists_.score[row][tag][lane_ / 4];
   }
   __device__ __forceinline__ std::uint16_t index_at(int row, std::uint32_t tag) const {
-    return lists_.index[row][tag / 2][lane_ / 4 * 2 + static_cast<int>(tag % 2)];
+    return lists_.index[tag][lane_ / 4][row];
   }
 
   // The same as whole keys; 0 where there is none.
   __device__ __forceinline__ void collect(Key (&keys)[16], int row) const {
-    const Dealt dealt = dealt_to(lane_ & ~3, row == 0 ? count(0) : count(1));
+    const std::uint32_t there = valid_entries(row);
+    const std::uint32_t first = lane_ % 2 * 32 + lane_ % 4 / 2;
 #pragma unroll
     for (int r = 0; r < 16; ++r) {
-      keys[r] = key_at(row, lane_ / 4, lane_ % 4 * 16 + r, dealt);
+      keys[r] = (there >> r & 1) != 0
+                    ? make_key(score_at(row, first + r * 2), index_at(row, first + r * 2))
+                    : 0;
     }
   }
 
  private:
-  // The candidate `place` of a team's row.
-  __device__ __forceinline__ Key key_at(int row, int team, int place, const Dealt& dealt) const {
-    if (place >= dealt.total) return 0;
-    int pair, entry;
-    dealt.locate(place, pair, entry);
-    return make_key(lists_.score[row][entry][team * 2 + pair],
-                    lists_.index[row][entry][team * 2 + pair]);
+  // Which of 16 entries of the pair's, the first 16 for its first lane, hold a candidate.
+  __device__ __forceinline__ std::uint32_t valid_entries(int row) const {
+    const int mine = row == 0 ? count(0) : count(1), other = shuffle_xor(mine, 1);
+    const int up = lane_ % 2 == 0 ? mine : other, down = lane_ % 2 == 0 ? other : mine;
+    const auto ones = [](int n) { return static_cast<std::uint32_t>((1ULL << n) - 1); };
+    const std::uint32_t entries = ones(up) | ~ones(max(pair_capacity - down, 0));
+    return entries >> lane_ % 2 * 16;
   }
 
-  __device__ __forceinline__ static Dealt dealt_to(int first_lane, int mine) {
-    Dealt dealt{};
-    dealt.first = shuffle(mine, first_lane);
-    dealt.second = dealt.first + shuffle(mine, first_lane + 1);
-    dealt.third = dealt.second + shuffle(mine, first_lane + 2);
-    dealt.total = dealt.third + shuffle(mine, first_lane + 3);
-    return dealt;
-  }
-
-  __device__ __forceinline__ static int of_team(int x) {
-    x += shuffle_xor(x, 1);
-    return x + shuffle_xor(x, 2);
-  }
-
-  // Columns past the last key are worse than all others.
-  __device__ __forceinline__ void hide_missing(float (&scores)[32], int first_key) const {
-    if (first_key + chunk_keys <= n_keys_) return;
+  // Four column blocks from `first_block` on: eight scores a row. Written out as instructions under
+  // a predicate, where the compiler would branch.
+  template <bool careful, int first_block>
+  __device__ __forceinline__ void push(const float (&scores)[64], int first_column) {
+    if constexpr (careful) {
+      make_room(pair_capacity - 2 * columns_at_once);
+    } else {
+      stay_within(0);
+      stay_within(1);
+    }
 #pragma unroll
-    for (int i = 0; i < 32; ++i) {
-      if (first_key + lane_ % 4 * 2 + i / 4 * 8 + i % 2 >= n_keys_) scores[i] = -INFINITY;
+    for (int i = 0; i < columns_at_once; ++i) {
+      const int block = first_block + i / 2;
+      const auto index = static_cast<std::uint16_t>(first_column + block * 8 + i % 2);
+      push_one<0>(scores[block * 4 + i % 2], index);
+      push_one<1>(scores[block * 4 + 2 + i % 2], index);
     }
   }
-
-  // Two column blocks from `first_block` on: four scores a row. Written out as instructions under a
-  // predicate, where the compiler would branch.
-  template <int first_block>
-  __device__ __forceinline__ void push(const float (&scores)[32], int first_column) {
-    const bool full[2] = {is_full(0), is_full(1)};
-    if (__any_sync(all_lanes, full[0] || full[1])) [[unlikely]]
-      keep_best(full);
-    const int index_step = score_step_ / 2;
-    static_assert(score_bytes == 2 * index_bytes);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-#pragma unroll
-      for (int row = 0; row < 2; ++row) {
-        const float score = scores[first_block * 4 + i / 2 * 4 + row * 2 + i % 2];
-        const int index = first_column + first_block * 8 + i / 2 * 8 + i % 2;
-        asm volatile(
-            "{\n.reg .pred p;\n"
-            "setp.gtu.f32 p, %2, %3;\n"  // greater, or not a number
-            "@p st.shared.f32 [%0], %2;\n"
-            "@p st.shared.u16 [%1], %4;\n"
-            "@p add.u32 %0, %0, %5;\n"
-            "@p add.u32 %1, %1, %6;\n}"
-            : "+r"(next_score_[row]), "+r"(next_index_[row])
-            : "f"(score), "f"(bar_[row]), "h"(static_cast<std::uint16_t>(index)), "r"(score_step_),
-              "r"(index_step)
-            : "memory");
-      }
-    }
+  template <int row>
+  __device__ __forceinline__ void push_one(float score, std::uint16_t index) {
+    constexpr int to_index = row == 0 ? 2 * row_distance : row_distance + sizeof(index);
+    static_assert(sizeof(lists_.score[0][0][0]) == sizeof(lists_.index[0][0]));
+    asm volatile(
+        "{\n.reg .pred p;\n"
+        "setp.gtu.f32 p, %1, %2;\n"  // greater, or not a number
+        "@p st.shared.f32 [%0], %1;\n"
+        "@p st.shared.u16 [%0 + %5], %3;\n"
+        "@p add.u32 %0, %0, %4;\n}"
+        : "+r"(next_[row])
+        : "f"(score), "f"(bar_[row]), "h"(index), "r"(step_), "n"(to_index)
+        : "memory");
   }
 
-  __device__ __forceinline__ static std::uint32_t address(const void* shared) {
-    return static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
+  __device__ __forceinline__ std::uint32_t first_of(int row) const {
+    return first_ + static_cast<std::uint32_t>(row * row_distance);
   }
   __device__ __forceinline__ int count(int row) const {
-    const int bytes = static_cast<int>(next_score_[row] - first_score_) -
-                      row * static_cast<int>(sizeof(lists_.score[0]));
-    return abs(bytes) / score_bytes;
+    return abs(static_cast<int>(next_[row] - first_of(row))) / step_bytes;
   }
   __device__ __forceinline__ void set_count(int row, int count) {
-    next_score_[row] =
-        first_score_ + static_cast<std::uint32_t>(row * static_cast<int>(sizeof(lists_.score[0])) +
-                                                  count * score_step_);
-    next_index_[row] =
-        first_index_ + static_cast<std::uint32_t>(row * static_cast<int>(sizeof(lists_.index[0])) +
-                                                  count * score_step_ / 2);
+    next_[row] = first_of(row) + static_cast<std::uint32_t>(count * step_);
   }
-  // Is there no room for four more scores of both lanes? Their next entries are one less apart than
-  // there are free ones.
-  __device__ __forceinline__ bool is_full(int row) const {
-    const int other = static_cast<int>(shuffle_xor(next_score_[row], 1));
-    return abs(other - static_cast<int>(next_score_[row])) < 7 * score_bytes;
+  // No further than that eight more entries still lie in the row's space.
+  __device__ __forceinline__ void stay_within(int row) {
+    const std::uint32_t last = first_of(row) + static_cast<std::uint32_t>(most_of_a_lane * step_);
+    next_[row] = lane_ % 2 == 0 ? min(next_[row], last) : max(next_[row], last);
+  }
+  // How far this lane and its neighbour have come together, in bytes: the second row in the high
+  // half. Notes whether they have lost candidates. All lanes of the warp must come here.
+  __device__ __forceinline__ std::uint32_t count_bytes_of_two() {
+    const auto mine =
+        static_cast<std::uint32_t>(abs(static_cast<int>(next_[0] - first_of(0))) +
+                                   abs(static_cast<int>(next_[1] - first_of(1))) * 0x10000);
+    const std::uint32_t both = mine + shuffle_xor(mine, 1);
+    const auto exceed = [](std::uint32_t bytes, int most) {
+      return max(bytes & 0xffffU, bytes >> 16) > static_cast<std::uint32_t>(most * step_bytes);
+    };
+    lost_ = lost_ || exceed(mine, most_of_a_lane - 1) || exceed(both, pair_capacity);
+    return both;
   }
 
   // The whole warp sorts the candidates of a row that asks for it and deals the knn best out to
@@ -299,18 +196,25 @@ class Candidates {
         const int team = (__ffs(static_cast<int>(lanes)) - 1) / 4;
         lanes &= ~(0xfU << team * 4);
         __syncwarp();
-        const Dealt dealt = dealt_to(team * 4, count(row));
-        Key keys[4];
+        const int mine = count(row);
+        Key keys[2];
 #pragma unroll
-        for (int r = 0; r < 4; ++r) keys[r] = key_at(row, team, r * warp_size + lane_, dealt);
+        for (int pair = 0; pair < 2; ++pair) {
+          const int up = shuffle(mine, team * 4 + pair * 2);
+          const int down = shuffle(mine, team * 4 + pair * 2 + 1);
+          const bool there = lane_ < up || lane_ >= pair_capacity - down;
+          keys[pair] = there ? make_key(lists_.score[row][lane_ * 2 + pair][team],
+                                        lists_.index[lane_ * 2 + pair][team][row])
+                             : 0;
+        }
         __syncwarp();
         sort_descending(keys, lane_);
         const int kept = __popc(__ballot_sync(all_lanes, lane_ < knn_ && keys[0] != 0));
         if (lane_ < kept) {
           const int entry = lane_ % 2 == 0 ? lane_ / 4 : pair_capacity - 1 - lane_ / 4;
-          const int pair = team * 2 + lane_ % 4 / 2;
-          lists_.score[row][entry][pair] = score_of(keys[0]);
-          lists_.index[row][entry][pair] = static_cast<std::uint16_t>(index_of(keys[0]));
+          const int place = entry * 2 + lane_ % 4 / 2;
+          lists_.score[row][place][team] = score_of(keys[0]);
+          lists_.index[place][team][row] = static_cast<std::uint16_t>(index_of(keys[0]));
         }
         const float last = score_of(shuffle(keys[0], knn_ - 1));
         if (lane_ / 4 == team) {
@@ -323,11 +227,10 @@ class Candidates {
   }
 
   WarpLists& lists_;
-  int lane_, knn_, n_keys_, score_step_;
+  int lane_, knn_, step_;
+  bool lost_;
   float bar_[2], top_[2], scale_[2];
-  std::uint32_t first_score_, first_index_;  // addresses of entry 0 of the first row's list
-  std::uint32_t next_score_[2], next_index_[2];
-  float maxima_[2][16];
+  std::uint32_t first_, next_[2];
 };
 
 }  // namespace memengine::cuda::product_key::hopper
