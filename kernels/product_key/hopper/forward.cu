@@ -7,7 +7,7 @@
 //     for each half: twice, for each chunk: scores [64, 128] = queries x sub-keys^T
 //     (key_stream.cuh)
 //                        the first time: column maxima, which give each row a bar        (bars.cuh)
-//                        the second time: keep what exceeds the bar, some 37 per row      (lists.cuh)
+//                        the second time: keep what exceeds the bar, some 37 per row (lists.cuh)
 //                    sort these, by short keys                 (best_of_half.cuh, short_key.cuh)
 //     pairs of both halves, softmax                                                   (combine.cuh)
 //
@@ -128,6 +128,13 @@ __device__ __forceinline__ bool look_up(Shared& shared, const Maps& maps, const 
   return careful || __syncthreads_and(complete ? 1 : 0) != 0;
 }
 
+// Problem::most_between_chunks. Of the 32 places of two lanes, what is left must do for the
+// candidates of one more chunk: five on average where there are four chunks, two where there are
+// eight. To sort out a row's lists costs as much as some 50 columns of a chunk.
+constexpr int most_between(int chunks) {
+  return chunks <= 4 ? 22 : (chunks <= 16 ? 24 : 26);
+}
+
 // A block whose lists overflowed leaves this where its first row should be.
 constexpr std::int32_t incomplete = -1;
 
@@ -197,7 +204,7 @@ void forward(const Context& context, const ProductKeyShape& shape, Tensor indice
                         static_cast<int>(shape.knn),
                         static_cast<int>(shape.n_keys),
                         places,
-                        chunks <= 4 ? 22 : (chunks <= 16 ? 24 : 26)};
+                        most_between(chunks)};
   // Halves are apart, so that what lies beyond an element count of 64 reads as zero.
   const CUtensorMap query_map =
       cuda::hopper::tensor_map(query.as<bfloat16>(), 2 * heads, tokens, half_dim, block_tokens,
