@@ -11,7 +11,7 @@
 namespace memengine::cuda::product_key::hopper {
 
 // What a lane has: eight of its row's 32, from 8 * part_of(member) on.
-struct Best {
+struct BestOfHalf {
   float score[8];
   Pack<std::uint16_t, 8> index;
 };
@@ -65,9 +65,9 @@ __device__ __forceinline__ bool sort_best(ShortKey (&best)[8], ShortKey (&keys)[
   return score_bits(least) == 0;
 }
 
-__device__ __forceinline__ Best best_of(const Candidates& candidates, int i, int lane) {
+__device__ __forceinline__ BestOfHalf best_of(const Candidates& candidates, int i, int lane) {
   const int member = lane % team_lanes;
-  Best best;
+  BestOfHalf best;
   ShortKey keys[16], sorted[8];
   candidates.collect(keys, i);
   const bool tie = sort_best(sorted, keys, member);
@@ -96,7 +96,7 @@ __device__ __forceinline__ Best best_of(const Candidates& candidates, int i, int
 
 // The first half's lists wait where the picks of the same lookup will stand.
 __device__ __forceinline__ void put_aside(std::int32_t* indices, bfloat16* weights,
-                                          const Best& best, int knn, int part) {
+                                          const BestOfHalf& best, int knn, int part) {
   auto* scores = reinterpret_cast<float*>(indices);
   auto* keys = reinterpret_cast<std::uint16_t*>(weights);
   if (knn == kept_keys) {
@@ -111,7 +111,7 @@ __device__ __forceinline__ void put_aside(std::int32_t* indices, bfloat16* weigh
     keys[part * 8 + r] = best.index.element[r];
   }
 }
-__device__ __forceinline__ void fetch_back(Best& best, const std::int32_t* indices,
+__device__ __forceinline__ void fetch_back(BestOfHalf& best, const std::int32_t* indices,
                                            const bfloat16* weights, int knn, int part) {
   const auto* scores = reinterpret_cast<const float*>(indices);
   const auto* keys = reinterpret_cast<const std::uint16_t*>(weights);
@@ -128,7 +128,8 @@ __device__ __forceinline__ void fetch_back(Best& best, const std::int32_t* indic
   }
 }
 
-__device__ __forceinline__ void put_into(SortedHalf& sorted, const Best& best, int row, int part) {
+__device__ __forceinline__ void put_into(SortedHalf& sorted, const BestOfHalf& best, int row,
+                                         int part) {
   store(&sorted.score[row][part * 8], best.score);
   *reinterpret_cast<Pack<std::uint16_t, 8>*>(&sorted.index[row][part * 8]) = best.index;
 }

@@ -1,5 +1,5 @@
-// Products of a block's queries with all sub-keys of a head, chunk after chunk, in the order that
-// the lookup needs: the first half's chunks twice, then the second half's twice.
+// Products of a block's queries with all sub-keys of a head, chunk after chunk: the first half's
+// chunks so many times as the caller passes over them, then the second half's as often.
 //
 // Sub-keys come in panels, 128 of them by 64 elements, into a ring of places in shared memory that
 // one thread lets the copy engine fill ahead. Every product takes the next panels of the ring.
@@ -23,7 +23,6 @@ static_assert(block_tokens == 128 && chunk_keys == 128);
 
 struct Problem {
   int tokens, heads, knn, n_keys, places;
-  int most_between_chunks;  // candidates that two lanes may have where the next chunk begins
 
   __device__ int chunks() const { return (n_keys + chunk_keys - 1) / chunk_keys; }
 };
@@ -36,7 +35,7 @@ struct Maps {
 // In shared memory. Panels of the queries and places for panels of sub-keys lie at `panels`.
 struct KeyRing {
   Barrier queries_there, queries_used, there[most_places], used[most_places];
-  // The next panel to fetch: how many came before, its pass (two per half), chunk, number, place.
+  // The next panel to fetch: how many came before, its pass, chunk, number, place.
   int fetched, pass, chunk, panel, place, parity;
 
   // By one thread.
@@ -51,10 +50,20 @@ struct KeyRing {
     parity = 1;  // the first panels find their places free
     cuda::hopper::fence_barriers();
   }
+  // By one thread, when all are done with it, before it is created again.
+  __device__ void destroy() {
+    queries_there.destroy();
+    queries_used.destroy();
+    for (int i = 0; i < most_places; ++i) {
+      there[i].destroy();
+      used[i].destroy();
+    }
+  }
 };
 
-// A sub-key has `panel_count` panels; one takes `steps` products of 16 elements.
-template <int panel_count, int steps>
+// A sub-key has `panel_count` panels; one takes `steps` products of 16 elements. `passes`: how
+// often the caller passes over a half.
+template <int panel_count, int steps, int passes>
 struct KeyStream {
   KeyRing& ring;
   unsigned char* panels;
@@ -67,7 +76,7 @@ struct KeyStream {
     if (threadIdx.x == 0) {
       fetch_queries(0);
 #pragma unroll 1
-      for (int i = 0; i < p.places && ring.pass < 4; ++i) fetch_panel();
+      for (int i = 0; i < p.places && ring.pass < 2 * passes; ++i) fetch_panel();
     }
     __syncwarp();
   }
@@ -140,7 +149,7 @@ struct KeyStream {
     if (lane == 0) {
       const int kept = p.places >= 2 * panel_count ? panel_count : 0;
 #pragma unroll 1
-      while (ring.pass < 4 && ring.fetched < taken - kept + p.places) fetch_panel();
+      while (ring.pass < 2 * passes && ring.fetched < taken - kept + p.places) fetch_panel();
     }
     __syncwarp();
   }
@@ -158,7 +167,7 @@ struct KeyStream {
     ring.used[ring.place].wait(ring.parity);
     there.arrive_and_expect(panel_bytes);
     load_box(panel_at(panel_count + ring.place), maps.keys, ring.panel * panel_elements,
-             ring.chunk * chunk_keys, head * 2 + ring.pass / 2, there);
+             ring.chunk * chunk_keys, head * 2 + ring.pass / passes, there);
     ++ring.fetched;
     step_on(ring.place, ring.parity);
     if (++ring.panel < panel_count) return;

@@ -8,14 +8,13 @@
 // lanes. Two neighbouring lanes share the space of 32 entries, one from the first entry up and one
 // from the last down, so that what one leaves free is the other's.
 //
-// With some 37 candidates per row, one list in some thousands would overflow. So after each chunk
-// lists that are nearly full are sorted out (make_room), which keeps the exact knn best so far.
-// Nothing looks out for the ends while candidates are pushed: pushes past them stay within the
-// row's space, and what was lost shows in the counts. Such a block does its work once more,
-// carefully, making room before each push. (Rows in a special order, or ties, come to that.)
+// With some 37 candidates per row, lists overflow once in some thousands of rows. Nothing looks out
+// for that while candidates are pushed: pushes past the end stay within the row's space, and what
+// was lost shows in the counts at the end. Such rows are looked up once more, from all of their
+// scores (again.cuh). (Rows in a special order, or ties, come to that.)
 #pragma once
 
-#include "kernels/product_key/best.cuh"
+#include "kernels/product_key/candidate.cuh"
 #include "kernels/product_key/hopper/bars.cuh"
 #include "kernels/product_key/hopper/key_stream.cuh"
 #include "kernels/product_key/short_key.cuh"
@@ -36,10 +35,9 @@ constexpr int row_distance = sizeof(WarpLists::score) / 2;
 
 class Candidates {
  public:
-  __device__ Candidates(WarpLists& lists, int lane, int knn)
+  __device__ Candidates(WarpLists& lists, int lane)
       : lists_(lists),
         lane_(lane),
-        knn_(knn),
         step_(lane % 2 == 0 ? step_bytes : -step_bytes),
         first_(static_cast<std::uint32_t>(__cvta_generic_to_shared(
             &lists.score[0][lane % 4 / 2 + (lane % 2 == 0 ? 0 : 2 * pair_capacity - 2)]
@@ -54,30 +52,27 @@ class Candidates {
       scale_[row] = short_scale(bars.top[row] - bars.bar[row]);
       set_count(row, 0);
     }
-    lost_ = false;
   }
 
   // Scores of keys first_key .. first_key + 127, in ascending order of keys.
-  template <bool careful>
   __device__ __forceinline__ void take(const float (&scores)[64], int first_key) {
-    push<careful, 0>(scores, first_key + lane_ % 4 * 2);
-    push<careful, 4>(scores, first_key + lane_ % 4 * 2);
-    push<careful, 8>(scores, first_key + lane_ % 4 * 2);
-    push<careful, 12>(scores, first_key + lane_ % 4 * 2);
+    push<0>(scores, first_key + lane_ % 4 * 2);
+    push<4>(scores, first_key + lane_ % 4 * 2);
+    push<8>(scores, first_key + lane_ % 4 * 2);
+    push<12>(scores, first_key + lane_ % 4 * 2);
   }
 
-  // Between two chunks: sorts out the lists of rows of which two lanes have more than `most`.
-  __device__ __forceinline__ void make_room(int most) {
-    const std::uint32_t both = count_bytes_of_two();
-    const bool full[2] = {(both & 0xffffU) > static_cast<std::uint32_t>(most * step_bytes),
-                          (both >> 16) > static_cast<std::uint32_t>(most * step_bytes)};
-    if (__any_sync(all_lanes, full[0] || full[1])) keep_best(full);
-  }
-
-  // After the last chunk: was nothing lost? Of this lane.
-  __device__ __forceinline__ bool complete() {
-    count_bytes_of_two();
-    return !lost_;
+  // After the last chunk: have candidates of this lane's two rows been lost? Bit 0 and bit 1, the
+  // same in the four lanes of a row. All lanes of the warp come here.
+  __device__ __forceinline__ unsigned lost() const {
+    unsigned lost = 0;
+#pragma unroll
+    for (int row = 0; row < 2; ++row) {
+      const int mine = count(row), both = mine + shuffle_xor(mine, 1);
+      if (mine >= most_of_a_lane || both > pair_capacity) lost |= 1U << row;
+    }
+    lost |= shuffle_xor(lost, 1);
+    return lost | shuffle_xor(lost, 2);
   }
 
   // Candidates of row `row` of this lane's two as short keys with their place in the lists, spread
@@ -126,14 +121,10 @@ class Candidates {
 
   // Four column blocks from `first_block` on: eight scores a row. Written out as instructions under
   // a predicate, where the compiler would branch.
-  template <bool careful, int first_block>
+  template <int first_block>
   __device__ __forceinline__ void push(const float (&scores)[64], int first_column) {
-    if constexpr (careful) {
-      make_room(pair_capacity - 2 * columns_at_once);
-    } else {
-      stay_within(0);
-      stay_within(1);
-    }
+    stay_within(0);
+    stay_within(1);
 #pragma unroll
     for (int i = 0; i < columns_at_once; ++i) {
       const int block = first_block + i / 2;
@@ -171,64 +162,8 @@ class Candidates {
     const std::uint32_t last = first_of(row) + static_cast<std::uint32_t>(most_of_a_lane * step_);
     next_[row] = lane_ % 2 == 0 ? min(next_[row], last) : max(next_[row], last);
   }
-  // How far this lane and its neighbour have come together, in bytes: the second row in the high
-  // half. Notes whether they have lost candidates. All lanes of the warp must come here.
-  __device__ __forceinline__ std::uint32_t count_bytes_of_two() {
-    const auto mine =
-        static_cast<std::uint32_t>(abs(static_cast<int>(next_[0] - first_of(0))) +
-                                   abs(static_cast<int>(next_[1] - first_of(1))) * 0x10000);
-    const std::uint32_t both = mine + shuffle_xor(mine, 1);
-    const auto exceed = [](std::uint32_t bytes, int most) {
-      return max(bytes & 0xffffU, bytes >> 16) > static_cast<std::uint32_t>(most * step_bytes);
-    };
-    lost_ = lost_ || exceed(mine, most_of_a_lane - 1) || exceed(both, pair_capacity);
-    return both;
-  }
-
-  // The whole warp sorts the candidates of a row that asks for it and deals the knn best out to
-  // the row's four lanes. Later keys must exceed the last of them: equal ones have a higher index.
-  __device__ __forceinline__ void keep_best(const bool (&wanted)[2]) {
-#pragma unroll
-    for (int row = 0; row < 2; ++row) {
-      unsigned lanes = __ballot_sync(all_lanes, wanted[row]);
-#pragma unroll 1
-      while (lanes != 0) {
-        const int team = (__ffs(static_cast<int>(lanes)) - 1) / 4;
-        lanes &= ~(0xfU << team * 4);
-        __syncwarp();
-        const int mine = count(row);
-        Key keys[2];
-#pragma unroll
-        for (int pair = 0; pair < 2; ++pair) {
-          const int up = shuffle(mine, team * 4 + pair * 2);
-          const int down = shuffle(mine, team * 4 + pair * 2 + 1);
-          const bool there = lane_ < up || lane_ >= pair_capacity - down;
-          keys[pair] = there ? make_key(lists_.score[row][lane_ * 2 + pair][team],
-                                        lists_.index[lane_ * 2 + pair][team][row])
-                             : 0;
-        }
-        __syncwarp();
-        sort_descending(keys, lane_);
-        const int kept = __popc(__ballot_sync(all_lanes, lane_ < knn_ && keys[0] != 0));
-        if (lane_ < kept) {
-          const int entry = lane_ % 2 == 0 ? lane_ / 4 : pair_capacity - 1 - lane_ / 4;
-          const int place = entry * 2 + lane_ % 4 / 2;
-          lists_.score[row][place][team] = score_of(keys[0]);
-          lists_.index[place][team][row] = static_cast<std::uint16_t>(index_of(keys[0]));
-        }
-        const float last = score_of(shuffle(keys[0], knn_ - 1));
-        if (lane_ / 4 == team) {
-          set_count(row, (kept + 3 - lane_ % 4) / 4);
-          if (kept == knn_) bar_[row] = fmaxf(bar_[row], last);
-        }
-      }
-    }
-    __syncwarp();
-  }
-
   WarpLists& lists_;
-  int lane_, knn_, step_;
-  bool lost_;
+  int lane_, step_;
   float bar_[2], top_[2], scale_[2];
   std::uint32_t first_, next_[2];
 };
