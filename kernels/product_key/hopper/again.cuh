@@ -6,6 +6,8 @@
 // of some of those lookups in shared memory, and a warp selects the best of each row.
 #pragma once
 
+#include <algorithm>
+
 #include "kernels/product_key/best.cuh"
 #include "kernels/product_key/hopper/combine.cuh"
 #include "kernels/product_key/hopper/hopper.h"
@@ -54,32 +56,35 @@ struct alignas(1024) SharedAgain {
   unsigned wanted[block_tokens / warp_size];  // a bit for each token
 };
 
-template <int panels>
-constexpr int places_again = panels > 1 ? panels : 2;
-template <int panels>
-constexpr int bytes_before_scores = static_cast<int>(sizeof(SharedAgain)) +
-                                    (panels + places_again<panels>)*panel_bytes;
-
 // From one row of scores to the next.
 __host__ __device__ constexpr int score_bytes_again(int n_keys) {
   return (n_keys + chunk_keys - 1) / chunk_keys * chunk_keys * static_cast<int>(sizeof(float));
 }
-// So few that two blocks have room in a multiprocessor, if one row has; most blocks only look.
-template <int panels>
-__host__ __device__ constexpr int rows_with_room(int n_keys) {
-  const auto rows_in = [&](std::int64_t bytes) {
-    const auto left = static_cast<int>(bytes) - bytes_before_scores<panels>;
-    return left < 0 ? 0 : left / score_bytes_again(n_keys);
-  };
-  const int of_two = rows_in(shared_bytes_of_two);
-  const int rows = of_two > 0 ? of_two : rows_in(shared_bytes);
-  return rows < rows_again ? rows : rows_again;
+__host__ __device__ constexpr int bytes_before_scores(int panels, int places) {
+  return static_cast<int>(sizeof(SharedAgain)) + (panels + places) * panel_bytes;
 }
-template <int panels>
-constexpr int bytes_again(int n_keys) {
-  static_assert(rows_with_room<panels>(most_keys) > 0);
-  return bytes_before_scores<panels> + rows_with_room<panels>(n_keys) * score_bytes_again(n_keys);
+constexpr int rows_with_room(int panels, int places, int n_keys, int bytes) {
+  const int left = bytes - bytes_before_scores(panels, places);
+  return left < 0 ? 0 : left / score_bytes_again(n_keys);
 }
+static_assert(rows_with_room(4, 4, most_keys, shared_bytes) > 0);
+
+// What a block has room for: places for panels of sub-keys, which wait least where there are many,
+// and rows of scores. Most blocks only look whether there is work; where two fit in a
+// multiprocessor, they are done sooner.
+struct RoomAgain {
+  int places, rows, bytes;
+
+  RoomAgain(int panels, int n_keys) {
+    const int most_bytes = panels == 1 && rows_with_room(1, 3, n_keys, shared_bytes_of_two) > 3
+                               ? shared_bytes_of_two
+                               : static_cast<int>(shared_bytes);
+    places = panels == 1 && most_bytes == shared_bytes_of_two ? 3 : most_places;
+    while (places > panels && rows_with_room(panels, places, n_keys, most_bytes) < 4) --places;
+    rows = std::min(rows_again, rows_with_room(panels, places, n_keys, most_bytes));
+    bytes = bytes_before_scores(panels, places) + rows * score_bytes_again(n_keys);
+  }
+};
 
 // The place in the list of wanted tokens, of those from the token number `first` of it on, that a
 // token has; -1 where it is not wanted.
@@ -122,7 +127,8 @@ __device__ __forceinline__ void look_up_again(SharedAgain& shared, const Maps& m
   const int warp = shuffle(static_cast<int>(threadIdx.x) / warp_size, 0);
   const int lane = static_cast<int>(threadIdx.x) % warp_size;
   auto* panel_memory = reinterpret_cast<unsigned char*>(&shared + 1);
-  auto* score_memory = reinterpret_cast<unsigned char*>(&shared) + bytes_before_scores<panels>;
+  auto* score_memory =
+      reinterpret_cast<unsigned char*>(&shared) + bytes_before_scores(panels, p.places);
   const auto scores_of = [&](int slot) {
     return reinterpret_cast<float*>(score_memory + slot * score_bytes_again(p.n_keys));
   };
@@ -179,7 +185,7 @@ template <int panels, int steps>
 __global__ void __launch_bounds__(threads, 1)
     look_up_again_kernel(const __grid_constant__ CUtensorMap query_map,
                          const __grid_constant__ CUtensorMap key_map, Output output,
-                         const __grid_constant__ Problem problem) {
+                         const __grid_constant__ Problem problem, int at_once) {
   auto& shared = *reinterpret_cast<SharedAgain*>(shared_of_block());
   const int head = static_cast<int>(blockIdx.y);
   const int first_token = static_cast<int>(blockIdx.x) * block_tokens;
@@ -191,7 +197,6 @@ __global__ void __launch_bounds__(threads, 1)
   if (count == 0) return;
   const unsigned of_warp = __ballot_sync(all_lanes, wanted);
   if (thread < block_tokens && thread % warp_size == 0) shared.wanted[thread / warp_size] = of_warp;
-  const int at_once = rows_with_room<panels>(problem.n_keys);
 #pragma unroll 1
   for (int first = 0; first < count; first += at_once) {
     if (thread == 0) {

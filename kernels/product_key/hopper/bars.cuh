@@ -16,7 +16,6 @@
 namespace memengine::cuda::product_key::hopper {
 
 constexpr int most_kept = 32;  // knn is at most this
-constexpr int bisections = 6;
 
 // BF16 numbers of the first row (low half) and the second.
 using Pair = __nv_bfloat162;
@@ -65,7 +64,8 @@ class ColumnMaxima {
     }
   }
 
-  __device__ __forceinline__ Bars bars() const {
+  // Each bisection halves what is between the bar and the 32nd largest maximum.
+  __device__ __forceinline__ Bars bars(int bisections) const {
     Pair low, high;
 #pragma unroll
     for (int j = 0; j < 8; ++j) {

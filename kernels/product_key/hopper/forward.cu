@@ -63,7 +63,7 @@ __device__ __forceinline__ void look_up(Shared& shared, const Maps& maps, const 
       hide_missing(scores, chunk * chunk_keys, p.n_keys, lane);
       maxima.see(scores);
     }
-    candidates.start(maxima.bars(), token < p.tokens, token + 8 < p.tokens);
+    candidates.start(maxima.bars(chunks > 16 ? 10 : 6), token < p.tokens, token + 8 < p.tokens);
 #pragma unroll 1
     for (int chunk = 0; chunk < chunks; ++chunk) {
       stream.multiply(scores);
@@ -153,19 +153,20 @@ void forward(const Context& context, const ProductKeyShape& shape, Tensor indice
                                                        problem.n_keys, half_dim, chunk_keys);
   const dim3 grid(grid_size(ceil_divide(shape.tokens, block_tokens)), static_cast<unsigned>(heads));
   const Output output{indices.as<std::int32_t>(), weights.as<bfloat16>()};
-  const auto launch = [&](auto* kernel, const Problem& p, int shared) {
+  const RoomAgain room_again(panels, problem.n_keys);
+  Problem again = problem;
+  again.places = room_again.places;
+  const auto launch = [&](auto* kernel, int shared, const auto&... arguments) {
     MEMENGINE_CUDA_CHECK(
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared));
     // Without this the driver may give the L1 cache what the second block needs.
     MEMENGINE_CUDA_CHECK(cudaFuncSetAttribute(
         kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared));
-    kernel<<<grid, threads, shared, context.stream>>>(query_map, key_map, output, p);
+    kernel<<<grid, threads, shared, context.stream>>>(query_map, key_map, output, arguments...);
   };
   const auto run = [&]<int panel_count, int steps>() {
-    launch(fused_lookup_kernel<panel_count, steps>, problem, bytes);
-    Problem again = problem;
-    again.places = places_again<panel_count>;
-    launch(look_up_again_kernel<panel_count, steps>, again, bytes_again<panel_count>(again.n_keys));
+    launch(fused_lookup_kernel<panel_count, steps>, bytes, problem);
+    launch(look_up_again_kernel<panel_count, steps>, room_again.bytes, again, room_again.rows);
   };
   if (half_dim <= 16)
     run.template operator()<1, 1>();
