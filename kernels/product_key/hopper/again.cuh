@@ -1,13 +1,15 @@
 // Lookups of which the fused kernel has lost candidates, once more: from all their scores.
 //
 // The scores are computed as they were, by the same products in the same order, so that it makes no
-// difference to a number which way a lookup went. A block has the 128 tokens and the head that a
-// block of the fused kernel had, and returns at once where all went well. Else it keeps the scores
-// of some of those lookups in shared memory, and a warp selects the best of each row.
+// difference to a number which way a lookup went. The tokens of a head are dealt out to as many
+// blocks as the GPU has room for at once; a block collects those of its lookups that are to be done
+// again, keeps the scores of up to 16 of them in shared memory, and a warp selects the best of each
+// row.
 #pragma once
 
 #include <algorithm>
 
+#include "kernels/attention/hopper/hopper.h"
 #include "kernels/product_key/best.cuh"
 #include "kernels/product_key/hopper/combine.cuh"
 #include "kernels/product_key/hopper/hopper.h"
@@ -44,16 +46,17 @@ __device__ __forceinline__ void hide_missing(float (&scores)[64], int first_key,
   }
 }
 
-constexpr int shared_bytes_of_two = 113 * 1024;  // what a block may have where there are two
-constexpr int rows_again = 2 * rows_at_once;     // lookups at a time, at most
-constexpr int most_keys = 20480;                 // so many that the scores of one row have room
+constexpr int most_keys = 2048;
+constexpr int rows_again = 2 * rows_at_once;  // lookups at a time, at most
+constexpr int tokens_per_look = 4 * threads;  // among which a block looks for some at a time
+static_assert(rows_again == 2 * warps);
 
 // Panels of the queries, places for panels of sub-keys and rows of scores come after it.
 struct alignas(1024) SharedAgain {
   KeyRing ring;
   SortedHalf sorted[2][rows_again / rows_at_once];
   Key buffer[warps][Best<1>::buffer_keys];
-  unsigned wanted[block_tokens / warp_size];  // a bit for each token
+  int tokens[tokens_per_look], count;
 };
 
 // From one row of scores to the next.
@@ -63,42 +66,44 @@ __host__ __device__ constexpr int score_bytes_again(int n_keys) {
 __host__ __device__ constexpr int bytes_before_scores(int panels, int places) {
   return static_cast<int>(sizeof(SharedAgain)) + (panels + places) * panel_bytes;
 }
-constexpr int rows_with_room(int panels, int places, int n_keys, int bytes) {
-  const int left = bytes - bytes_before_scores(panels, places);
-  return left < 0 ? 0 : left / score_bytes_again(n_keys);
+constexpr int rows_with_room(int panels, int places, int n_keys) {
+  const int left = static_cast<int>(shared_bytes) - bytes_before_scores(panels, places);
+  return std::min(rows_again, left < 0 ? 0 : left / score_bytes_again(n_keys));
 }
-static_assert(rows_with_room(4, 4, most_keys, shared_bytes) > 0);
+static_assert(rows_with_room(4, 4, most_keys) >= 8);
 
-// What a block has room for: places for panels of sub-keys, which wait least where there are many,
-// and rows of scores. Most blocks only look whether there is work; where two fit in a
-// multiprocessor, they are done sooner.
+// Places for panels of sub-keys, which wait least where there are many, and rows of scores.
 struct RoomAgain {
-  int places, rows, bytes;
+  int places = most_places, rows, bytes;
 
   RoomAgain(int panels, int n_keys) {
-    const int most_bytes = panels == 1 && rows_with_room(1, 3, n_keys, shared_bytes_of_two) > 3
-                               ? shared_bytes_of_two
-                               : static_cast<int>(shared_bytes);
-    places = panels == 1 && most_bytes == shared_bytes_of_two ? 3 : most_places;
-    while (places > panels && rows_with_room(panels, places, n_keys, most_bytes) < 4) --places;
-    rows = std::min(rows_again, rows_with_room(panels, places, n_keys, most_bytes));
+    while (places > panels && rows_with_room(panels, places, n_keys) < 8) --places;
+    rows = rows_with_room(panels, places, n_keys);
     bytes = bytes_before_scores(panels, places) + rows * score_bytes_again(n_keys);
   }
 };
 
-// The place in the list of wanted tokens, of those from the token number `first` of it on, that a
-// token has; -1 where it is not wanted.
-__device__ __forceinline__ int slot_of(const unsigned* wanted, int token, int first) {
-  if ((wanted[token / warp_size] >> token % warp_size & 1) == 0) return -1;
-  int before = __popc(wanted[token / warp_size] & ((1U << token % warp_size) - 1));
-  for (int i = 0; i < token / warp_size; ++i) before += __popc(wanted[i]);
-  return before - first;
-}
-// The token that has a slot.
-__device__ __forceinline__ int token_of(const unsigned* wanted, int slot, int first) {
-  int left = slot + first, word = 0;
-  while (left >= __popc(wanted[word])) left -= __popc(wanted[word++]);
-  return word * warp_size + static_cast<int>(__fns(wanted[word], 0, left + 1));
+// The query halves of these lookups into the panels, as the copy engine would lay them there. The
+// lookup number s is row s / 8 of warp s % 8.
+template <int panels>
+__device__ __forceinline__ void put_queries(unsigned char* panel_memory, const bfloat16* query,
+                                            const Problem& p, const int* tokens, int rows, int head,
+                                            int half, int half_dim) {
+  constexpr int pieces = panels * panel_elements / 8;
+#pragma unroll 1
+  for (int i = static_cast<int>(threadIdx.x); i < rows * pieces; i += threads) {
+    const int slot = i / pieces, piece = i % pieces, row = slot % warps * 16 + slot / warps;
+    const std::int64_t lookup = std::int64_t{tokens[slot]} * p.heads + head;
+    uint4 elements = make_uint4(0, 0, 0, 0);
+    if (piece * 8 < half_dim) {
+      elements =
+          *reinterpret_cast<const uint4*>(query + (lookup * 2 + half) * half_dim + piece * 8);
+    }
+    unsigned char* to = panel_memory + piece / 8 * panel_bytes + row * cuda::hopper::row_bytes;
+    *reinterpret_cast<uint4*>(to + (piece % 8 ^ row % 8) * 16) = elements;
+  }
+  cuda::hopper::publish_shared();
+  __syncthreads();
 }
 
 // sorted[slot] = the 32 best of one row of scores, by a warp.
@@ -119,11 +124,12 @@ __device__ __forceinline__ void select(SharedAgain& shared, const float* scores,
   sorted.index[slot % rows_at_once][lane] = static_cast<std::uint16_t>(index_of(best.keys[0]));
 }
 
-// The lookups number first .. first + rows - 1 of those wanted.
+// The lookups of `rows` tokens.
 template <int panels, int steps>
-__device__ __forceinline__ void look_up_again(SharedAgain& shared, const Maps& maps,
-                                              const Output& output, const Problem& p, int head,
-                                              int first_token, int first, int rows) {
+__device__ __forceinline__ void look_up_again(SharedAgain& shared, const CUtensorMap& key_map,
+                                              const bfloat16* query, const Output& output,
+                                              const Problem& p, int head, const int* tokens,
+                                              int rows, int half_dim) {
   const int warp = shuffle(static_cast<int>(threadIdx.x) / warp_size, 0);
   const int lane = static_cast<int>(threadIdx.x) % warp_size;
   auto* panel_memory = reinterpret_cast<unsigned char*>(&shared + 1);
@@ -132,36 +138,27 @@ __device__ __forceinline__ void look_up_again(SharedAgain& shared, const Maps& m
   const auto scores_of = [&](int slot) {
     return reinterpret_cast<float*>(score_memory + slot * score_bytes_again(p.n_keys));
   };
-  KeyStream<panels, steps, 1> stream{shared.ring, panel_memory, maps, p,
-                                     head,        first_token,  warp, lane};
+  KeyStream<panels, steps, 1> stream{shared.ring, panel_memory, {nullptr, key_map}, p, head, 0,
+                                     warp,        lane};
   stream.start();
-  int slots[2];  // of this lane's two rows
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    slots[i] = slot_of(shared.wanted, warp * 16 + lane / team_lanes + i * 8, first);
-    if (slots[i] >= rows) slots[i] = -1;
-  }
+  const int slot_of_lane = warp + lane / team_lanes * warps;
 #pragma unroll 1
   for (int half = 0; half < 2; ++half) {
+    put_queries<panels>(panel_memory, query, p, tokens, rows, head, half, half_dim);
     float scores[64];
-    stream.wait_for_queries(half);
 #pragma unroll 1
     for (int chunk = 0; chunk < p.chunks(); ++chunk) {
       stream.multiply(scores);
-      hide_missing(scores, chunk * chunk_keys, p.n_keys, lane);
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        if (slots[i] < 0) continue;
-        float* row = scores_of(slots[i]) + chunk * chunk_keys + lane % team_lanes * 2;
+      if (slot_of_lane < rows) {
+        float* row = scores_of(slot_of_lane) + chunk * chunk_keys + lane % team_lanes * 2;
 #pragma unroll
         for (int block = 0; block < 16; ++block) {
           *reinterpret_cast<float2*>(row + block * 8) =
-              make_float2(scores[block * 4 + i * 2], scores[block * 4 + i * 2 + 1]);
+              make_float2(scores[block * 4], scores[block * 4 + 1]);
         }
       }
       __syncwarp();
     }
-    if (half == 0) stream.take_second_half();
     __syncthreads();
 #pragma unroll 1
     for (int slot = warp; slot < rows; slot += warps) {
@@ -169,11 +166,10 @@ __device__ __forceinline__ void look_up_again(SharedAgain& shared, const Maps& m
     }
     __syncthreads();
   }
-  const int slot = warp * rows_at_once + lane / team_lanes, row = slot % rows_at_once;
   if (warp >= rows_again / rows_at_once) return;
+  const int slot = warp * rows_at_once + lane / team_lanes, row = slot % rows_at_once;
   const bool exists = slot < rows;
-  const std::int64_t place =
-      output.place(p, head, first_token + (exists ? token_of(shared.wanted, slot, first) : 0));
+  const std::int64_t place = output.place(p, head, exists ? tokens[slot] : 0);
   const SortedHalf& one = shared.sorted[0][warp];
   const SortedHalf& other = shared.sorted[1][warp];
   const Lookup lookup{one.score[row], other.score[row], one.index[row], other.index[row],
@@ -181,31 +177,52 @@ __device__ __forceinline__ void look_up_again(SharedAgain& shared, const Maps& m
   combine(output.indices + place, output.weights + place, lookup, lane % team_lanes, exists);
 }
 
+// Grid: heads * parts blocks; a block has every parts-th token of one head.
 template <int panels, int steps>
 __global__ void __launch_bounds__(threads, 1)
-    look_up_again_kernel(const __grid_constant__ CUtensorMap query_map,
-                         const __grid_constant__ CUtensorMap key_map, Output output,
-                         const __grid_constant__ Problem problem, int at_once) {
+    look_up_again_kernel(const __grid_constant__ CUtensorMap key_map, const bfloat16* query,
+                         Output output, const __grid_constant__ Problem problem, int half_dim,
+                         int parts, int at_once) {
   auto& shared = *reinterpret_cast<SharedAgain*>(shared_of_block());
-  const int head = static_cast<int>(blockIdx.y);
-  const int first_token = static_cast<int>(blockIdx.x) * block_tokens;
+  const int head = static_cast<int>(blockIdx.x) / parts;
+  const int part = static_cast<int>(blockIdx.x) % parts;
   const int thread = static_cast<int>(threadIdx.x);
-  const bool wanted =
-      thread < block_tokens && first_token + thread < problem.tokens &&
-      output.indices[output.place(problem, head, first_token + thread)] == to_look_up_again;
-  const int count = __syncthreads_count(wanted ? 1 : 0);
-  if (count == 0) return;
-  const unsigned of_warp = __ballot_sync(all_lanes, wanted);
-  if (thread < block_tokens && thread % warp_size == 0) shared.wanted[thread / warp_size] = of_warp;
+  bool ring_exists = false;
 #pragma unroll 1
-  for (int first = 0; first < count; first += at_once) {
-    if (thread == 0) {
-      if (first > 0) shared.ring.destroy();
-      shared.ring.create();
+  for (std::int64_t first = part; first < problem.tokens;
+       first += std::int64_t{parts} * tokens_per_look) {
+    if (thread == 0) shared.count = 0;
+    std::int32_t picks[tokens_per_look / threads];
+    const auto token_of = [&](int i) {
+      return first + std::int64_t{parts} * (thread + i * threads);
+    };
+#pragma unroll
+    for (int i = 0; i < tokens_per_look / threads; ++i) {
+      const std::int64_t token = token_of(i);
+      picks[i] = token < problem.tokens
+                     ? output.indices[output.place(problem, head, static_cast<int>(token))]
+                     : 0;
     }
     __syncthreads();
-    look_up_again<panels, steps>(shared, {query_map, key_map}, output, problem, head, first_token,
-                                 first, min(count - first, at_once));
+#pragma unroll
+    for (int i = 0; i < tokens_per_look / threads; ++i) {
+      if (picks[i] != to_look_up_again) continue;
+      shared.tokens[atomicAdd(&shared.count, 1)] = static_cast<int>(token_of(i));
+    }
+    __syncthreads();
+    const int count = shared.count;
+#pragma unroll 1
+    for (int done = 0; done < count; done += at_once) {
+      if (thread == 0) {
+        if (ring_exists) shared.ring.destroy();
+        shared.ring.create();
+      }
+      ring_exists = true;
+      __syncthreads();
+      look_up_again<panels, steps>(shared, key_map, query, output, problem, head,
+                                   shared.tokens + done, min(count - done, at_once), half_dim);
+      __syncthreads();
+    }
     __syncthreads();
   }
 }

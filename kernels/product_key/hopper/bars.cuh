@@ -34,10 +34,10 @@ __device__ __forceinline__ Pair cut_to_pair(float first, float second) {
   return pair_of(__byte_perm(__float_as_uint(first), __float_as_uint(second), 0x7632));
 }
 
-// A number below all that were cut to `cut`; NaN for -infinity, which nothing is at or below.
+// The largest number below all that were cut to `cut`; -infinity for itself.
 __device__ __forceinline__ float below_cut(std::uint32_t cut) {
   if ((cut & 0x7fffffffU) == 0) return __uint_as_float(0x80010000U);
-  return __uint_as_float((cut >> 31) != 0 ? cut + 0x10000U : cut - 0x10000U);
+  return __uint_as_float((cut >> 31) != 0 ? min(cut + 0x10000U, 0xff800000U) : cut - 1);
 }
 // A number that none of those exceeds.
 __device__ __forceinline__ float above_cut(std::uint32_t cut) {
@@ -46,6 +46,7 @@ __device__ __forceinline__ float above_cut(std::uint32_t cut) {
 
 struct Bars {
   float bar[2], top[2];  // of the first row and the second; no score exceeds top
+  int groups[2];         // how many of this lane's maxima exceed the bar
 };
 
 class ColumnMaxima {
@@ -82,24 +83,34 @@ class ColumnMaxima {
     bars.top[0] = above_cut(bits_of(high) << 16);
     bars.top[1] = above_cut(bits_of(high) & 0xffff0000U);
     const Pair half = pair_of(0x3f003f00U);
+    std::uint32_t groups = 0;  // BF16 pairs; 0: not counted
 #pragma unroll 1
-    for (int step = 0; step < bisections; ++step) {
+    for (int step = 0;; ++step) {
+      if (step >= bisections) {
+        // Where no middle was low enough, the bar is where it was, and its groups are counted now.
+        const bool counted = (groups & 0xffffU) != 0 && groups >> 16 != 0;
+        if (step > bisections || !__any_sync(all_lanes, !counted)) break;
+        high = low;
+      }
       const Pair middle = __hfma2(low, half, __hmul2(high, half));
       Pair reach[2] = {pair_of(0), pair_of(0)};  // whole numbers up to 128 are exact
 #pragma unroll
       for (int j = 0; j < 32; ++j) {
         reach[j % 2] = __hadd2(reach[j % 2], __hge2(maxima_[j], middle));
       }
-      Pair total = __hadd2(reach[0], reach[1]);
-      total = __hadd2(total, shuffle_pair(total, 1));
+      const Pair mine = __hadd2(reach[0], reach[1]);
+      Pair total = __hadd2(mine, shuffle_pair(mine, 1));
       total = __hadd2(total, shuffle_pair(total, 2));
       // Ones in the halves where enough reach the middle.
       const std::uint32_t enough = __hge2_mask(total, pair_of(0x42004200U));  // 32
       low = pair_of((bits_of(middle) & enough) | (bits_of(low) & ~enough));
       high = pair_of((bits_of(high) & enough) | (bits_of(middle) & ~enough));
+      groups = (bits_of(mine) & enough) | (groups & ~enough);
     }
     bars.bar[0] = below_cut(bits_of(low) << 16);
     bars.bar[1] = below_cut(bits_of(low) & 0xffff0000U);
+    bars.groups[0] = static_cast<int>(__uint_as_float(groups << 16));
+    bars.groups[1] = static_cast<int>(__uint_as_float(groups & 0xffff0000U));
     return bars;
   }
 

@@ -12,6 +12,8 @@
 //     pairs of both halves, softmax                                                   (combine.cuh)
 //     rows of which candidates were lost: once more, in a second kernel                 (again.cuh)
 //
+// Where there are more than 2048 sub-keys, many_keys/forward.cu does it all.
+//
 // Little here waits for memory, but every step waits for the one before, so what counts is how many
 // instructions a warp runs, and how many warps a multiprocessor has: registers and shared memory
 // are held to what two blocks can have. The first half's sorted lists, for which there is no room,
@@ -23,6 +25,8 @@
 
 namespace memengine::cuda::product_key::hopper {
 namespace {
+
+constexpr int shared_bytes_of_two = 113 * 1024;  // what a block may have where there are two
 
 // Panels of the queries and places for panels of sub-keys come after it.
 struct alignas(1024) Shared {
@@ -63,7 +67,7 @@ __device__ __forceinline__ void look_up(Shared& shared, const Maps& maps, const 
       hide_missing(scores, chunk * chunk_keys, p.n_keys, lane);
       maxima.see(scores);
     }
-    candidates.start(maxima.bars(chunks > 16 ? 10 : 6), token < p.tokens, token + 8 < p.tokens);
+    candidates.start(maxima.bars(6), token < p.tokens, token + 8 < p.tokens);
 #pragma unroll 1
     for (int chunk = 0; chunk < chunks; ++chunk) {
       stream.multiply(scores);
@@ -71,7 +75,7 @@ __device__ __forceinline__ void look_up(Shared& shared, const Maps& maps, const 
       candidates.take(scores, chunk * chunk_keys);
     }
     if (half == 0) stream.take_second_half();
-    lost |= candidates.lost();
+    lost |= candidates.lost(p.knn);
     __syncwarp();
 #pragma unroll 1
     for (int i = 0; i < 2; ++i) {
@@ -115,7 +119,7 @@ __global__ void __launch_bounds__(threads, 2)
   auto& shared = *reinterpret_cast<Shared*>(shared_of_block());
   if (threadIdx.x == 0) shared.ring.create();
   __syncthreads();
-  look_up<panels, steps>(shared, {query_map, key_map}, output, problem,
+  look_up<panels, steps>(shared, {&query_map, key_map}, output, problem,
                          static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.x) * block_tokens);
 }
 
@@ -124,11 +128,15 @@ __global__ void __launch_bounds__(threads, 2)
 bool can_run(const ProductKeyShape& shape) {
   const std::int64_t half_dim = shape.k_dim / 2;
   return shape.knn <= most_kept && half_dim % 8 == 0 && half_dim <= 256 && shape.heads <= 65535 &&
-         shape.n_keys <= most_keys && cuda::hopper::can_run(shape.dtype, 64);
+         cuda::hopper::can_run(shape.dtype, 64);
 }
 
 void forward(const Context& context, const ProductKeyShape& shape, Tensor indices, Tensor weights,
              Tensor query, Tensor sub_keys) {
+  if (shape.n_keys > most_keys) {
+    many_keys::forward(context, shape, indices, weights, query, sub_keys);
+    return;
+  }
   const auto tokens = static_cast<int>(shape.tokens);
   const auto heads = static_cast<int>(shape.heads);
   const auto half_dim = static_cast<int>(shape.k_dim / 2);
@@ -156,17 +164,22 @@ void forward(const Context& context, const ProductKeyShape& shape, Tensor indice
   const RoomAgain room_again(panels, problem.n_keys);
   Problem again = problem;
   again.places = room_again.places;
-  const auto launch = [&](auto* kernel, int shared, const auto&... arguments) {
+  // As many blocks as there is room for at once, but where there are more heads.
+  const int parts = std::max(1, std::min(tokens, cuda::hopper::multiprocessors() / heads));
+  const auto launch = [&](auto* kernel, dim3 blocks, int shared, const auto&... arguments) {
     MEMENGINE_CUDA_CHECK(
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared));
     // Without this the driver may give the L1 cache what the second block needs.
     MEMENGINE_CUDA_CHECK(cudaFuncSetAttribute(
         kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared));
-    kernel<<<grid, threads, shared, context.stream>>>(query_map, key_map, output, arguments...);
+    kernel<<<blocks, threads, shared, context.stream>>>(arguments...);
   };
   const auto run = [&]<int panel_count, int steps>() {
-    launch(fused_lookup_kernel<panel_count, steps>, bytes, problem);
-    launch(look_up_again_kernel<panel_count, steps>, room_again.bytes, again, room_again.rows);
+    launch(fused_lookup_kernel<panel_count, steps>, grid, bytes, query_map, key_map, output,
+           problem);
+    launch(look_up_again_kernel<panel_count, steps>, dim3(static_cast<unsigned>(heads * parts)),
+           room_again.bytes, key_map, query.as<bfloat16>(), output, again, half_dim, parts,
+           room_again.rows);
   };
   if (half_dim <= 16)
     run.template operator()<1, 1>();

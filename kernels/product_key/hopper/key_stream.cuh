@@ -28,7 +28,7 @@ struct Problem {
 };
 
 struct Maps {
-  const CUtensorMap& query;
+  const CUtensorMap* query;  // null: the caller puts the queries into their panels
   const CUtensorMap& keys;
 };
 
@@ -74,7 +74,7 @@ struct KeyStream {
 
   __device__ __forceinline__ void start() {
     if (threadIdx.x == 0) {
-      fetch_queries(0);
+      if (maps.query != nullptr) fetch_queries(0);
 #pragma unroll 1
       for (int i = 0; i < p.places && ring.pass < 2 * passes; ++i) fetch_panel();
     }
@@ -158,7 +158,7 @@ struct KeyStream {
     ring.queries_there.arrive_and_expect(panel_count * panel_bytes);
 #pragma unroll 1
     for (int i = 0; i < panel_count; ++i) {
-      load_box(panel_at(i), maps.query, i * panel_elements, first_token, head * 2 + half,
+      load_box(panel_at(i), *maps.query, i * panel_elements, first_token, head * 2 + half,
                ring.queries_there);
     }
   }

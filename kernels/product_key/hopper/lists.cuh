@@ -4,14 +4,15 @@
 //
 // A row's scores come in chunks of 128, four lanes having 32 each (the layout of the tensor cores'
 // sums: lane l has columns 8 j + 2 (l % 4) and the next one, of rows l / 4 and l / 4 + 8). A lane
-// keeps candidates in two lists in shared memory, one per row: pushing needs no word with other
-// lanes. Two neighbouring lanes share the space of 32 entries, one from the first entry up and one
-// from the last down, so that what one leaves free is the other's.
+// keeps its candidates of a row in a list of its own in shared memory: pushing needs no word with
+// other lanes. The four lists share the row's 64 entries. Of a lane's columns `groups` have a
+// maximum above the bar, so it has as many candidates at least, and some 1.2 more: it gets room for
+// `groups` and a quarter of what the row has left.
 //
-// With some 37 candidates per row, lists overflow once in some thousands of rows. Nothing looks out
-// for that while candidates are pushed: pushes past the end stay within the row's space, and what
-// was lost shows in the counts at the end. Such rows are looked up once more, from all of their
-// scores (again.cuh). (Rows in a special order, or ties, come to that.)
+// A list that has no room for two more takes none, which is asked once for each two columns, and
+// what would have come is lost. With some 37 candidates per row that happens in a few rows of a
+// thousand (in more where rows are in a special order, or have ties). Such rows are looked up once
+// more, from all of their scores (again.cuh).
 #pragma once
 
 #include "kernels/product_key/candidate.cuh"
@@ -21,16 +22,14 @@
 
 namespace memengine::cuda::product_key::hopper {
 
-constexpr int pair_capacity = 32;   // entries of two lanes
-constexpr int columns_at_once = 8;  // of a row, between two looks at the lists' ends
-constexpr int most_of_a_lane = pair_capacity - columns_at_once;
+constexpr int row_entries = 64;
 
-// Entry e of pair p of the row of lane 4 t stands at [2 e + p][t].
+// Entry e of the row of lanes 4 t .. 4 t + 3 stands at [e][t].
 struct WarpLists {
-  float score[2][2 * pair_capacity][8];
-  std::uint16_t index[2 * pair_capacity][8][2];  // of both rows
+  float score[2][row_entries][8];
+  std::uint16_t index[row_entries][8][2];  // of both rows
 };
-constexpr int step_bytes = 2 * 8 * sizeof(float);  // from one entry to the next, of both arrays
+constexpr int entry_bytes = 8 * sizeof(float);  // from one entry to the next, of both arrays
 constexpr int row_distance = sizeof(WarpLists::score) / 2;
 
 class Candidates {
@@ -38,55 +37,79 @@ class Candidates {
   __device__ Candidates(WarpLists& lists, int lane)
       : lists_(lists),
         lane_(lane),
-        step_(lane % 2 == 0 ? step_bytes : -step_bytes),
-        first_(static_cast<std::uint32_t>(__cvta_generic_to_shared(
-            &lists.score[0][lane % 4 / 2 + (lane % 2 == 0 ? 0 : 2 * pair_capacity - 2)]
-                        [lane / 4]))) {}
+        row_start_(
+            static_cast<std::uint32_t>(__cvta_generic_to_shared(&lists.score[0][0][lane / 4]))) {}
 
-  // Rows that do not exist take no candidates.
+  // Rows that do not exist take no candidates. All lanes of the warp come here.
   __device__ __forceinline__ void start(const Bars& bars, bool first_exists, bool second_exists) {
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
       bar_[row] = (row == 0 ? first_exists : second_exists) ? bars.bar[row] : INFINITY;
       top_[row] = bars.top[row];
       scale_[row] = short_scale(bars.top[row] - bars.bar[row]);
-      set_count(row, 0);
+    }
+    // Both rows side by side in a register; before: the groups of the row's lanes up to this one.
+    const int member = lane_ % 4, mine = bars.groups[0] | bars.groups[1] << 16;
+    int before = mine;
+#pragma unroll
+    for (int distance = 1; distance < 4; distance *= 2) {
+      const int other = __shfl_up_sync(all_lanes, before, distance, 4);
+      if (member >= distance) before += other;
+    }
+    const int all = __shfl_sync(all_lanes, before, 3, 4);
+    before -= mine;
+#pragma unroll
+    for (int row = 0; row < 2; ++row) {
+      const int groups = bars.groups[row], of_row = all >> row * 16 & 0xffff;
+      const bool fits = of_row <= row_entries - 8;
+      const int left = row_entries - of_row, first_group = before >> row * 16 & 0xffff;
+      const int first = fits ? first_group + left * member / 4 : member * (row_entries / 4);
+      const int end =
+          fits ? first_group + groups + left * (member + 1) / 4 : (member + 1) * (row_entries / 4);
+      first_[row] = next_[row] = address(row, first);
+      last_[row] = address(row, end - 1);
     }
   }
 
   // Scores of keys first_key .. first_key + 127, in ascending order of keys.
   __device__ __forceinline__ void take(const float (&scores)[64], int first_key) {
-    push<0>(scores, first_key + lane_ % 4 * 2);
-    push<4>(scores, first_key + lane_ % 4 * 2);
-    push<8>(scores, first_key + lane_ % 4 * 2);
-    push<12>(scores, first_key + lane_ % 4 * 2);
+    const int first_column = first_key + lane_ % 4 * 2;
+#pragma unroll
+    for (int block = 0; block < 16; ++block) {
+      const auto index = static_cast<std::uint16_t>(first_column + block * 8);
+      push<0>(scores[block * 4], scores[block * 4 + 1], index);
+      push<1>(scores[block * 4 + 2], scores[block * 4 + 3], index);
+    }
   }
 
-  // After the last chunk: have candidates of this lane's two rows been lost? Bit 0 and bit 1, the
-  // same in the four lanes of a row. All lanes of the warp come here.
-  __device__ __forceinline__ unsigned lost() const {
-    unsigned lost = 0;
+  // After the last chunk: may candidates of this lane's two rows have been lost? Bit 0 and bit 1,
+  // the same in the four lanes of a row. A row of fewer than knn has scores of -infinity, which are
+  // above no bar. All lanes of the warp come here.
+  __device__ __forceinline__ unsigned lost(int knn) const {
+    std::uint32_t found = 0;  // of each row 16 bits: candidates, and full lists from bit 8 on
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
-      const int mine = count(row), both = mine + shuffle_xor(mine, 1);
-      if (mine >= most_of_a_lane || both > pair_capacity) lost |= 1U << row;
+      found += count(row) + (next_[row] >= last_[row] ? 0x100U : 0U) << row * 16;
     }
-    lost |= shuffle_xor(lost, 1);
-    return lost | shuffle_xor(lost, 2);
+    found += shuffle_xor(found, 1);
+    found += shuffle_xor(found, 2);
+    const auto whole = [&](std::uint32_t n) {
+      return n < 0x100U && n >= static_cast<unsigned>(knn);
+    };
+    return (whole(found & 0xffffU) ? 0U : 1U) | (whole(found >> 16) ? 0U : 2U);
   }
 
-  // Candidates of row `row` of this lane's two as short keys with their place in the lists, spread
-  // over the row's four lanes, 16 each.
+  // Candidates of row `row` of this lane's two as short keys with their entry, spread over the
+  // row's four lanes, 16 each.
   __device__ __forceinline__ void collect(ShortKey (&keys)[16], int row) const {
-    const std::uint32_t there = valid_entries(row);
+    const Entries there = entries_of(row);
     const float top = row == 0 ? top_[0] : top_[1], scale = row == 0 ? scale_[0] : scale_[1];
-    const int first = lane_ % 2 * 32 + lane_ % 4 / 2;
-    const float* scores = &lists_.score[row][first][lane_ / 4];
+    const float* scores = &lists_.score[row][lane_ % 4][lane_ / 4];
 #pragma unroll
     for (int r = 0; r < 16; ++r) {
-      const ShortKey key =
-          short_key(top, scores[r * 16], scale, static_cast<ShortKey>(first + r * 2));
-      keys[r] = (there >> r & 1) != 0 ? key : 0;
+      const auto tag = static_cast<ShortKey>(lane_ % 4 + r * 4);
+      const ShortKey key = short_key(top, scores[r * 4 * 8], scale, tag);
+      keys[r] = there.has(r) ? key : 0;
     }
   }
   // The candidate that collect() gave this tag.
@@ -99,73 +122,69 @@ class Candidates {
 
   // The same as whole keys; 0 where there is none.
   __device__ __forceinline__ void collect(Key (&keys)[16], int row) const {
-    const std::uint32_t there = valid_entries(row);
-    const std::uint32_t first = lane_ % 2 * 32 + lane_ % 4 / 2;
+    const Entries there = entries_of(row);
 #pragma unroll
     for (int r = 0; r < 16; ++r) {
-      keys[r] = (there >> r & 1) != 0
-                    ? make_key(score_at(row, first + r * 2), index_at(row, first + r * 2))
-                    : 0;
+      const auto tag = static_cast<std::uint32_t>(lane_ % 4 + r * 4);
+      keys[r] = there.has(r) ? make_key(score_at(row, tag), index_at(row, tag)) : 0;
     }
   }
 
  private:
-  // Which of 16 entries of the pair's, the first 16 for its first lane, hold a candidate.
-  __device__ __forceinline__ std::uint32_t valid_entries(int row) const {
-    const int mine = row == 0 ? count(0) : count(1), other = shuffle_xor(mine, 1);
-    const int up = lane_ % 2 == 0 ? mine : other, down = lane_ % 2 == 0 ? other : mine;
-    const auto ones = [](int n) { return static_cast<std::uint32_t>((1ULL << n) - 1); };
-    const std::uint32_t entries = ones(up) | ~ones(max(pair_capacity - down, 0));
-    return entries >> lane_ % 2 * 16;
+  // Which of the row's entries member, member + 4, ... hold a candidate.
+  struct Entries {
+    std::uint32_t first_half, second_half;  // from bit 0 on
+
+    __device__ __forceinline__ bool has(int r) const {
+      return ((r < 8 ? first_half : second_half) >> r % 8 * 4 & 1) != 0;
+    }
+  };
+  __device__ __forceinline__ Entries entries_of(int row) const {
+    const std::uint32_t place =
+        ((row == 0 ? first_[0] : first_[1]) - address(row, 0)) / entry_bytes;
+    const unsigned long long mine = ((1ULL << (row == 0 ? count(0) : count(1))) - 1) << place;
+    auto low = static_cast<std::uint32_t>(mine), high = static_cast<std::uint32_t>(mine >> 32);
+    low |= shuffle_xor(low, 1);
+    high |= shuffle_xor(high, 1);
+    low |= shuffle_xor(low, 2);
+    high |= shuffle_xor(high, 2);
+    return {low >> lane_ % 4, high >> lane_ % 4};
   }
 
-  // Four column blocks from `first_block` on: eight scores a row. Written out as instructions under
-  // a predicate, where the compiler would branch.
-  template <int first_block>
-  __device__ __forceinline__ void push(const float (&scores)[64], int first_column) {
-    stay_within(0);
-    stay_within(1);
-#pragma unroll
-    for (int i = 0; i < columns_at_once; ++i) {
-      const int block = first_block + i / 2;
-      const auto index = static_cast<std::uint16_t>(first_column + block * 8 + i % 2);
-      push_one<0>(scores[block * 4 + i % 2], index);
-      push_one<1>(scores[block * 4 + 2 + i % 2], index);
-    }
-  }
+  // The scores of keys `index` and index + 1. Written out as instructions under a predicate, where
+  // the compiler would branch.
   template <int row>
-  __device__ __forceinline__ void push_one(float score, std::uint16_t index) {
+  __device__ __forceinline__ void push(float score, float next_score, std::uint16_t index) {
     constexpr int to_index = row == 0 ? 2 * row_distance : row_distance + sizeof(index);
     static_assert(sizeof(lists_.score[0][0][0]) == sizeof(lists_.index[0][0]));
     asm volatile(
-        "{\n.reg .pred p;\n"
-        "setp.gtu.f32 p, %1, %2;\n"  // greater, or not a number
+        "{\n.reg .pred p, q;\n"
+        "setp.lt.u32 q, %0, %5;\n"
+        "setp.gtu.and.f32 p, %1, %3, q;\n"  // greater, or not a number
         "@p st.shared.f32 [%0], %1;\n"
-        "@p st.shared.u16 [%0 + %5], %3;\n"
-        "@p add.u32 %0, %0, %4;\n}"
+        "@p st.shared.u16 [%0 + %7], %4;\n"
+        "@p add.u32 %0, %0, %8;\n"
+        "setp.gtu.and.f32 p, %2, %3, q;\n"
+        "@p st.shared.f32 [%0], %2;\n"
+        "@p st.shared.u16 [%0 + %7], %6;\n"
+        "@p add.u32 %0, %0, %8;\n}"
         : "+r"(next_[row])
-        : "f"(score), "f"(bar_[row]), "h"(index), "r"(step_), "n"(to_index)
+        : "f"(score), "f"(next_score), "f"(bar_[row]), "h"(index), "r"(last_[row]),
+          "h"(static_cast<std::uint16_t>(index + 1)), "n"(to_index), "n"(entry_bytes)
         : "memory");
   }
 
-  __device__ __forceinline__ std::uint32_t first_of(int row) const {
-    return first_ + static_cast<std::uint32_t>(row * row_distance);
+  __device__ __forceinline__ std::uint32_t count(int row) const {
+    return (next_[row] - first_[row]) / entry_bytes;
   }
-  __device__ __forceinline__ int count(int row) const {
-    return abs(static_cast<int>(next_[row] - first_of(row))) / step_bytes;
+  __device__ __forceinline__ std::uint32_t address(int row, int entry) const {
+    return row_start_ + static_cast<std::uint32_t>(row * row_distance + entry * entry_bytes);
   }
-  __device__ __forceinline__ void set_count(int row, int count) {
-    next_[row] = first_of(row) + static_cast<std::uint32_t>(count * step_);
-  }
-  // No further than that eight more entries still lie in the row's space.
-  __device__ __forceinline__ void stay_within(int row) {
-    const std::uint32_t last = first_of(row) + static_cast<std::uint32_t>(most_of_a_lane * step_);
-    next_[row] = lane_ % 2 == 0 ? min(next_[row], last) : max(next_[row], last);
-  }
+
   WarpLists& lists_;
-  int lane_, step_;
+  int lane_;
   float bar_[2], top_[2], scale_[2];
-  std::uint32_t first_, next_[2];
+  std::uint32_t row_start_, first_[2], next_[2], last_[2];  // addresses; last_: of the last entry
 };
 
 }  // namespace memengine::cuda::product_key::hopper
