@@ -47,7 +47,8 @@ __device__ __forceinline__ void look_up(Shared& shared, const Maps& maps, const 
       shared.ring, reinterpret_cast<unsigned char*>(&shared + 1), maps, p, head, first_token, warp,
       lane};
   stream.start();
-  Candidates candidates(lists, lane);
+  volatile Candidates::Cold cold;
+  Candidates candidates(lists, cold, lane);
   // The second half's sorted lists stand where the scores of the same rows were, the first half's,
   // for one of the rows after the other, where the indices were.
   static_assert(sizeof(SortedHalf) <= sizeof(lists.score[0]));
@@ -75,7 +76,7 @@ __device__ __forceinline__ void look_up(Shared& shared, const Maps& maps, const 
       candidates.take(scores, chunk * chunk_keys);
     }
     if (half == 0) stream.take_second_half();
-    lost |= candidates.lost(p.knn);
+    lost |= candidates.finish(p.knn);
     __syncwarp();
 #pragma unroll 1
     for (int i = 0; i < 2; ++i) {

@@ -9,10 +9,11 @@
 // maximum above the bar, so it has as many candidates at least, and some 1.2 more: it gets room for
 // `groups` and a quarter of what the row has left.
 //
-// A list that has no room for two more takes none, which is asked once for each two columns, and
-// what would have come is lost. With some 37 candidates per row that happens in a few rows of a
-// thousand (in more where rows are in a special order, or have ties). Such rows are looked up once
-// more, from all of their scores (again.cuh).
+// A list that has no room for two more takes none, which is asked once for each two columns. After
+// each chunk, while its scores are still there, such lists get entries that others of the row have
+// left over, and the rest of their candidates: it happens in one warp of ten. Where a row has no
+// room left, candidates are lost, and the row is looked up once more, from all of its scores
+// (again.cuh). Scores in a special order, or ties, come to that, random ones as good as never.
 #pragma once
 
 #include "kernels/product_key/candidate.cuh"
@@ -34,8 +35,18 @@ constexpr int row_distance = sizeof(WarpLists::score) / 2;
 
 class Candidates {
  public:
-  __device__ Candidates(WarpLists& lists, int lane)
+  // What is not needed while candidates are pushed, which the caller has in memory: registers are
+  // for what is.
+  struct Cold {
+    float top[2], scale[2];
+    std::uint32_t first[2];         // the address where the last segment begins
+    std::uint32_t low[2], high[2];  // entries of closed segments; after finish(), all of the row's
+    unsigned lost;                  // of this lane's rows
+  };
+
+  __device__ Candidates(WarpLists& lists, volatile Cold& cold, int lane)
       : lists_(lists),
+        cold_(cold),
         lane_(lane),
         row_start_(
             static_cast<std::uint32_t>(__cvta_generic_to_shared(&lists.score[0][0][lane / 4]))) {}
@@ -45,8 +56,8 @@ class Candidates {
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
       bar_[row] = (row == 0 ? first_exists : second_exists) ? bars.bar[row] : INFINITY;
-      top_[row] = bars.top[row];
-      scale_[row] = short_scale(bars.top[row] - bars.bar[row]);
+      cold_.top[row] = bars.top[row];
+      cold_.scale[row] = short_scale(bars.top[row] - bars.bar[row]);
     }
     // Both rows side by side in a register; before: the groups of the row's lanes up to this one.
     const int member = lane_ % 4, mine = bars.groups[0] | bars.groups[1] << 16;
@@ -66,44 +77,50 @@ class Candidates {
       const int first = fits ? first_group + left * member / 4 : member * (row_entries / 4);
       const int end =
           fits ? first_group + groups + left * (member + 1) / 4 : (member + 1) * (row_entries / 4);
-      first_[row] = next_[row] = address(row, first);
-      last_[row] = address(row, end - 1);
+      open_segment(row, first, end);
+      cold_.low[row] = 0;
+      cold_.high[row] = 0;
     }
+    cold_.lost = 0;
   }
 
-  // Scores of keys first_key .. first_key + 127, in ascending order of keys.
-  __device__ __forceinline__ void take(const float (&scores)[64], int first_key) {
-    const int first_column = first_key + lane_ % 4 * 2;
-#pragma unroll
-    for (int block = 0; block < 16; ++block) {
-      const auto index = static_cast<std::uint16_t>(first_column + block * 8);
-      push<0>(scores[block * 4], scores[block * 4 + 1], index);
-      push<1>(scores[block * 4 + 2], scores[block * 4 + 3], index);
-    }
+  // Scores of keys first_key .. first_key + 127, in ascending order of keys; they are used up. All
+  // lanes of the warp come here.
+  __device__ __forceinline__ void take(float (&scores)[64], int first_key) {
+    push_all(scores, first_key);
+    const bool short_of_room = !has_room(0) || !has_room(1);
+    if (__any_sync(all_lanes, short_of_room)) [[unlikely]]
+      push_rest(scores, first_key);
   }
 
-  // After the last chunk: may candidates of this lane's two rows have been lost? Bit 0 and bit 1,
+  // After the last chunk. May candidates of this lane's two rows have been lost? Bit 0 and bit 1,
   // the same in the four lanes of a row. A row of fewer than knn has scores of -infinity, which are
   // above no bar. All lanes of the warp come here.
-  __device__ __forceinline__ unsigned lost(int knn) const {
-    std::uint32_t found = 0;  // of each row 16 bits: candidates, and full lists from bit 8 on
+  __device__ __forceinline__ unsigned finish(int knn) {
+    unsigned lost = cold_.lost;
+    lost |= shuffle_xor(lost, 1);
+    lost |= shuffle_xor(lost, 2);
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
-      found += count(row) + (next_[row] >= last_[row] ? 0x100U : 0U) << row * 16;
+      close_segment(row);
+      std::uint32_t low = cold_.low[row], high = cold_.high[row];
+#pragma unroll
+      for (int lanes = 1; lanes < 4; lanes *= 2) {
+        low |= shuffle_xor(low, lanes);
+        high |= shuffle_xor(high, lanes);
+      }
+      if (__popc(low) + __popc(high) < knn) lost |= 1U << row;
+      cold_.low[row] = low;
+      cold_.high[row] = high;
     }
-    found += shuffle_xor(found, 1);
-    found += shuffle_xor(found, 2);
-    const auto whole = [&](std::uint32_t n) {
-      return n < 0x100U && n >= static_cast<unsigned>(knn);
-    };
-    return (whole(found & 0xffffU) ? 0U : 1U) | (whole(found >> 16) ? 0U : 2U);
+    return lost;
   }
 
   // Candidates of row `row` of this lane's two as short keys with their entry, spread over the
   // row's four lanes, 16 each.
   __device__ __forceinline__ void collect(ShortKey (&keys)[16], int row) const {
-    const Entries there = entries_of(row);
-    const float top = row == 0 ? top_[0] : top_[1], scale = row == 0 ? scale_[0] : scale_[1];
+    const Entries there = filled(row);
+    const float top = cold_.top[row], scale = cold_.scale[row];
     const float* scores = &lists_.score[row][lane_ % 4][lane_ / 4];
 #pragma unroll
     for (int r = 0; r < 16; ++r) {
@@ -122,7 +139,7 @@ class Candidates {
 
   // The same as whole keys; 0 where there is none.
   __device__ __forceinline__ void collect(Key (&keys)[16], int row) const {
-    const Entries there = entries_of(row);
+    const Entries there = filled(row);
 #pragma unroll
     for (int r = 0; r < 16; ++r) {
       const auto tag = static_cast<std::uint32_t>(lane_ % 4 + r * 4);
@@ -131,24 +148,102 @@ class Candidates {
   }
 
  private:
-  // Which of the row's entries member, member + 4, ... hold a candidate.
+  // Entries of a row as bits.
   struct Entries {
-    std::uint32_t first_half, second_half;  // from bit 0 on
+    std::uint32_t low, high;
 
     __device__ __forceinline__ bool has(int r) const {
-      return ((r < 8 ? first_half : second_half) >> r % 8 * 4 & 1) != 0;
+      return ((r < 8 ? low : high) >> r % 8 * 4 & 1) != 0;
     }
   };
-  __device__ __forceinline__ Entries entries_of(int row) const {
-    const std::uint32_t place =
-        ((row == 0 ? first_[0] : first_[1]) - address(row, 0)) / entry_bytes;
-    const unsigned long long mine = ((1ULL << (row == 0 ? count(0) : count(1))) - 1) << place;
-    auto low = static_cast<std::uint32_t>(mine), high = static_cast<std::uint32_t>(mine >> 32);
-    low |= shuffle_xor(low, 1);
-    high |= shuffle_xor(high, 1);
-    low |= shuffle_xor(low, 2);
-    high |= shuffle_xor(high, 2);
-    return {low >> lane_ % 4, high >> lane_ % 4};
+  // Which of the row's entries member, member + 4, ... hold a candidate.
+  __device__ __forceinline__ Entries filled(int row) const {
+    return {cold_.low[row] >> lane_ % 4, cold_.high[row] >> lane_ % 4};
+  }
+
+  // A list is made of segments, of which only the last one grows.
+  __device__ __forceinline__ void open_segment(int row, int first, int end) {
+    next_[row] = address(row, first);
+    cold_.first[row] = next_[row];
+    last_[row] = address(row, end - 1);
+  }
+  __device__ __forceinline__ void close_segment(int row) {
+    const std::uint32_t first = cold_.first[row];
+    const std::uint32_t place = (first - address(row, 0)) / entry_bytes;
+    const std::uint32_t count = (next_[row] - first) / entry_bytes;
+    const unsigned long long mine = ((1ULL << count) - 1) << place;
+    cold_.low[row] = cold_.low[row] | static_cast<std::uint32_t>(mine);
+    cold_.high[row] = cold_.high[row] | static_cast<std::uint32_t>(mine >> 32);
+  }
+  // For two more.
+  __device__ __forceinline__ bool has_room(int row) const {
+    return next_[row] < last_[row];
+  }
+  __device__ __forceinline__ int room(int row) const {
+    return static_cast<int>(last_[row] + entry_bytes - next_[row]) / entry_bytes;
+  }
+
+  // What push_all() left out of a chunk: entries of lists that have some left over go to those that
+  // need them, half of what the fullest of the row's lists does not use at a time.
+  __device__ __forceinline__ void push_rest(float (&scores)[64], int first_key) {
+    const float bars[2] = {bar_[0], bar_[1]};
+#pragma unroll 1
+    while (true) {
+      bool served = false;
+#pragma unroll
+      for (int row = 0; row < 2; ++row) {
+        // A list's candidates come in ascending order: the last one tells what is left.
+        int pushed = -1;
+        if (next_[row] != cold_.first[row]) pushed = index_before(row);
+        bool left_out = false;
+#pragma unroll
+        for (int i = 0; i < 32; ++i) {
+          float& score = scores[i / 2 * 4 + row * 2 + i % 2];
+          const int key = first_key + lane_ % 4 * 2 + i / 2 * 8 + i % 2;
+          if (key <= pushed) score = -INFINITY;
+          left_out = left_out || !(score <= bars[row]);
+        }
+        bool needs = !has_room(row) && left_out;
+        // The first of the row's lanes that need room, and the one with most of it.
+        const unsigned of_row = __ballot_sync(all_lanes, needs) >> (lane_ & ~3) & 0xfU;
+        const bool first_to_need = needs && (of_row & ((1U << lane_ % 4) - 1)) == 0;
+        const int mine = room(row) * 4 + lane_ % 4;
+        int most = max(mine, shuffle_xor(mine, 1));
+        most = max(most, shuffle_xor(most, 2));
+        const int given = most / 4 < 2 ? 0 : (most / 4 < 4 ? most / 4 : most / 8);
+        const std::uint32_t end = __shfl_sync(all_lanes, last_[row], most % 4, 4) + entry_bytes;
+        if (first_to_need && given > 0) {
+          close_segment(row);
+          next_[row] = end - static_cast<std::uint32_t>(given * entry_bytes);
+          cold_.first[row] = next_[row];
+          last_[row] = end - entry_bytes;
+          served = true;
+        } else if (of_row != 0 && given > 0 && most % 4 == lane_ % 4) {
+          last_[row] -= static_cast<std::uint32_t>(given * entry_bytes);
+        }
+        if (of_row != 0 && given == 0) cold_.lost = cold_.lost | 1U << row;
+        bar_[row] = first_to_need && given > 0 ? bars[row] : INFINITY;
+      }
+      if (!__any_sync(all_lanes, served)) break;
+      push_all(scores, first_key);
+    }
+    bar_[0] = bars[0];
+    bar_[1] = bars[1];
+  }
+  // The index of the list's newest candidate.
+  __device__ __forceinline__ int index_before(int row) const {
+    const std::uint32_t place = (next_[row] - address(row, 0)) / entry_bytes - 1;
+    return lists_.index[place][lane_ / 4][row];
+  }
+
+  __device__ __forceinline__ void push_all(const float (&scores)[64], int first_key) {
+    const int first_column = first_key + lane_ % 4 * 2;
+#pragma unroll
+    for (int block = 0; block < 16; ++block) {
+      const auto index = static_cast<std::uint16_t>(first_column + block * 8);
+      push<0>(scores[block * 4], scores[block * 4 + 1], index);
+      push<1>(scores[block * 4 + 2], scores[block * 4 + 3], index);
+    }
   }
 
   // The scores of keys `index` and index + 1. Written out as instructions under a predicate, where
@@ -174,17 +269,15 @@ class Candidates {
         : "memory");
   }
 
-  __device__ __forceinline__ std::uint32_t count(int row) const {
-    return (next_[row] - first_[row]) / entry_bytes;
-  }
   __device__ __forceinline__ std::uint32_t address(int row, int entry) const {
     return row_start_ + static_cast<std::uint32_t>(row * row_distance + entry * entry_bytes);
   }
 
   WarpLists& lists_;
+  volatile Cold& cold_;
   int lane_;
-  float bar_[2], top_[2], scale_[2];
-  std::uint32_t row_start_, first_[2], next_[2], last_[2];  // addresses; last_: of the last entry
+  float bar_[2];
+  std::uint32_t row_start_, next_[2], last_[2];  // addresses; last_: of the last entry
 };
 
 }  // namespace memengine::cuda::product_key::hopper
