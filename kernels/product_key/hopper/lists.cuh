@@ -1,19 +1,23 @@
-// The candidates of a warp's 16 rows of scores: what exceeds a row's bar (bars.cuh), when the
-// scores go by the second time. To compute the product twice is cheaper than to raise a bar on the
-// way and to sort the lists out again and again: three times as many scores would pass.
+// The candidates of a warp's 16 rows of scores: what exceeds a row's bar
+// (bars.cuh), when the scores go by the second time. To compute the product
+// twice is cheaper than to raise a bar on the way and to sort the lists out
+// again and again: three times as many scores would pass.
 //
-// A row's scores come in chunks of 128, four lanes having 32 each (the layout of the tensor cores'
-// sums: lane l has columns 8 j + 2 (l % 4) and the next one, of rows l / 4 and l / 4 + 8). A lane
-// keeps its candidates of a row in a list of its own in shared memory: pushing needs no word with
-// other lanes. The four lists share the row's 64 entries. Of a lane's columns `groups` have a
-// maximum above the bar, so it has as many candidates at least, and some 1.2 more: it gets room for
-// `groups` and a quarter of what the row has left.
+// A row's scores come in chunks of 128, four lanes having 32 each (the layout
+// of the tensor cores' sums: lane l has columns 8 j + 2 (l % 4) and the next
+// one, of rows l / 4 and l / 4 + 8). A lane keeps its candidates of a row in a
+// list of its own in shared memory: pushing needs no word with other lanes. The
+// four lists share the row's 64 entries. Of a lane's columns `groups` have a
+// maximum above the bar, so it has as many candidates at least, and some 1.2
+// more: it gets room for `groups` and a quarter of what the row has left.
 //
-// A list that has no room for two more takes none, which is asked once for each two columns. After
-// each chunk, while its scores are still there, such lists get entries that others of the row have
-// left over, and the rest of their candidates: it happens in one warp of ten. Where a row has no
-// room left, candidates are lost, and the row is looked up once more, from all of its scores
-// (again.cuh). Scores in a special order, or ties, come to that, random ones as good as never.
+// A list that has no room for two more takes none, which is asked once for each
+// two columns. After each chunk, while its scores are still there, such lists
+// get entries that others of the row have left over, and the rest of their
+// candidates: it happens in one warp of ten. Where a row has no room left,
+// candidates are lost, and the row is looked up once more, from all of its
+// scores (again.cuh). Scores in a special order, or ties, come to that, random
+// ones as good as never.
 #pragma once
 
 #include "kernels/product_key/candidate.cuh"
@@ -35,13 +39,14 @@ constexpr int row_distance = sizeof(WarpLists::score) / 2;
 
 class Candidates {
  public:
-  // What is not needed while candidates are pushed, which the caller has in memory: registers are
-  // for what is.
+  // What is not needed while candidates are pushed, which the caller has in
+  // memory: registers are for what is.
   struct Cold {
     float top[2], scale[2];
-    std::uint32_t first[2];         // the address where the last segment begins
-    std::uint32_t low[2], high[2];  // entries of closed segments; after finish(), all of the row's
-    unsigned lost;                  // of this lane's rows
+    std::uint32_t first[2];  // the address where the last segment begins
+    std::uint32_t low[2],
+        high[2];    // entries of closed segments; after finish(), all of the row's
+    unsigned lost;  // of this lane's rows
   };
 
   __device__ Candidates(WarpLists& lists, volatile Cold& cold, int lane)
@@ -59,7 +64,8 @@ class Candidates {
       cold_.top[row] = bars.top[row];
       cold_.scale[row] = short_scale(bars.top[row] - bars.bar[row]);
     }
-    // Both rows side by side in a register; before: the groups of the row's lanes up to this one.
+    // Both rows side by side in a register; before: the groups of the row's
+    // lanes up to this one.
     const int member = lane_ % 4, mine = bars.groups[0] | bars.groups[1] << 16;
     int before = mine;
 #pragma unroll
@@ -84,18 +90,27 @@ class Candidates {
     cold_.lost = 0;
   }
 
-  // Scores of keys first_key .. first_key + 127, in ascending order of keys; they are used up. All
-  // lanes of the warp come here.
-  __device__ __forceinline__ void take(float (&scores)[64], int first_key) {
-    push_all(scores, first_key);
+  // Scores of keys first_key .. first_key + 127, in ascending order of keys;
+  // they are used up. All lanes of the warp come here.
+  __device__ __forceinline__ void take(const float (&scores)[64], int first_key) {
+    const int first_column = first_key + lane_ % 4 * 2;
+#pragma unroll
+    for (int block = 0; block < 16; ++block) {
+      const auto index = static_cast<std::uint16_t>(first_column + block * 8);
+      push<0>(scores[block * 4], scores[block * 4 + 1], index);
+      push<1>(scores[block * 4 + 2], scores[block * 4 + 3], index);
+    }
     const bool short_of_room = !has_room(0) || !has_room(1);
-    if (__any_sync(all_lanes, short_of_room)) [[unlikely]]
-      push_rest(scores, first_key);
+    if (__any_sync(all_lanes, short_of_room)) [[unlikely]] {
+      push_rest<0>(scores, first_column);
+      push_rest<1>(scores, first_column);
+    }
   }
 
-  // After the last chunk. May candidates of this lane's two rows have been lost? Bit 0 and bit 1,
-  // the same in the four lanes of a row. A row of fewer than knn has scores of -infinity, which are
-  // above no bar. All lanes of the warp come here.
+  // After the last chunk. May candidates of this lane's two rows have been
+  // lost? Bit 0 and bit 1, the same in the four lanes of a row. A row of fewer
+  // than knn has scores of -infinity, which are above no bar. All lanes of the
+  // warp come here.
   __device__ __forceinline__ unsigned finish(int knn) {
     unsigned lost = cold_.lost;
     lost |= shuffle_xor(lost, 1);
@@ -116,8 +131,8 @@ class Candidates {
     return lost;
   }
 
-  // Candidates of row `row` of this lane's two as short keys with their entry, spread over the
-  // row's four lanes, 16 each.
+  // Candidates of row `row` of this lane's two as short keys with their entry,
+  // spread over the row's four lanes, 16 each.
   __device__ __forceinline__ void collect(ShortKey (&keys)[16], int row) const {
     const Entries there = filled(row);
     const float top = cold_.top[row], scale = cold_.scale[row];
@@ -183,52 +198,58 @@ class Candidates {
     return static_cast<int>(last_[row] + entry_bytes - next_[row]) / entry_bytes;
   }
 
-  // What push_all() left out of a chunk: entries of lists that have some left over go to those that
-  // need them, half of what the fullest of the row's lists does not use at a time.
-  __device__ __forceinline__ void push_rest(float (&scores)[64], int first_key) {
-    const float bars[2] = {bar_[0], bar_[1]};
+  // What take() left out of a chunk: entries of lists that have some left over
+  // go to those that need them, half of what the fullest of the row's lists
+  // does not use at a time.
+  template <int row>
+  __device__ __forceinline__ void push_rest(const float (&scores)[64], int first_column) {
 #pragma unroll 1
     while (true) {
-      bool served = false;
+      // A list's candidates come in ascending order: the last one tells what is
+      // left.
+      const int pushed = next_[row] != cold_.first[row] ? index_before(row) : -1;
+      bool left_out = false;
 #pragma unroll
-      for (int row = 0; row < 2; ++row) {
-        // A list's candidates come in ascending order: the last one tells what is left.
-        int pushed = -1;
-        if (next_[row] != cold_.first[row]) pushed = index_before(row);
-        bool left_out = false;
-#pragma unroll
-        for (int i = 0; i < 32; ++i) {
-          float& score = scores[i / 2 * 4 + row * 2 + i % 2];
-          const int key = first_key + lane_ % 4 * 2 + i / 2 * 8 + i % 2;
-          if (key <= pushed) score = -INFINITY;
-          left_out = left_out || !(score <= bars[row]);
-        }
-        bool needs = !has_room(row) && left_out;
-        // The first of the row's lanes that need room, and the one with most of it.
-        const unsigned of_row = __ballot_sync(all_lanes, needs) >> (lane_ & ~3) & 0xfU;
-        const bool first_to_need = needs && (of_row & ((1U << lane_ % 4) - 1)) == 0;
-        const int mine = room(row) * 4 + lane_ % 4;
-        int most = max(mine, shuffle_xor(mine, 1));
-        most = max(most, shuffle_xor(most, 2));
-        const int given = most / 4 < 2 ? 0 : (most / 4 < 4 ? most / 4 : most / 8);
-        const std::uint32_t end = __shfl_sync(all_lanes, last_[row], most % 4, 4) + entry_bytes;
-        if (first_to_need && given > 0) {
-          close_segment(row);
-          next_[row] = end - static_cast<std::uint32_t>(given * entry_bytes);
-          cold_.first[row] = next_[row];
-          last_[row] = end - entry_bytes;
-          served = true;
-        } else if (of_row != 0 && given > 0 && most % 4 == lane_ % 4) {
-          last_[row] -= static_cast<std::uint32_t>(given * entry_bytes);
-        }
-        if (of_row != 0 && given == 0) cold_.lost = cold_.lost | 1U << row;
-        bar_[row] = first_to_need && given > 0 ? bars[row] : INFINITY;
+      for (int i = 0; i < 32; ++i) {
+        const bool later = first_column + i / 2 * 8 + i % 2 > pushed;
+        left_out = left_out || (later && !(scores[i / 2 * 4 + row * 2 + i % 2] <= bar_[row]));
       }
-      if (!__any_sync(all_lanes, served)) break;
-      push_all(scores, first_key);
+      const bool needs = !has_room(row) && left_out;
+      // The first of the row's lanes that need room, and the one with most of
+      // it.
+      const unsigned of_row = __ballot_sync(all_lanes, needs) >> (lane_ & ~3) & 0xfU;
+      const bool first_to_need = needs && (of_row & ((1U << lane_ % 4) - 1)) == 0;
+      const int mine = room(row) * 4 + lane_ % 4;
+      int most = max(mine, shuffle_xor(mine, 1));
+      most = max(most, shuffle_xor(most, 2));
+      const int given = most / 4 < 4 ? most / 4 : most / 8;
+      const std::uint32_t end = __shfl_sync(all_lanes, last_[row], most % 4, 4) + entry_bytes;
+      const bool served = first_to_need && given > 1;
+      if (served) {
+        close_segment(row);
+        next_[row] = end - static_cast<std::uint32_t>(given * entry_bytes);
+        cold_.first[row] = next_[row];
+        last_[row] = end - entry_bytes;
+      } else if (of_row != 0 && given > 1 && most % 4 == lane_ % 4) {
+        last_[row] -= static_cast<std::uint32_t>(given * entry_bytes);
+      }
+      if (of_row != 0 && given < 2) cold_.lost = cold_.lost | 1U << row;
+      if (!__any_sync(all_lanes, served)) return;
+      const int from = served ? pushed : 0x7fffffff;
+#pragma unroll
+      for (int i = 0; i < 32; ++i) {
+        const int key = first_column + i / 2 * 8 + i % 2;
+        const float score = scores[i / 2 * 4 + row * 2 + i % 2];
+        if (key > from && next_[row] <= last_[row] && !(score <= bar_[row])) keep<row>(score, key);
+      }
     }
-    bar_[0] = bars[0];
-    bar_[1] = bars[1];
+  }
+  template <int row>
+  __device__ __forceinline__ void keep(float score, int key) {
+    const std::uint32_t place = (next_[row] - address(row, 0)) / entry_bytes;
+    lists_.score[row][place][lane_ / 4] = score;
+    lists_.index[place][lane_ / 4][row] = static_cast<std::uint16_t>(key);
+    next_[row] += entry_bytes;
   }
   // The index of the list's newest candidate.
   __device__ __forceinline__ int index_before(int row) const {
@@ -236,18 +257,8 @@ class Candidates {
     return lists_.index[place][lane_ / 4][row];
   }
 
-  __device__ __forceinline__ void push_all(const float (&scores)[64], int first_key) {
-    const int first_column = first_key + lane_ % 4 * 2;
-#pragma unroll
-    for (int block = 0; block < 16; ++block) {
-      const auto index = static_cast<std::uint16_t>(first_column + block * 8);
-      push<0>(scores[block * 4], scores[block * 4 + 1], index);
-      push<1>(scores[block * 4 + 2], scores[block * 4 + 3], index);
-    }
-  }
-
-  // The scores of keys `index` and index + 1. Written out as instructions under a predicate, where
-  // the compiler would branch.
+  // The scores of keys `index` and index + 1. Written out as instructions under
+  // a predicate, where the compiler would branch.
   template <int row>
   __device__ __forceinline__ void push(float score, float next_score, std::uint16_t index) {
     constexpr int to_index = row == 0 ? 2 * row_distance : row_distance + sizeof(index);
@@ -277,7 +288,8 @@ class Candidates {
   volatile Cold& cold_;
   int lane_;
   float bar_[2];
-  std::uint32_t row_start_, next_[2], last_[2];  // addresses; last_: of the last entry
+  std::uint32_t row_start_, next_[2],
+      last_[2];  // addresses; last_: of the last entry
 };
 
 }  // namespace memengine::cuda::product_key::hopper
