@@ -1,23 +1,19 @@
-// The candidates of a warp's 16 rows of scores: what exceeds a row's bar
-// (bars.cuh), when the scores go by the second time. To compute the product
-// twice is cheaper than to raise a bar on the way and to sort the lists out
-// again and again: three times as many scores would pass.
+// The candidates of a warp's 16 rows of scores: what exceeds a row's bar (bars.cuh), when the
+// scores go by the second time. To compute the product twice is cheaper than to raise a bar on the
+// way and to sort the lists out again and again: three times as many scores would pass.
 //
-// A row's scores come in chunks of 128, four lanes having 32 each (the layout
-// of the tensor cores' sums: lane l has columns 8 j + 2 (l % 4) and the next
-// one, of rows l / 4 and l / 4 + 8). A lane keeps its candidates of a row in a
-// list of its own in shared memory: pushing needs no word with other lanes. The
-// four lists share the row's 64 entries. Of a lane's columns `groups` have a
-// maximum above the bar, so it has as many candidates at least, and some 1.2
-// more: it gets room for `groups` and a quarter of what the row has left.
+// A row's scores come in chunks of 128, four lanes having 32 each (the layout of the tensor cores'
+// sums: lane l has columns 8 j + 2 (l % 4) and the next one, of rows l / 4 and l / 4 + 8). A lane
+// keeps its candidates of a row in a list of its own in shared memory: pushing needs no word with
+// other lanes. The four lists share the row's 64 entries. Of a lane's columns `groups` have a
+// maximum above the bar, so it has as many candidates at least, and some 1.2 more: it gets room for
+// `groups` and a quarter of what the row has left.
 //
-// A list that has no room for two more takes none, which is asked once for each
-// two columns. After each chunk, while its scores are still there, such lists
-// get entries that others of the row have left over, and the rest of their
-// candidates: it happens in one warp of ten. Where a row has no room left,
-// candidates are lost, and the row is looked up once more, from all of its
-// scores (again.cuh). Scores in a special order, or ties, come to that, random
-// ones as good as never.
+// A list that has no room for two more takes none, which is asked once for each two columns. After
+// each chunk, while its scores are still there, such lists get entries that others of the row have
+// left over, and the rest of their candidates: it happens in one warp of ten. Where a row has no
+// room left, candidates are lost, and the row is looked up once more, from all of its scores
+// (again.cuh). Scores in a special order, or ties, come to that, random ones as good as never.
 #pragma once
 
 #include "kernels/product_key/candidate.cuh"
@@ -39,8 +35,8 @@ constexpr int row_distance = sizeof(WarpLists::score) / 2;
 
 class Candidates {
  public:
-  // What is not needed while candidates are pushed, which the caller has in
-  // memory: registers are for what is.
+  // What is not needed while candidates are pushed, which the caller has in memory: registers are
+  // for what is.
   struct Cold {
     float top[2], scale[2];
     std::uint32_t first[2];  // the address where the last segment begins
@@ -64,8 +60,7 @@ class Candidates {
       cold_.top[row] = bars.top[row];
       cold_.scale[row] = short_scale(bars.top[row] - bars.bar[row]);
     }
-    // Both rows side by side in a register; before: the groups of the row's
-    // lanes up to this one.
+    // Both rows side by side in a register; before: the groups of the row's lanes up to this one.
     const int member = lane_ % 4, mine = bars.groups[0] | bars.groups[1] << 16;
     int before = mine;
 #pragma unroll
@@ -90,8 +85,8 @@ class Candidates {
     cold_.lost = 0;
   }
 
-  // Scores of keys first_key .. first_key + 127, in ascending order of keys;
-  // they are used up. All lanes of the warp come here.
+  // Scores of keys first_key .. first_key + 127, in ascending order of keys; they are used up. All
+  // lanes of the warp come here.
   __device__ __forceinline__ void take(const float (&scores)[64], int first_key) {
     const int first_column = first_key + lane_ % 4 * 2;
 #pragma unroll
@@ -107,10 +102,9 @@ class Candidates {
     }
   }
 
-  // After the last chunk. May candidates of this lane's two rows have been
-  // lost? Bit 0 and bit 1, the same in the four lanes of a row. A row of fewer
-  // than knn has scores of -infinity, which are above no bar. All lanes of the
-  // warp come here.
+  // After the last chunk. May candidates of this lane's two rows have been lost? Bit 0 and bit 1,
+  // the same in the four lanes of a row. A row of fewer than knn has scores of -infinity, which are
+  // above no bar. All lanes of the warp come here.
   __device__ __forceinline__ unsigned finish(int knn) {
     unsigned lost = cold_.lost;
     lost |= shuffle_xor(lost, 1);
@@ -131,8 +125,8 @@ class Candidates {
     return lost;
   }
 
-  // Candidates of row `row` of this lane's two as short keys with their entry,
-  // spread over the row's four lanes, 16 each.
+  // Candidates of row `row` of this lane's two as short keys with their entry, spread over the
+  // row's four lanes, 16 each.
   __device__ __forceinline__ void collect(ShortKey (&keys)[16], int row) const {
     const Entries there = filled(row);
     const float top = cold_.top[row], scale = cold_.scale[row];
@@ -198,15 +192,13 @@ class Candidates {
     return static_cast<int>(last_[row] + entry_bytes - next_[row]) / entry_bytes;
   }
 
-  // What take() left out of a chunk: entries of lists that have some left over
-  // go to those that need them, half of what the fullest of the row's lists
-  // does not use at a time.
+  // What take() left out of a chunk: entries of lists that have some left over go to those that
+  // need them, half of what the fullest of the row's lists does not use at a time.
   template <int row>
   __device__ __forceinline__ void push_rest(const float (&scores)[64], int first_column) {
 #pragma unroll 1
     while (true) {
-      // A list's candidates come in ascending order: the last one tells what is
-      // left.
+      // A list's candidates come in ascending order: the last one tells what is left.
       const int pushed = next_[row] != cold_.first[row] ? index_before(row) : -1;
       bool left_out = false;
 #pragma unroll
@@ -215,8 +207,7 @@ class Candidates {
         left_out = left_out || (later && !(scores[i / 2 * 4 + row * 2 + i % 2] <= bar_[row]));
       }
       const bool needs = !has_room(row) && left_out;
-      // The first of the row's lanes that need room, and the one with most of
-      // it.
+      // The first of the row's lanes that need room, and the one with most of it.
       const unsigned of_row = __ballot_sync(all_lanes, needs) >> (lane_ & ~3) & 0xfU;
       const bool first_to_need = needs && (of_row & ((1U << lane_ % 4) - 1)) == 0;
       const int mine = room(row) * 4 + lane_ % 4;
@@ -257,8 +248,8 @@ class Candidates {
     return lists_.index[place][lane_ / 4][row];
   }
 
-  // The scores of keys `index` and index + 1. Written out as instructions under
-  // a predicate, where the compiler would branch.
+  // The scores of keys `index` and index + 1. Written out as instructions under a predicate, where
+  // the compiler would branch.
   template <int row>
   __device__ __forceinline__ void push(float score, float next_score, std::uint16_t index) {
     constexpr int to_index = row == 0 ? 2 * row_distance : row_distance + sizeof(index);
