@@ -17,10 +17,11 @@ constexpr int team_lanes = 4;
 constexpr int kept_keys = 32;
 constexpr int rows_at_once = warp_size / team_lanes;
 
-// The best of one half for eight rows of scores; the distance keeps the rows in different banks.
-struct SortedHalf {
-  float score[rows_at_once][kept_keys + 1];
-  std::uint16_t index[rows_at_once][kept_keys + 2];
+// The best of one half for eight rows of scores, in 16-byte pieces; the distance keeps the rows in
+// different banks.
+struct alignas(16) SortedHalf {
+  float score[rows_at_once][kept_keys + 4];
+  std::uint16_t index[rows_at_once][kept_keys + 8];
 };
 
 // All pairs of the four lists, as a * 256 + b.
@@ -65,6 +66,7 @@ struct Lookup {
 // Pairs as short keys, their number in pair_lists being the tag. What is below both ends of hook 0
 // has knn better ones.
 struct ShortPairs {
+  using Key = ShortKey;
   const Lookup& lookup;
   float top, range, scale;
 
@@ -72,49 +74,73 @@ struct ShortPairs {
     range = top - fmaxf(of.sum(0, of.knn - 1), of.sum(of.knn - 1, 0));
     scale = short_scale(range);
   }
-  __device__ __forceinline__ ShortKey operator()(int a, int b, int number) const {
-    if ((a + 1) * (b + 1) > lookup.knn) return 0;
-    const float sum = lookup.sum(a, b);
-    if (!(top - sum <= range)) return 0;
-    return short_key(top, sum, scale, static_cast<ShortKey>(number));
+  // (a + 1)(b + 1) = `beaten_by`, the pair's rank at best.
+  __device__ __forceinline__ ShortKey key(float first, float second, int, int, int beaten_by,
+                                          int number) const {
+    const float sum = first + second;
+    const ShortKey key = short_key(top, sum, scale, static_cast<ShortKey>(number));
+    return beaten_by <= lookup.knn && top - sum <= range ? key : 0;
   }
 };
 
 // Pairs with their exact sums.
 struct ExactPairs {
+  using Key = PairKey;
   const Lookup& lookup;
 
-  __device__ __forceinline__ PairKey operator()(int a, int b, int) const {
-    if ((a + 1) * (b + 1) > lookup.knn) return {};
-    return make_pair(lookup.first_score[a], lookup.second_score[b], lookup.row(a, b));
+  __device__ __forceinline__ PairKey key(float first, float second, int a, int b, int beaten_by,
+                                         int) const {
+    if (beaten_by > lookup.knn) return {};
+    return make_pair(first, second, lookup.row(a, b));
   }
 };
 
 // best = the 32 best pairs, of which knn are valid. Returns whether two scores that matter are
 // equal, as far as the keys tell.
-template <typename AnyKey, typename Pairs>
-__device__ __forceinline__ bool best_pairs(AnyKey (&best)[8], const Pairs& key_of, int knn,
+template <typename Pairs>
+__device__ __forceinline__ bool best_pairs(typename Pairs::Key (&best)[8], const Pairs& pairs,
                                            int member) {
+  const Lookup& lookup = pairs.lookup;
   std::uint32_t left_out = 0;
-  AnyKey next[8];
-  const auto list = [&](AnyKey(&keys)[8], int first) {
+  typename Pairs::Key next[8];
+  {
+    float first[8], second[8];
+    load(lookup.first_score + member * 8, first);
+    load(lookup.second_score + member * 8, second);
+    const float best_first = lookup.first_score[0], best_second = lookup.second_score[0];
+    const float after = __shfl_down_sync(all_lanes, first[0], 1);  // past the last lane: not used
 #pragma unroll
     for (int r = 0; r < 8; ++r) {
-      const int number = first + member * 8 + r;
-      const int pair = pair_lists.pair[number];
-      keys[r] = key_of(pair / 256, pair % 256, number);
+      const int i = member * 8 + r;
+      best[r] = pairs.key(best_first, second[r], 0, i, i + 1, i);
+      next[r] = pairs.key(r < 7 ? first[(r + 1) % 8] : after, best_second, min(i + 1, 31), 0, i + 2,
+                          32 + i);
     }
-  };
-#pragma unroll
-  for (int r = 0; r < 8; ++r) {
-    best[r] = key_of(0, member * 8 + r, member * 8 + r);
-    next[r] = key_of(member * 8 + r + 1, 0, 32 + member * 8 + r);
   }
   keep_better<team_lanes>(best, next, left_out, member);
-  list(next, 64);
+  {
+    // Hook 1: members 0 and 1 have the row (1, 1 ..), the others the column (.. 2, 1) from its end.
+    const bool in_row = member < 2;
+    const float other = in_row ? lookup.first_score[1] : lookup.second_score[1];
+    const float* scores =
+        in_row ? lookup.second_score + member * 8 + 1 : lookup.first_score + 33 - member * 8;
+#pragma unroll
+    for (int r = 0; r < 8; ++r) {
+      const int i = member * 8 + r, of_list = in_row ? i + 1 : 33 - i;
+      const float score = scores[in_row ? r : -r];
+      next[r] = pairs.key(in_row ? other : score, in_row ? score : other, in_row ? 1 : of_list,
+                          in_row ? of_list : 1, 2 * (of_list + 1), 64 + i);
+    }
+  }
   merge_in_team<team_lanes>(next, member);
   keep_better<team_lanes>(best, next, left_out, member);
-  list(next, 96);
+#pragma unroll
+  for (int r = 0; r < 8; ++r) {
+    const int number = 96 + member * 8 + r;
+    const int pair = pair_lists.pair[number], a = pair / 256, b = pair % 256;
+    next[r] =
+        pairs.key(lookup.first_score[a], lookup.second_score[b], a, b, (a + 1) * (b + 1), number);
+  }
   sort_in_team<team_lanes>(next, member);
   keep_better<team_lanes>(best, next, left_out, member);
 
@@ -127,7 +153,7 @@ __device__ __forceinline__ bool best_pairs(AnyKey (&best)[8], const Pairs& key_o
   for (int r = 0; r < 8; ++r) {
     std::uint32_t after = member == 3 ? left_out : next_member;
     if (r < 7) after = score_bits(best[(r + 1) % 8]);
-    tie = tie || (after != 0 && after == score_bits(best[r]) && member * 8 + r < knn);
+    tie = tie || (after != 0 && after == score_bits(best[r]) && member * 8 + r < lookup.knn);
   }
   return tie;
 }
@@ -172,7 +198,7 @@ __device__ __forceinline__ void combine(std::int32_t* indices, bfloat16* weights
   float scores[8];
   const ShortPairs pairs(lookup);
   ShortKey best[8];
-  const bool tie = best_pairs(best, pairs, lookup.knn, member) || !has_scale(pairs.range);
+  const bool tie = best_pairs(best, pairs, member) || !has_scale(pairs.range);
   if (!__any_sync(all_lanes, tie && write)) {
 #pragma unroll
     for (int r = 0; r < 8; ++r) {
@@ -182,7 +208,7 @@ __device__ __forceinline__ void combine(std::int32_t* indices, bfloat16* weights
     }
   } else {
     PairKey exact[8];
-    best_pairs(exact, ExactPairs{lookup}, lookup.knn, member);
+    best_pairs(exact, ExactPairs{lookup}, member);
 #pragma unroll
     for (int r = 0; r < 8; ++r) {
       rows[r] = index_of(exact[r]);

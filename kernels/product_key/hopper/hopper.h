@@ -17,6 +17,12 @@ bool can_run(const ProductKeyShape& shape);
 void forward(const Context& context, const ProductKeyShape& shape, Tensor indices, Tensor weights,
              Tensor query, Tensor sub_keys);
 
+// The same for many sub-keys (n_keys above 2048), which takes any number of them.
+namespace many_keys {
+void forward(const Context& context, const ProductKeyShape& shape, Tensor indices, Tensor weights,
+             Tensor query, Tensor sub_keys);
+}
+
 // The gradient of the sub-keys as a dense product (backward.cu): takes the shapes of forward() with
 // n_keys up to 4096.
 bool can_sum_densely(const ProductKeyShape& shape);

@@ -64,7 +64,7 @@ TEST_P(ProductKey, LargeTablesGiveTheExactRows) {
 // what is picked, all in one column block or far apart.
 TEST_P(ProductKey, PlantedTiesGiveTheLowerRows) {
   for (const Shape& shape :
-       {Shape{65, 2, 32, 1024, 32}, Shape{20, 1, 128, 8000, 16}, Shape{20, 1, 32, 8000, 16},
+       {Shape{65, 2, 32, 1024, 32}, Shape{20, 1, 128, 8000, 16}, Shape{66, 1, 32, 8000, 16},
         Shape{130, 4, 32, 512, 32}, Shape{33, 1, 7, 300, 16}, Shape{33, 1, 64, 130, 6}}) {
     for (const std::int64_t distinct : {1, 2, 5, 40}) {
       for (const std::int64_t run : {1, 4, 128}) {  // equal neighbours
@@ -120,8 +120,9 @@ TEST_P(ProductKey, RoundedSumsDoNotTie) {
 
 // Scores that rise with the sub-key, or fall: every chunk, or only the first, has what is best.
 TEST_P(ProductKey, SortedScoresFindTheirEnds) {
-  for (const Shape& shape : {Shape{40, 2, 32, 1024, 16}, Shape{3, 1, 32, 8000, 16},
-                             Shape{9, 1, 100, 700, 16}, Shape{20, 1, 3, 255, 16}}) {
+  for (const Shape& shape :
+       {Shape{40, 2, 32, 1024, 16}, Shape{3, 1, 32, 8000, 16}, Shape{9, 1, 100, 700, 16},
+        Shape{20, 1, 3, 255, 16}, Shape{70, 2, 32, 2048, 16}, Shape{130, 1, 3, 255, 32}}) {
     for (const double sign : {1.0, -1.0}) {
       SCOPED_TRACE(testing::Message() << "n_keys " << shape.n_keys << ", sign " << sign);
       Problem p = problem(shape, false);
@@ -145,28 +146,56 @@ TEST_P(ProductKey, SortedScoresFindTheirEnds) {
 }
 
 TEST_P(ProductKey, EqualKeysGiveTheFirstRows) {
-  Problem p = problem({19, 2, 9, 40, 8}, false);
-  std::fill(p.sub_keys.begin(), p.sub_keys.end(), 0.5);
-  upload_problem(p);
-  forward();
-  const std::vector<std::int32_t> rows = download_integers(indices_);
-  for (std::size_t i = 0; i < rows.size(); ++i) EXPECT_EQ(rows[i], static_cast<int>(i % 9));
-  for (const double weight : download(weights_)) EXPECT_NEAR(weight, 1.0 / 9, 1e-3);
+  for (const Shape& shape : {Shape{19, 2, 9, 40, 8}, Shape{90, 2, 9, 40, 16},
+                             Shape{90, 1, 9, 64, 16}, Shape{90, 1, 9, 2048, 16}}) {
+    SCOPED_TRACE(testing::Message() << "tokens " << shape.tokens << ", n_keys " << shape.n_keys);
+    Problem p = problem(shape, false);
+    std::fill(p.sub_keys.begin(), p.sub_keys.end(), 0.5);
+    upload_problem(p);
+    forward();
+    const std::vector<std::int32_t> rows = download_integers(indices_);
+    for (std::size_t i = 0; i < rows.size(); ++i) ASSERT_EQ(rows[i], static_cast<int>(i % 9));
+    for (const double weight : download(weights_)) EXPECT_NEAR(weight, 1.0 / 9, 1e-3);
+  }
+}
+
+// Fewer sub-keys than knn have a score above minus infinity, and their pairs are enough.
+TEST_P(ProductKey, SubKeysOfMinusInfinityComeLast) {
+  for (const Shape& shape : {Shape{9, 1, 32, 50, 16}, Shape{70, 2, 32, 40, 16},
+                             Shape{70, 1, 32, 1024, 32}, Shape{70, 1, 20, 2048, 272}}) {
+    SCOPED_TRACE(testing::Message() << "tokens " << shape.tokens << ", n_keys " << shape.n_keys);
+    Problem p = problem(shape, true);
+    const std::int64_t half_dim = shape.k_dim / 2;
+    for (std::int64_t half = 0; half < 2 * p.groups(); ++half) {
+      p.query[Problem::index(half * half_dim)] = 1;
+    }
+    for (std::int64_t key = 0; key < 2 * shape.heads * shape.n_keys; ++key) {
+      if (key % shape.n_keys % 4 == 0 && key % shape.n_keys < 40) continue;  // ten of them
+      p.sub_keys[Problem::index(key * half_dim)] = -std::numeric_limits<double>::infinity();
+    }
+    upload_problem(p);
+    forward();
+    ASSERT_EQ(download_integers(indices_), p.all_best_rows());
+  }
 }
 
 TEST_P(ProductKey, NotANumberStaysWithinTheTable) {
-  Problem p = problem({33, 2, 7, 50, 8}, false);
-  const std::size_t poisoned_values = 5 * 2 * 8;  // the first five tokens
-  std::fill_n(p.query.begin(), poisoned_values, std::nan(""));
-  upload_problem(p);
-  forward();
-  for (const std::int32_t row : download_integers(indices_)) {
-    EXPECT_GE(row, 0);
-    EXPECT_LT(row, 50 * 50);
+  for (const std::int64_t tokens : {33, 90}) {
+    for (const std::int64_t n_keys : {50, 700}) {
+      Problem p = problem({tokens, 2, 7, n_keys, 16}, false);
+      const std::size_t poisoned_values = 5 * 2 * 16;  // the first five tokens
+      std::fill_n(p.query.begin(), poisoned_values, std::nan(""));
+      upload_problem(p);
+      forward();
+      for (const std::int32_t row : download_integers(indices_)) {
+        EXPECT_GE(row, 0);
+        EXPECT_LT(row, n_keys * n_keys);
+      }
+      const std::vector<double> weights = download(weights_);
+      for (std::size_t i = 0; i < 5 * 2 * 7; ++i) EXPECT_TRUE(std::isnan(weights[i]));
+      for (std::size_t i = 5 * 2 * 7; i < weights.size(); ++i) EXPECT_FALSE(std::isnan(weights[i]));
+    }
   }
-  const std::vector<double> weights = download(weights_);
-  for (std::size_t i = 0; i < 5 * 2 * 7; ++i) EXPECT_TRUE(std::isnan(weights[i]));
-  for (std::size_t i = 5 * 2 * 7; i < weights.size(); ++i) EXPECT_FALSE(std::isnan(weights[i]));
 }
 
 TEST_P(ProductKey, RefusesMoreNeighboursThanKeys) {
@@ -177,14 +206,16 @@ TEST_P(ProductKey, RefusesMoreNeighboursThanKeys) {
 }
 
 TEST_P(ProductKey, OneBadKeyShowsInItsHead) {
-  Problem p = problem({19, 2, 7, 50, 8}, false);
-  const std::size_t bad_key = (2 + 1) * 50 + 31;  // head 1, second half, key 31
-  std::fill_n(p.sub_keys.begin() + bad_key * 4, 4, std::nan(""));
-  upload_problem(p);
-  forward();
-  const std::vector<double> weights = download(weights_);
-  for (std::size_t i = 0; i < weights.size(); ++i) {
-    EXPECT_EQ(std::isnan(weights[i]), i / 7 % 2 == 1) << "head " << i / 7 % 2;
+  for (const std::int64_t tokens : {19, 90}) {
+    Problem p = problem({tokens, 2, 7, 50, 16}, false);
+    const std::size_t bad_key = (2 + 1) * 50 + 31;  // head 1, second half, key 31
+    std::fill_n(p.sub_keys.begin() + bad_key * 8, 8, std::nan(""));
+    upload_problem(p);
+    forward();
+    const std::vector<double> weights = download(weights_);
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      EXPECT_EQ(std::isnan(weights[i]), i / 7 % 2 == 1) << "head " << i / 7 % 2;
+    }
   }
 }
 
