@@ -22,11 +22,10 @@
 #include "kernels/product_key/hopper/again.cuh"
 #include "kernels/product_key/hopper/best_of_half.cuh"
 #include "kernels/product_key/hopper/hopper.h"
+#include "kernels/product_key/hopper/launch.h"
 
 namespace memengine::cuda::product_key::hopper {
 namespace {
-
-constexpr int shared_bytes_of_two = 113 * 1024;  // what a block may have where there are two
 
 // Panels of the queries and places for panels of sub-keys come after it.
 struct alignas(1024) Shared {
@@ -154,12 +153,8 @@ void forward(const Context& context, const ProductKeyShape& shape, Tensor indice
   const int bytes = bytes_of(places);
   const Problem problem{tokens, heads, static_cast<int>(shape.knn), static_cast<int>(shape.n_keys),
                         places};
-  // Halves are apart, so that what lies beyond an element count of 64 reads as zero.
-  const CUtensorMap query_map =
-      cuda::hopper::tensor_map(query.as<bfloat16>(), 2 * heads, tokens, half_dim, block_tokens,
-                               half_dim, shape.heads * shape.k_dim);
-  const CUtensorMap key_map = cuda::hopper::tensor_map(sub_keys.as<bfloat16>(), 2 * heads,
-                                                       problem.n_keys, half_dim, chunk_keys);
+  const CUtensorMap query_map = map_of_queries(shape, query, block_tokens);
+  const CUtensorMap key_map = map_of_sub_keys(shape, sub_keys, chunk_keys);
   const dim3 grid(grid_size(ceil_divide(shape.tokens, block_tokens)), static_cast<unsigned>(heads));
   const Output output{indices.as<std::int32_t>(), weights.as<bfloat16>()};
   const RoomAgain room_again(panels, problem.n_keys);
@@ -168,11 +163,7 @@ void forward(const Context& context, const ProductKeyShape& shape, Tensor indice
   // As many blocks as there is room for at once, but where there are more heads.
   const int parts = std::max(1, std::min(tokens, cuda::hopper::multiprocessors() / heads));
   const auto launch = [&](auto* kernel, dim3 blocks, int shared, const auto&... arguments) {
-    MEMENGINE_CUDA_CHECK(
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared));
-    // Without this the driver may give the L1 cache what the second block needs.
-    MEMENGINE_CUDA_CHECK(cudaFuncSetAttribute(
-        kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared));
+    allow_shared_bytes(kernel, shared);
     kernel<<<blocks, threads, shared, context.stream>>>(arguments...);
   };
   const auto run = [&]<int panel_count, int steps>() {

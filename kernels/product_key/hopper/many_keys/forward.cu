@@ -22,6 +22,7 @@
 #include "kernels/attention/hopper/hopper.h"
 #include "kernels/product_key/hopper/combine.cuh"
 #include "kernels/product_key/hopper/hopper.h"
+#include "kernels/product_key/hopper/launch.h"
 #include "kernels/product_key/hopper/many_keys/lists.cuh"
 
 namespace memengine::cuda::product_key::hopper::many_keys {
@@ -36,9 +37,7 @@ constexpr int block_tokens = groups * 64;
 constexpr int panel_elements = 64;
 constexpr int query_panel_bytes = block_tokens * cuda::hopper::row_bytes;
 constexpr int key_panel_bytes = chunk_keys * cuda::hopper::row_bytes;
-constexpr int most_stages = 4;                   // chunks of sub-keys in shared memory
-constexpr int shared_bytes_of_two = 113 * 1024;  // what a block may have where there are two
-
+constexpr int most_stages = 4;  // chunks of sub-keys in shared memory
 struct Problem {
   int tokens, heads, knn, n_keys, half_dim, stages;
 
@@ -344,18 +343,10 @@ void forward(const Context& context, const ProductKeyShape& shape, Tensor indice
   const std::int64_t room = bytes_of(1) <= shared_bytes_of_two ? shared_bytes_of_two : shared_bytes;
   while (bytes_of(problem.stages) > room) --problem.stages;
   const int bytes = bytes_of(problem.stages);
-  // Halves are apart, so that what lies beyond an element count of 64 reads as zero.
-  const CUtensorMap query_map =
-      cuda::hopper::tensor_map(query.as<bfloat16>(), 2 * heads, tokens, half_dim, block_tokens,
-                               half_dim, shape.heads * shape.k_dim);
-  const CUtensorMap key_map = cuda::hopper::tensor_map(sub_keys.as<bfloat16>(), 2 * heads,
-                                                       problem.n_keys, half_dim, chunk_keys);
+  const CUtensorMap query_map = map_of_queries(shape, query, block_tokens);
+  const CUtensorMap key_map = map_of_sub_keys(shape, sub_keys, chunk_keys);
   const auto kernel = half_dim <= 16 ? fused_lookup_kernel<1> : fused_lookup_kernel<4>;
-  MEMENGINE_CUDA_CHECK(
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
-  // Without this the driver may give the L1 cache what the second block needs.
-  MEMENGINE_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
-                                            cudaSharedmemCarveoutMaxShared));
+  allow_shared_bytes(kernel, bytes);
   const dim3 grid(grid_size(ceil_divide(shape.tokens, block_tokens)), static_cast<unsigned>(heads));
   kernel<<<grid, threads, bytes, context.stream>>>(query_map, key_map, indices.as<std::int32_t>(),
                                                    weights.as<bfloat16>(), problem);
